@@ -1,0 +1,48 @@
+# One command per intention. `make` alone prints this list.
+PYTHON ?= python3
+CORES ?= $(shell nproc)
+STUDY ?=
+BIN := .venv/bin
+SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --scheduler greedy $(if $(STUDY),--configfile config.yaml $(STUDY))
+
+.PHONY: help run test check format smoke bench report dag clean
+
+help:  ## print this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
+
+.venv/installed: requirements.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+run: .venv/installed  ## run the study to results/report.html (STUDY=workflow/studies/NAME.yaml for another)
+	$(SNAKEMAKE)
+
+test: .venv/installed  ## run every test
+	$(BIN)/python -m pytest
+
+check: .venv/installed  ## format, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/mypy
+	$(BIN)/snakemake --lint
+
+format: .venv/installed  ## put the code into the form that `make check` wants
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/snakefmt Snakefile workflow
+
+smoke: .venv/installed  ## the smallest study that takes every step, under a minute
+	$(BIN)/snakemake --cores $(CORES) --configfile config.yaml workflow/studies/smoke.yaml
+
+bench: .venv/installed  ## measure, and write results/bench.json
+	$(BIN)/python -m tests.bench
+
+dag: .venv/installed  ## draw the rules to results/dag.svg (needs graphviz)
+	mkdir -p results
+	$(BIN)/snakemake --rulegraph $(if $(STUDY),--configfile config.yaml $(STUDY)) | dot -Tsvg > results/dag.svg
+
+clean:  ## delete everything generated, the published results and .venv excepted
+	find results -mindepth 1 -maxdepth 1 ! -name published -exec rm -rf {} + 2>/dev/null || true
+	rm -rf .snakemake .pytest_cache .ruff_cache .mypy_cache .hypothesis
