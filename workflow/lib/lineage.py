@@ -1,0 +1,51 @@
+"""What a stage is made of, read from the source text: importing nothing heavy, so the Snakefile may use it."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def code(stage: str) -> list[str]:
+    """Library modules that ``workflow/scripts/{stage}.py`` imports, directly or through each other.
+
+    Every rule takes them as inputs, so that an edit to a module reruns exactly the stages that use it and the
+    reason shown names the file. Paths are relative to the working directory where the checkout lies below it,
+    so that a moved checkout does not rerun anything.
+
+    Errors: :class:`FileNotFoundError` for a stage without a script.
+    """
+    found: set[Path] = set()
+    queue = [ROOT / "workflow" / "scripts" / f"{stage}.py"]
+    while queue:
+        for module in _imports(queue.pop()):
+            path = ROOT / (module.replace(".", "/") + ".py")
+            if path.is_file() and path not in found:
+                found.add(path)
+                queue.append(path)
+    return sorted(str(_relative(path)) for path in found)
+
+
+def registry(module: str, name: str) -> list[str]:
+    """Keys of the dict literal ``name`` at the top of ``workflow/lib/{module}.py``, without importing it."""
+    tree = ast.parse((ROOT / "workflow" / "lib" / f"{module}.py").read_text())
+    for node in tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        value = getattr(node, "value", None)
+        if isinstance(value, ast.Dict) and any(isinstance(t, ast.Name) and t.id == name for t in targets):
+            return [ast.literal_eval(key) for key in value.keys if key is not None]
+    raise LookupError(f"workflow/lib/{module}.py has no dict literal named {name}")
+
+
+def _imports(path: Path) -> list[str]:
+    names = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module] + [f"{node.module}.{alias.name}" for alias in node.names]
+    return [name for name in names if name.startswith("workflow.")]
+
+
+def _relative(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -1,0 +1,13 @@
+"""Names that appear in paths and tables."""
+
+
+def target_name(domain: str, transform: str, level: float) -> str:
+    """``0.30-0.70`` or, transformed, ``0.30-0.70@noise=0.1``: the name under which a network may be trained."""
+    return domain if transform == "identity" or level == 0 else f"{domain}@{transform}={level:g}"
+
+
+def layer_names(depth: int) -> list[str]:
+    """The blocks of a U-Net, in the order in which an image passes them."""
+    down = [f"encoder{k}" for k in range(1, depth + 1)]
+    up = [f"decoder{k}" for k in range(depth, 0, -1)]
+    return [*down, "bottleneck", *up]
