@@ -1,0 +1,135 @@
+"""The HDF5 files: splits, attributes, checksums, and what a damaged or half-written one does."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+
+from workflow.lib import store
+from workflow.lib.errors import StudyError
+from workflow.scripts.generate import generate
+
+SPEC = {
+    "name": "0.30-0.70", "transform": "identity", "level": 0.0, "channels": 1, "size": [32, 32], "means": [0.3, 0.7],
+    "images": {"adapt": 6, "test": 10}, "seed": 0, "noise": {"mask_sd": 0.05, "background_sd": 0.05},
+    "perlin": {"octaves": 2, "persistence": 0.5, "lacunarity": 2.0, "scale": 16}, "foreground": 0.4,
+}  # fmt: skip
+SPLITS = ["adapt", "test"]
+
+
+def targets(**changes) -> dict[str, dict]:
+    brighter = SPEC | {"transform": "brightness", "level": 0.1}
+    return {"0.30-0.70": SPEC | changes, "0.30-0.70@brightness=0.1": brighter | changes}
+
+
+def test_family_holds_images_masks_and_what_made_them(tmp_path):
+    generate(targets(), SPLITS, str(tmp_path / "a.h5"), at_top=False, workers=1)
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert set(file) == {"0.30-0.70", "0.30-0.70@brightness=0.1"}
+        plain, bright = file["0.30-0.70/test"], file["0.30-0.70@brightness=0.1/test"]
+        assert plain["images"].shape == plain["masks"].shape == (10, 32, 32)
+        assert plain["images"].dtype == plain["masks"].dtype == np.uint8
+        assert set(np.unique(plain["masks"])) == {0, 1}
+        assert np.array_equal(plain["masks"], bright["masks"])
+        inside = plain["masks"][:] == 1
+        assert plain["images"][:][inside].mean() / 255 == pytest.approx(0.3, abs=0.01)
+        assert bright["images"][:][inside].mean() / 255 == pytest.approx(0.4, abs=0.01)
+        assert json.loads(file["0.30-0.70"].attrs["domain"]) == SPEC
+        assert 0 <= plain.attrs["clipped_share"] < 0.001
+        assert plain["images"].fletcher32 and plain["images"].chunks
+
+
+def test_clipped_share_is_recorded(tmp_path):
+    spec = {"a": SPEC | {"transform": "brightness", "level": 0.4}}
+    generate(spec, ["test"], str(tmp_path / "a.h5"), at_top=False, workers=1)
+    with h5py.File(tmp_path / "a.h5") as file:
+        background = 1 - file["a/test/masks"][:].mean()
+        assert file["a/test"].attrs["clipped_share"] == pytest.approx(background, abs=0.05)
+
+
+def test_same_images_whatever_else_is_in_the_grid(tmp_path):
+    generate(targets(), SPLITS, str(tmp_path / "a.h5"), at_top=False, workers=1)
+    generate({"0.30-0.70": SPEC}, ["test"], str(tmp_path / "b.h5"), at_top=True, workers=2)
+    with h5py.File(tmp_path / "a.h5") as one, h5py.File(tmp_path / "b.h5") as other:
+        assert np.array_equal(one["0.30-0.70/test/images"], other["test/images"])
+
+
+def test_splits_differ(tmp_path):
+    generate({"a": SPEC}, SPLITS, str(tmp_path / "a.h5"), at_top=True, workers=1)
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert not np.array_equal(file["adapt/masks"][:6], file["test/masks"][:6])
+
+
+def test_rgb_domain(tmp_path):
+    spec = SPEC | {"channels": 3, "means": [[0.8, 0.2, 0.4], [0.2, 0.2, 0.9]]}
+    generate({"a": spec}, ["test"], str(tmp_path / "a.h5"), at_top=True, workers=1)
+    with h5py.File(tmp_path / "a.h5") as file:
+        inside = file["test/masks"][:] == 1
+        assert file["test/images"][:][inside].mean(0) / 255 == pytest.approx([0.8, 0.2, 0.4], abs=0.01)
+
+
+def test_a_user_domain_with_and_without_masks(tmp_path):
+    with h5py.File(tmp_path / "mine.h5", "w") as file:
+        file["images"] = np.arange(20, dtype=np.uint8).repeat(12 * 8).reshape(20, 12, 8)
+    spec = {
+        "name": "mine",
+        "transform": "identity",
+        "level": 0.0,
+        "channels": 1,
+        "path": str(tmp_path / "mine.h5"),
+    }
+    spec["split"] = {"train": 0.6, "validation": 0.1, "adapt": 0.1, "test": 0.2}
+    generate({"mine": spec}, SPLITS, str(tmp_path / "a.h5"), at_top=False, workers=1)
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert list(file["mine/test/images"][:, 0, 0]) == [16, 17, 18, 19]
+        assert "masks" not in file["mine/test"]
+
+
+def test_nothing_half_written_stays(tmp_path):
+    with pytest.raises(ValueError, match="stop"), store.create(tmp_path / "a.h5") as file:
+        file["x"] = 1
+        raise ValueError("stop")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "text", "missing"])
+def test_a_damaged_file_is_named(damage, tmp_path):
+    path = tmp_path / "a.h5"
+    generate({"a": SPEC}, ["test"], str(path), at_top=True, workers=1)
+    with h5py.File(path) as file:
+        offset = file["test/images"].id.get_chunk_info(0).byte_offset
+    content = bytearray(path.read_bytes())
+    content[offset + 50] ^= 1
+    damaged = {"truncated": content[: len(content) // 2], "flipped": content, "empty": b"", "text": b"images"}
+    path.unlink() if damage == "missing" else path.write_bytes(damaged[damage])
+    with pytest.raises(StudyError, match=r"a\.h5: .*again"), store.read(path) as file:
+        list(store.batches(file["test"], 1000))
+
+
+def test_missing_dataset_is_named(tmp_path):
+    with store.create(tmp_path / "a.h5") as file:
+        file.create_group("test")
+    with (
+        pytest.raises(StudyError, match=r"a\.h5: no dataset 'images' in /test"),
+        store.read(tmp_path / "a.h5") as file,
+    ):
+        store.stacks(file["test"])
+
+
+def test_full_disk_is_one_line(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError("Can't write data (file write failed: errno = 28, error message = 'No space left on device')")
+
+    monkeypatch.setattr(store, "append", full)
+    with pytest.raises(StudyError, match=r"a\.h5: no space left on the disk; free some and run again"):
+        generate({"a": SPEC}, ["test"], str(tmp_path / "a.h5"), at_top=True, workers=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_batches_weigh_images_alike(tmp_path):
+    generate({"a": SPEC}, ["test"], str(tmp_path / "a.h5"), at_top=True, workers=1)
+    with store.read(tmp_path / "a.h5") as file:
+        sizes = [len(images) for images, _ in store.batches(file["test"], 4 * 32 * 32)]
+        halves = [np.concatenate(list(store.image_batches(file["test"], 4 * 32 * 32, half))) for half in (0, 1)]
+        assert sizes == [3, 3, 4] and np.array_equal(np.concatenate(halves), file["test/images"][:])
