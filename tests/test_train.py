@@ -1,0 +1,185 @@
+"""Training: it learns, it repeats itself, and it resumes to the same weights."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from tests.conftest import MODEL, discs
+from workflow.lib import checkpoint, metrics, store
+from workflow.lib.errors import StudyError
+from workflow.lib.names import layer_names
+from workflow.lib.prediction import predict
+from workflow.lib.sampling import TrainingImages
+from workflow.lib.training import learning_rate, segmentation_loss
+from workflow.lib.unet import UNet, pad, probabilities
+from workflow.scripts.train import train
+
+OPTIONS = {
+    "epochs": 6, "patience": 6, "batch": 8, "crop": None, "learning_rate": 0.01, "weight_decay": 0,
+    "batchnorm_momentum": 0.1, "precision": "float32",
+}  # fmt: skip
+CPU = torch.device("cpu")
+
+
+def run(folder, domain_path, name="model", **options):
+    path = folder / f"{name}.h5"
+    train(
+        str(domain_path),
+        str(path),
+        str(path.with_suffix(".csv")),
+        MODEL,
+        OPTIONS | options,
+        seed=3,
+        device="cpu",
+    )
+    return path
+
+
+def weights(path):
+    return checkpoint.load(path, CPU).state_dict()
+
+
+def test_learns_and_keeps_the_best_epoch(tmp_path, domain_path):
+    path = run(tmp_path, domain_path, epochs=25, patience=25)
+    curve = pd.read_csv(path.with_suffix(".csv"))
+    assert list(curve["epoch"]) == list(range(1, 26))
+    assert curve["loss"].iloc[-1] < 0.5 * curve["loss"].iloc[0]
+    assert curve["validation_iou"].max() > 0.8
+    with store.read(domain_path) as domain:
+        kept = metrics.scores(predict(checkpoint.load(path, CPU), domain["validation"], 0.5, CPU))
+    assert kept["iou"] == curve["validation_iou"].max()
+    assert not list(tmp_path.glob("*.resume.h5"))
+
+
+def test_same_seed_same_weights(tmp_path, domain_path):
+    one, other = (weights(run(tmp_path, domain_path, name, epochs=2)) for name in ("a", "b"))
+    torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_stops_early(tmp_path, domain_path):
+    path = run(tmp_path, domain_path, epochs=30, patience=1, learning_rate=1e-9)
+    curve = pd.read_csv(path.with_suffix(".csv"))
+    assert len(curve) < 30
+
+
+def test_killed_training_resumes_to_the_same_weights(tmp_path, domain_path):
+    undisturbed = weights(run(tmp_path, domain_path, "undisturbed", epochs=20))
+    program = (
+        "import sys; from pathlib import Path; from tests.test_train import run; "
+        "run(Path(sys.argv[1]), sys.argv[2], 'killed', epochs=20)"
+    )
+    job = subprocess.Popen([sys.executable, "-c", program, str(tmp_path), str(domain_path)])
+    resume_path = tmp_path / "killed.resume.h5"
+    while not resume_path.exists() and job.poll() is None:
+        time.sleep(0.01)
+    job.send_signal(signal.SIGKILL)
+    job.wait()
+    assert resume_path.exists() and not (tmp_path / "killed.h5").exists()
+    with store.read(resume_path) as file:
+        assert 1 <= len(store.get_json(file, "curve")) < 20
+    resumed = weights(run(tmp_path, domain_path, "killed", epochs=20))
+    torch.testing.assert_close(resumed, undisturbed, rtol=0, atol=0)
+
+
+def test_a_resume_file_of_another_config_is_not_used(tmp_path, domain_path):
+    with store.create(tmp_path / "b.resume.h5") as file:
+        store.put_json(file, "fingerprint", {"options": "other"})
+    one, other = (weights(run(tmp_path, domain_path, name, epochs=2)) for name in ("a", "b"))
+    torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_infinite_loss_is_named(tmp_path, domain_path):
+    with pytest.raises(StudyError, match=r"not finite in epoch .*lower train\.learning_rate"):
+        run(tmp_path, domain_path, learning_rate=1e30)
+
+
+def test_loss_by_hand():
+    logits = torch.tensor([[[[0.0, 0.0]]]])
+    masks = torch.tensor([[[[1.0, 0.0]]]])
+    expected = np.log(2) + 1 - (2 * 0.5 + 1) / (1 + 1 + 1)
+    assert segmentation_loss(logits, masks).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_learning_rate_rises_then_falls():
+    rates = [learning_rate(progress, 1.0) for progress in np.linspace(0, 1, 101)]
+    assert 0 < rates[0] < 0.2 and max(rates) == pytest.approx(1.0, abs=0.02) and rates[-1] < 1e-6
+    assert np.argmax(rates) in (9, 10, 11)
+
+
+def test_unet_has_the_named_blocks_and_widths():
+    network = UNet(channels=3, width=4, depth=3)
+    assert [name for name in dict(network.named_children()) if name in layer_names(3)] == [
+        "encoder1", "encoder2", "encoder3", "bottleneck", "decoder3", "decoder2", "decoder1",
+    ]  # fmt: skip
+    assert network.bottleneck.norm2.num_features == 32
+    assert network(torch.rand(2, 3, 16, 24)).shape == (2, 1, 16, 24)
+
+
+def test_talks_unet_has_1024_channels():
+    with torch.device("meta"):
+        assert UNet(channels=1, width=64, depth=4).bottleneck.norm2.num_features == 1024
+
+
+@pytest.mark.parametrize("size", [(16, 16), (17, 30), (5, 3)])
+def test_prediction_takes_any_size(size, network):
+    assert probabilities(network, torch.rand(2, 1, *size)).shape == (2, *size)
+    assert all(side % 4 == 0 for side in pad(torch.rand(1, 1, *size), 2).shape[-2:])
+
+
+@pytest.mark.parametrize("window", [10**9, 1500])
+def test_an_epoch_presents_every_image_once(tmp_path, window):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        images, masks = discs(20, 16, 0)
+        images[:, 0, 0] = masks[:, 0, 0] = np.arange(20)
+        images[:, 0, -1] = images[:, -1, 0] = images[:, -1, -1] = images[:, 0, 0]
+        group = file.create_group("train")
+        for start in range(0, 20, 3):
+            store.append(group, images[start : start + 3], masks[start : start + 3])
+        pool = TrainingImages(group, batch=6, window_bytes=window)
+        epochs = [
+            np.concatenate([batch[:, 0, 0] for batch, _ in pool.epoch(np.random.default_rng(k))]) for k in (0, 0, 1)
+        ]
+    assert sorted(epochs[0]) == list(range(20))
+    assert np.array_equal(epochs[0], epochs[1]) and not np.array_equal(epochs[0], epochs[2])
+
+
+def test_crops_move_images_and_masks_alike(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        rng = np.random.default_rng(0)
+        masks = rng.integers(0, 2, (6, 20, 30), dtype=np.uint8)
+        store.append(file.create_group("train"), masks * 200, masks)
+        pool = TrainingImages(file["train"], batch=4, crop=[8, 8], crops_per_image=5)
+        batches = list(pool.epoch(rng))
+    assert sum(len(images) for images, _ in batches) == 30
+    assert all(images.shape[1:] == (8, 8) and np.array_equal(images, cut * 200) for images, cut in batches)
+
+
+def test_a_crop_larger_than_the_images_is_refused(domain_path):
+    with store.read(domain_path) as file, pytest.raises(StudyError, match=r"train\.crop"):
+        TrainingImages(file["train"], batch=4, crop=[32, 32])
+
+
+def test_checkpoint_of_another_network_is_refused(tmp_path, network):
+    checkpoint.save(tmp_path / "a.h5", network, MODEL | {"depth": 3}, {})
+    with pytest.raises(StudyError, match=r"a\.h5.*do not fit"):
+        checkpoint.load(tmp_path / "a.h5", CPU)
+
+
+def test_flipped_bit_in_a_checkpoint_is_refused(tmp_path, network):
+    path = tmp_path / "a.h5"
+    checkpoint.save(path, network, MODEL, {})
+    name = "bottleneck.conv2.weight"
+    with h5py.File(path) as file:
+        offset = file["weights"][name].id.get_chunk_info(0).byte_offset
+    content = bytearray(path.read_bytes())
+    content[offset + 100] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(StudyError, match=r"a\.h5.*damaged"):
+        checkpoint.load(path, CPU)

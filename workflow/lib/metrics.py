@@ -1,0 +1,48 @@
+"""Overlap of predicted and true masks: counts first, divided once."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+
+def counts(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Pixels of intersection, prediction and truth: int (n, 3) of two boolean masks (n, H, W)."""
+    return np.stack([area.sum(axis=(1, 2)) for area in (predicted & true, predicted, true)], axis=1)
+
+
+def iou(count: np.ndarray) -> np.ndarray:
+    """Intersection over union of counts (..., 3); 1 where both masks are empty."""
+    intersection, predicted, true = np.moveaxis(np.asarray(count, float), -1, 0)
+    union = predicted + true - intersection
+    return np.where(union > 0, intersection / np.maximum(union, 1), 1.0)
+
+
+def dice(count: np.ndarray) -> np.ndarray:
+    """Dice coefficient of counts (..., 3); 1 where both masks are empty."""
+    intersection, predicted, true = np.moveaxis(np.asarray(count, float), -1, 0)
+    total = predicted + true
+    return np.where(total > 0, 2 * intersection / np.maximum(total, 1), 1.0)
+
+
+def scores(masks: Iterable[tuple[np.ndarray, np.ndarray | None]]) -> dict[str, float]:
+    """Scores of a split, from its (predicted, true) masks in batches: columns of ``segmentation.csv``.
+
+    Where the truth is None, only ``n_images`` and ``predicted_foreground`` are numbers.
+    """
+    found, pixels, labelled = [], 0, True
+    for predicted, true in masks:
+        labelled &= true is not None
+        found.append(counts(predicted, predicted if true is None else true))
+        pixels += predicted.size
+    count = np.concatenate(found)
+    pooled = count.sum(axis=0)
+    missing = float("nan")
+    return {
+        "n_images": len(count),
+        "iou": float(iou(pooled)) if labelled else missing,
+        "dice": float(dice(pooled)) if labelled else missing,
+        "iou_mean": float(iou(count).mean()) if labelled else missing,
+        "dice_mean": float(dice(count).mean()) if labelled else missing,
+        "predicted_foreground": float(pooled[1] / pixels),
+        "true_foreground": float(pooled[2] / pixels) if labelled else missing,
+    }
