@@ -1,0 +1,99 @@
+"""The tables of the results contract, from hand-made rows."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from workflow.scripts.tabulate import GAINS, SEGMENTATION, tabulate
+
+SCORES = {
+    "n_images": 4,
+    "dice": 0.5,
+    "iou_mean": 0.5,
+    "dice_mean": 0.5,
+    "predicted_foreground": 0.3,
+    "true_foreground": 0.3,
+}
+
+
+def row(target, transform, level, method, iou, source="a"):
+    key = {
+        "source": source,
+        "target": target,
+        "transform": transform,
+        "level": level,
+        "method": method,
+        "seed": 0,
+    }
+    return key | {"iou": iou} | SCORES
+
+
+@pytest.fixture
+def tables(tmp_path):
+    evaluated = [
+        row("b", "identity", 0.0, "source", 0.2),
+        row("b", "identity", 0.0, "batchnorm", 0.6),
+        row("b", "noise", 0.1, "source", 0.7),
+        row("b", "noise", 0.1, "batchnorm", 0.5),
+        row("c", "identity", 0.0, "source", np.nan),
+        row("c", "identity", 0.0, "batchnorm", np.nan),
+    ]
+    oracles = [
+        {"target": "b", "seed": 0, "iou": 0.8} | SCORES,
+        {"target": "b@noise=0.1", "seed": 0, "iou": 0.705} | SCORES,
+    ]
+    distance = {
+        "source": "a",
+        "target": "b",
+        "transform": "noise",
+        "level": 0.1,
+        "seed": 0,
+        "layer": "bottleneck",
+    }
+    distance |= {
+        "activation": "before_relu",
+        "state": "before",
+        "distance": "wasserstein",
+        "value": 1.0,
+        "null": 0.1,
+    }
+    paths = {name: str(tmp_path / f"{name}.csv") for name in ("first", "again", "oracle", "far", "s", "g", "d")}
+    pd.DataFrame(evaluated[::-1]).to_csv(paths["first"], index=False)
+    pd.DataFrame(evaluated[:2]).to_csv(paths["again"], index=False)
+    pd.DataFrame(oracles).to_csv(paths["oracle"], index=False)
+    pd.DataFrame([distance]).to_csv(paths["far"], index=False)
+    tabulate(
+        [paths["first"], paths["again"]],
+        [paths["oracle"]],
+        [paths["far"]],
+        paths["s"],
+        paths["g"],
+        paths["d"],
+    )
+    return [pd.read_csv(paths[name]) for name in ("s", "g", "d")]
+
+
+def test_columns_are_those_of_the_contract(tables):
+    segmentation, gains, distances = tables
+    assert list(segmentation) == SEGMENTATION and list(gains) == GAINS
+    assert list(distances) == [
+        "source", "target", "transform", "level", "seed", "layer", "activation", "state", "distance", "value", "null",
+    ]  # fmt: skip
+
+
+def test_rows_are_sorted_and_single(tables):
+    segmentation = tables[0]
+    keys = ["source", "target", "transform", "level", "seed", "method"]
+    assert not segmentation.duplicated(keys).any()
+    assert segmentation[keys].equals(segmentation[keys].sort_values(keys, ignore_index=True))
+    assert list(segmentation["method"]) == ["batchnorm", "source", "target"] * 2 + ["batchnorm", "source"]
+
+
+def test_gains_and_gaps(tables):
+    gains = tables[1].set_index(["target", "transform"])
+    assert set(gains["method"]) == {"batchnorm"}
+    assert gains.loc[("b", "identity"), "gain_iou"].item() == pytest.approx(0.4)
+    assert gains.loc[("b", "identity"), "gap_closed"].item() == pytest.approx(0.4 / 0.6)
+    assert gains.loc[("b", "noise"), "iou_target_trained"].item() == 0.705
+    assert np.isnan(gains.loc[("b", "noise"), "gap_closed"].item()), "a gap below 0.01 is none"
+    assert np.isnan(gains.loc[("c", "identity"), "gain_iou"].item())
