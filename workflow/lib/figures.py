@@ -1,0 +1,521 @@
+"""The figures of the report: tidy tables and arrays -> matplotlib figures, written as SVG that repeats byte for byte.
+
+Nothing here reads a file or knows a result. Figures are :class:`Figure` objects and never pyplot's, which would keep
+them all and look for a screen. Panels are placed in inches: matplotlib's own layout takes longer than the drawing.
+"""
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+
+from workflow.lib.showcase import means, on_grid
+
+WIDTH = 10  # inches
+IOU = Normalize(0, 1)
+QUANTITIES = {"iou_before": "IoU before", "iou_after": "IoU after", "gain_iou": "gain"}
+COLOURS = {"iou_before": "viridis", "iou_after": "viridis", "gain_iou": "vlag_r"}
+BLUE, ORANGE, GREY, MISSING = "#0072b2", "#d55e00", "0.65", "0.92"
+STATES = {"before": ORANGE, "after": BLUE}
+POLARITY = {"kept": BLUE, "flipped": ORANGE}
+
+sns.set_theme(context="paper", style="ticks", font="DejaVu Sans")
+matplotlib.rcParams.update(
+    {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "shiftgain",
+        "image.composite_image": False,
+        "savefig.dpi": 120,
+        "font.size": 8,
+        "axes.titlesize": 8,
+        "axes.titlepad": 4,
+        "axes.labelsize": 8,
+        "xtick.labelsize": 7,
+        "ytick.labelsize": 7,
+        "legend.fontsize": 8,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+    }
+)
+
+
+def save(figure: Figure, path: str) -> None:
+    """Write SVG without a date or a version, so that the same figure is the same bytes."""
+    figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+
+
+def blank(message: str) -> Figure:
+    """A figure that says why there is none."""
+    figure = Figure(figsize=(WIDTH, 0.6))
+    figure.text(0.5, 0.5, message, ha="center", va="center", size=9)
+    return figure
+
+
+def source_colours(sources: list[str]) -> dict[str, tuple]:
+    """One colour per source, the same in every figure."""
+    palette = sns.color_palette("colorblind" if len(sources) <= 10 else "husl", len(sources))
+    return dict(zip(sources, palette, strict=True))
+
+
+def grid_means(specs: dict[str, dict]) -> dict[str, tuple[float, float]]:
+    """Domain -> (mask mean, background mean), of those that are known by them; empty where they make no grid."""
+    grid = {name: pair for name, spec in specs.items() if on_grid(spec) and (pair := means(spec))}
+    cells = np.prod([len(values) for values in _axes_of(grid)])
+    return grid if len(grid) > 2 and len(grid) >= 0.2 * cells else {}
+
+
+def domains(
+    examples: dict[str, tuple[np.ndarray, np.ndarray | None]],
+    specs: dict[str, dict],
+    sources: list[str],
+    shifted: dict[str, dict[float, np.ndarray]],
+    shifted_domain: str,
+) -> Figure:
+    """One image beside its mask for every domain, and one image per level of every transform of ``shifted_domain``.
+
+    ``examples``: domain -> image uint8 (H, W) or (H, W, 3) and mask (H, W); ``shifted``: transform -> level -> image.
+    """
+    grid = grid_means({name: specs[name] for name in examples})
+    named = [name for name in examples if name not in grid]
+    across, down = _axes_of(grid)
+    cell = (WIDTH - 0.9) / max(4, len(across))
+    tile = WIDTH / 5
+    square = (WIDTH - 1) / max([7, *map(len, shifted.values())])
+    heights = [
+        0.55 + cell / 2 * len(down) if grid else 0,
+        0.3 + (tile / 2 + 0.2) * -(-len(named) // 5) if named else 0,
+        0.3 + (square + 0.2) * len(shifted) if shifted else 0,
+    ]
+    figure = Figure(figsize=(WIDTH, sum(heights)))
+    canvas = _canvas(figure)
+    if grid:
+        _heading(canvas, 0, "domains by their means: image and mask (framed: a source)")
+        for name, (mask, background) in grid.items():
+            x, y = 0.9 + across.index(mask) * cell, 0.3 + (len(down) - 1 - down.index(background)) * cell / 2
+            _place(canvas, _side_by_side(*examples[name]), (x, y, 0.96 * cell, 0.46 * cell), name in sources)
+        for number, mask in enumerate(across):
+            canvas.text(0.9 + (number + 0.48) * cell, heights[0] - 0.1, f"mask mean {mask:g}", ha="center")
+        for number, background in enumerate(reversed(down)):
+            y = 0.3 + (number + 0.46) * cell / 2
+            canvas.text(0.82, y, f"background\nmean {background:g}", ha="right", va="center", linespacing=1.3)
+    if named:
+        _heading(canvas, heights[0], "named domains: image and mask (framed: a source)")
+    for number, name in enumerate(named):
+        x, y = number % 5 * tile, heights[0] + 0.5 + number // 5 * (tile / 2 + 0.2)
+        canvas.text(x + 0.48 * tile, y - 0.05, name, ha="center", size=7)
+        _place(canvas, _side_by_side(*examples[name]), (x + 0.04, y, 0.94 * tile, 0.45 * tile), name in sources)
+    if shifted:
+        _heading(canvas, sum(heights[:2]), f"{shifted_domain} under every transform and level")
+    for row, (transform, levels) in enumerate(shifted.items()):
+        y = sum(heights[:2]) + 0.5 + row * (square + 0.2)
+        canvas.text(0.9, y + square / 2, transform, ha="right", va="center", weight="bold")
+        for column, (level, image) in enumerate(sorted(levels.items())):
+            x = 1 + column * square
+            canvas.text(x + 0.47 * square, y - 0.05, f"{level:g}" if level else "0 (none)", ha="center", size=7)
+            _place(canvas, image, (x, y, 0.94 * square, 0.94 * square))
+    return figure
+
+
+def training(curves: pd.DataFrame, sources: list[str]) -> Figure:
+    """Loss and source-validation IoU per epoch, a line per network; columns domain, seed, epoch and the two."""
+    names = list(dict.fromkeys([*sources, *curves["domain"]]))
+    legend = 0.22 * -(-len(names) // 6)
+    figure = Figure(figsize=(WIDTH, 3 + legend))
+    panels = _panels(figure, (1, 2), (0.6, 0.1, WIDTH - 0.7, 2.4), (0.6, 0))[0]
+    colours = source_colours(names)
+    for (domain, _), curve in curves.groupby(["domain", "seed"]):
+        for axes, column in zip(panels, ("loss", "validation_iou"), strict=True):
+            axes.plot(curve["epoch"], curve[column], color=colours[domain], marker="o", markersize=2, lw=1)
+    for axes in panels:
+        axes.locator_params(axis="x", integer=True)
+    panels[0].set(xlabel="epoch", ylabel="training loss", ylim=(0, None))
+    panels[1].set(xlabel="epoch", ylabel="validation IoU on its own domain", ylim=(0, 1.01))
+    _legend(figure, colours)
+    return figure
+
+
+def maps(table: pd.DataFrame, specs: dict[str, dict], sources: list[str]) -> Figure:
+    """IoU before, after and gain at identity: over the grid of means for each source, and source x other targets.
+
+    ``table``: a row per source and target, averaged over seeds, home included.
+    """
+    if not len(table):
+        return blank("No pair without a transform has scores.")
+    grid = grid_means({name: specs[name] for name in table["target"].unique()})
+    others = table[~table["target"].isin(grid)]
+    of_grid = table[table["target"].isin(grid)]
+    shown = [source for source in sources if source in set(of_grid["source"])]
+    per_row = 1 if len(shown) <= 4 else 2
+    width = (WIDTH - 0.1) / per_row
+    height = 0.95 + 0.8 * (width - 0.9) / 3
+    names = [list(dict.fromkeys(others[role])) for role in ("source", "target")]
+    margins = [0.2 + 0.065 * max(map(len, part), default=0) for part in names]
+    matrix = 0.5 + 0.3 * len(names[0]) + margins[1] if len(others) else 0
+    top = height * -(-len(shown) // per_row)
+    figure = Figure(figsize=(WIDTH, top + matrix + 0.6))
+    limit = max(0.1, float(table["gain_iou"].abs().max()))
+    norms = {"iou_before": IOU, "iou_after": IOU, "gain_iou": Normalize(-limit, limit)}
+    # Points; a value needs a fifth of an inch.
+    size = 7 if width / 3 - 0.5 > 0.2 * max(map(len, _axes_of(grid))) else 0
+    for number, source in enumerate(shown):
+        x, y = number % per_row * width, number // per_row * height
+        panels = _panels(figure, (1, 3), (x + 0.6, y + 0.5, width - 0.7, height - 0.95), (0.3, 0))[0]
+        _over(panels[1], 22, f"source {source}", size=9)
+        _maps_of_source(panels, of_grid[of_grid["source"] == source], grid, grid.get(source), norms, size)
+    if len(others):
+        box = (margins[0], top + 0.3, WIDTH - 0.1 - margins[0], 0.3 * len(names[0]))
+        for axes, (column, title) in zip(_panels(figure, (1, 3), box, (0.2, 0))[0], QUANTITIES.items(), strict=True):
+            square = others.pivot_table(index="source", columns="target", values=column)
+            square = square.reindex(index=names[0], columns=names[1])
+            _heat(axes, square, column, norms[column], size=7 if len(names[1]) <= 7 else 0)
+            axes.set_title(title)
+            axes.set_xticklabels(names[1], rotation=90)
+            axes.set_yticklabels(names[0] if column == "iou_before" else [])
+            for source in set(names[0]) & set(names[1]):
+                _mark_cell(axes, names[1].index(source), names[0].index(source))
+    bars = _panels(figure, (1, 2), (0.6, top + matrix + 0.1, WIDTH - 0.9, 0.12), (0.5, 0))[0]
+    for axes, column, text in zip(bars, ("iou_after", "gain_iou"), ("IoU before and after", "gain"), strict=True):
+        scale = ScalarMappable(norms[column], COLOURS[column])
+        figure.colorbar(scale, cax=axes, orientation="horizontal", label=text)
+    return figure
+
+
+def transforms(table: pd.DataFrame, sources: list[str]) -> Figure:
+    """Mean and spread over targets of IoU before, after and gain, against level, a column per transform.
+
+    ``table``: a row per pair averaged over seeds, identity and home included; its rows at identity stand at level 0
+    of every transform that the same source and target went through.
+    """
+    columns = [name for name in table["transform"].unique() if name != "identity"]
+    if not columns:
+        return blank("This study scores no transform.")
+    groups = [group for group in (*POLARITY, "") if (table["polarity"] == group).any()]
+    rows = [(group, quantity) for quantity in QUANTITIES for group in groups]
+    legend = 0.22 * -(-len(sources) // 6)
+    figure = Figure(figsize=(WIDTH, 1.2 * len(rows) + 0.75 + legend))
+    box = (0.75, 0.25, min(WIDTH - 0.85, 3.1 * len(columns)), 1.2 * len(rows) - 0.15)
+    panels = _panels(figure, (len(rows), len(columns)), box, (0.15, 0.15), sharex="col", sharey="row")
+    colours = source_colours(sources)
+    limit = max(0.1, 1.05 * float(table["gain_iou"].abs().max()))
+    for column, transform in zip(panels.T, columns, strict=True):
+        moved = table[table["transform"] == transform]
+        still = table[table["transform"] == "identity"].merge(moved[["source", "target"]].drop_duplicates())
+        both = pd.concat([moved, still])
+        means_of = both.groupby(["polarity", "source", "level"])[list(QUANTITIES)].agg(["mean", "std"])
+        for axes, (group, quantity) in zip(column, rows, strict=True):
+            if group in means_of.index:
+                _against_level(axes, means_of.loc[group, quantity], colours)
+            if quantity == "gain_iou":
+                axes.set(ylim=(-limit, limit), yticks=[-0.5, 0, 0.5] if limit > 0.5 else [0])
+            else:
+                axes.set(ylim=(0, 1.02), yticks=[0, 0.5, 1])
+            axes.axhline(0, color="0.6", lw=0.6, zorder=0)
+        column[0].set_title(transform, weight="bold")
+        column[-1].set(xlabel="level", xticks=sorted(both["level"].unique()))
+    for axes, (group, quantity) in zip(panels[:, 0], rows, strict=True):
+        axes.set_ylabel(QUANTITIES[quantity] + (f"\npolarity {group}" if group else "\nall targets"))
+    _legend(figure, colours)
+    return figure
+
+
+def predictions(shown: dict[str, tuple[str, dict[str, np.ndarray]] | None]) -> Figure:
+    """A row per case: image, true mask and the predicted masks.
+
+    ``shown``: case -> (label, title -> picture uint8 (H, W) or (H, W, 3)), or None where the case does not occur.
+    """
+    occurring = {name: case for name, case in shown.items() if case is not None}
+    absent = ", ".join(name for name in shown if name not in occurring)
+    if not occurring:
+        return blank(f"None of these cases occurs in this study: {absent}.")
+    height, left = 1.5, 2.6
+    figure = Figure(figsize=(left + 4 * height, 0.3 + height * len(occurring) + 0.25 * bool(absent)))
+    canvas = _canvas(figure)
+    for row, (name, (label, pictures)) in enumerate(occurring.items()):
+        y = 0.3 + row * height
+        canvas.text(0.05, y + 0.12, name, weight="bold", size=10, va="top")
+        canvas.text(0.05, y + 0.4, label, size=7.5, va="top", linespacing=1.5)
+        for column, (title, picture) in enumerate(pictures.items()):
+            x = left + column * height
+            _place(canvas, picture, (x, y, 0.94 * height, 0.94 * height))
+            if row == 0:
+                canvas.text(x + 0.47 * height, y - 0.08, title, ha="center")
+    if absent:
+        canvas.text(0.05, 0.45 + height * len(occurring), f"does not occur in this study: {absent}", style="italic")
+    return figure
+
+
+def latents(shown: dict[str, dict[str, dict[str, dict]]]) -> Figure:
+    """Histograms of single latent dimensions: the three that moved most, and the one in the middle of that order.
+
+    ``shown``: case and pair -> layer -> state (source, before, after) -> ``rows`` (r, C), ``mean`` and ``sd`` (C,).
+    """
+    if not shown:
+        return blank("None of the cases whose latents are shown occurs in this study.")
+    heights = [1.35 * len(layers) + 0.3 for layers in shown.values()]
+    figure = Figure(figsize=(WIDTH, sum(heights) + 0.3))
+    for number, (pair, layers) in enumerate(shown.items()):
+        box = (0.35, sum(heights[:number]) + 0.45, WIDTH - 0.45, heights[number] - 0.65)
+        panels = _panels(figure, (len(layers), 4), box, (0.15, 0.5))
+        _over(panels[0, 0], 20, pair, size=9, x=0, ha="left")
+        for row, (layer, states) in zip(panels, layers.items(), strict=True):
+            _latents_of(row, states)
+            row[0].set_ylabel(layer)
+    _legend(figure, {"source": GREY} | {f"target, {state} adaptation": colour for state, colour in STATES.items()})
+    return figure
+
+
+def distances(table: pd.DataFrame, correlations: pd.DataFrame) -> Figure:
+    """Gain against each distance: a column per distance, a row per layer and state.
+
+    ``table``: rows of ``distances.csv`` of one activation with ``gain_iou`` and ``group``; ``correlations``: rows of
+    ``correlations.csv`` of that activation, outcome ``gain_iou``. The vertical line is the median null.
+    """
+    if not len(table):
+        return blank("No pair has both a distance and a gain.")
+    names = list(table["distance"].unique())
+    rows = list(table[["layer", "state"]].drop_duplicates().itertuples(index=False, name=None))
+    colours = _group_colours(table["group"])
+    figure = Figure(figsize=(WIDTH, 1.5 * len(rows) + 0.8))
+    box = (0.75, 0.7, WIDTH - 0.8, 1.5 * len(rows) - 0.45)
+    panels = _panels(figure, (len(rows), len(names)), box, (0.18, 0.5), sharey=True)
+    known = correlations.set_index(["layer", "state", "distance"])
+    for row, (layer, state) in zip(panels, rows, strict=True):
+        for axes, name in zip(row, names, strict=True):
+            points = table[(table["layer"] == layer) & (table["state"] == state) & (table["distance"] == name)]
+            _cloud(axes, points, colours)
+            key = (layer, state, name)
+            axes.set_title(_spearman(known.loc[key]) if key in known.index else "", size=7)
+        row[0].set_ylabel(f"{layer}\n{state} adaptation\ngain")
+    for axes, name in zip(panels[0], names, strict=True):
+        _over(axes, 18, name.replace("_", " "))
+    words = {name: f"polarity {name}" if name in POLARITY else name for name in colours}
+    _legend(figure, {words[name]: colour for name, colour in colours.items()}, marker="o", loc="upper center")
+    return figure
+
+
+def correlations(table: pd.DataFrame) -> Figure:
+    """Every Spearman correlation with its interval: a column per outcome, a row of panels per layer and activation.
+
+    A hollow dot: of more than a quarter of the pairs the distance does not exceed its null (``below_null``).
+    """
+    table = table[table["spearman"].notna()]
+    if not len(table):
+        return blank("Too few pairs for a correlation.")
+    outcomes = list(dict.fromkeys(["gain_iou", "iou_after", *table["outcome"]]))
+    layers = list(table[["layer", "activation"]].drop_duplicates().itertuples(index=False, name=None))
+    names = list(dict.fromkeys(table["distance"]))
+    height = 0.24 * len(names) + 0.2
+    figure = Figure(figsize=(WIDTH, height * len(layers) + 1))
+    left = 1 + 0.065 * max(map(len, names))
+    box = (left, 0.25, WIDTH - left - 0.15, height * len(layers) - 0.1)
+    panels = _panels(figure, (len(layers), len(outcomes)), box, (0.4, 0.1), sharex=True, sharey=True)
+    for row, (layer, activation) in zip(panels, layers, strict=True):
+        for axes, outcome in zip(row, outcomes, strict=True):
+            part = table[(table["layer"] == layer) & (table["activation"] == activation)]
+            _dots(axes, part[part["outcome"] == outcome], names)
+        row[0].set_ylabel(f"{layer}\n{activation.replace('_', ' ')}")
+        row[0].set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
+        row[0].set_ylim(len(names) - 0.5, -0.5)
+    for axes, outcome in zip(panels[0], outcomes, strict=True):
+        axes.set_title("with " + QUANTITIES.get(outcome, outcome.replace("_", " ")), weight="bold")
+    for axes in panels[-1]:
+        axes.set(xlabel="Spearman correlation", xlim=(-1, 1), xticks=[-1, -0.5, 0, 0.5, 1])
+    _legend(figure, {f"{state} adaptation": colour for state, colour in STATES.items()}, marker="o")
+    return figure
+
+
+def _axes_of(grid: dict[str, tuple[float, float]]) -> list[list[float]]:
+    """Mask means and background means that occur, each ascending."""
+    return [sorted({pair[axis] for pair in grid.values()}) for axis in (0, 1)]
+
+
+def _panels(figure: Figure, shape: tuple[int, int], box: tuple, gap: tuple[float, float], **sharing) -> np.ndarray:
+    """Axes (rows, columns) in ``box`` (left, top, width, height), ``gap`` (x, y) apart: inches from the top left."""
+    width, height = figure.get_size_inches()
+    size = [(box[2 + axis] - gap[axis] * (shape[1 - axis] - 1)) / shape[1 - axis] for axis in (0, 1)]
+    grid = figure.add_gridspec(
+        *shape,
+        left=box[0] / width,
+        right=(box[0] + box[2]) / width,
+        top=1 - box[1] / height,
+        bottom=1 - (box[1] + box[3]) / height,
+        wspace=gap[0] / size[0],
+        hspace=gap[1] / size[1],
+    )
+    return grid.subplots(squeeze=False, **sharing)
+
+
+def _canvas(figure: Figure) -> Axes:
+    """One bare axes over the whole figure, in inches from the upper left: for many pictures, cheaper than one each."""
+    width, height = figure.get_size_inches()
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    axes.set_axis_off()
+    return axes
+
+
+def _place(canvas: Axes, picture: np.ndarray, box: tuple, framed: bool = False) -> None:
+    """Draw ``picture`` as large as fits into ``box`` = (left, top, width, height)."""
+    x, y, width, height = box
+    scale = min(width / picture.shape[1], height / picture.shape[0])
+    width, height = scale * picture.shape[1], scale * picture.shape[0]
+    extent = (x, x + width, y + height, y)
+    canvas.imshow(_thumbnail(picture), cmap="gray", vmin=0, vmax=255, extent=extent, interpolation="none")
+    colour, line = (ORANGE, 2.5) if framed else ("0.5", 0.5)
+    canvas.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor=colour, linewidth=line))
+
+
+def _thumbnail(picture: np.ndarray, side: int = 200) -> np.ndarray:
+    """``picture`` uint8 (H, W) or (H, W, 3), averaged over blocks until the shorter side is about ``side``."""
+    step = max(1, round(min(picture.shape[:2]) / side))
+    rows, columns = (length // step for length in picture.shape[:2])
+    blocks = picture[: rows * step, : columns * step].reshape(rows, step, columns, step, *picture.shape[2:])
+    return blocks.mean(axis=(1, 3)).astype(np.uint8)
+
+
+def _side_by_side(image: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+    """Image and mask in one picture, of the image's channels; mid-grey where there is no mask."""
+    drawn = np.full(image.shape[:2], 128, np.uint8) if mask is None else 255 * mask
+    if image.ndim == 3:
+        drawn = np.repeat(drawn[..., None], 3, axis=2)
+    gap = np.full_like(image[:, : max(1, image.shape[1] // 24)], 255)
+    return np.concatenate([image, gap, drawn], axis=1)
+
+
+def _heading(canvas: Axes, y: float, text: str) -> None:
+    canvas.text(0.05, y + 0.2, text, size=9, weight="bold")
+
+
+def _over(axes: Axes, points: float, text: str, size: float = 8, x: float = 0.5, ha: str = "center") -> None:
+    """``text`` so many points above a panel, higher than its title."""
+    axes.annotate(
+        text, (x, 1), (0, points), xycoords="axes fraction", textcoords="offset points", ha=ha, size=size, weight="bold"
+    )
+
+
+def _maps_of_source(
+    panels: np.ndarray, table: pd.DataFrame, grid: dict, own: tuple | None, norms: dict, size: float
+) -> None:
+    across, down = _axes_of(grid)
+    for axes, (column, title) in zip(panels, QUANTITIES.items(), strict=True):
+        square = pd.DataFrame(np.nan, down, across)
+        for target, value in zip(table["target"], table[column], strict=True):
+            square.loc[grid[target][1], grid[target][0]] = value
+        _heat(
+            axes,
+            square,
+            column,
+            norms[column],
+            size=7 if len(across) * len(panels[0].figure.axes) <= 90 else 0,
+        )
+        axes.invert_yaxis()
+        axes.set(title=title, xlabel="mask mean", ylabel="background mean" if column == "iou_before" else "")
+        if own is not None:
+            _mark_cell(axes, across.index(own[0]), down.index(own[1]))
+
+
+def _heat(axes: Axes, square: pd.DataFrame, column: str, norm: Normalize, size: float) -> None:
+    """A heat map with its values written in where ``size`` (points) is not 0; pale grey where there is none."""
+    texts = square.map(lambda value: f"{round(value, 2) + 0:.2f}".replace("0.", ".", 1))
+    axes.set_facecolor(MISSING)
+    sns.heatmap(
+        square, ax=axes, norm=norm, cmap=COLOURS[column], cbar=False, linewidths=0.5, linecolor="white",
+        annot=texts if size else False, fmt="", annot_kws={"size": size}, xticklabels=False, yticklabels=False,
+    )  # fmt: skip
+    axes.set_xticks(np.arange(square.shape[1]) + 0.5, square.columns)
+    axes.set_yticks(np.arange(square.shape[0]) + 0.5, square.index)
+    axes.tick_params(length=0)
+    axes.set(xlabel="", ylabel="")
+
+
+def _mark_cell(axes: Axes, column: int, row: int) -> None:
+    axes.add_patch(Rectangle((column, row), 1, 1, fill=False, edgecolor=ORANGE, linewidth=2, clip_on=False))
+
+
+def _against_level(axes: Axes, table: pd.DataFrame, colours: dict) -> None:
+    """Lines of ``mean`` and bands of ``std`` against level, of a table with the index (source, level)."""
+    for source, rows in table.groupby(level="source"):
+        levels, mean, spread = rows.index.get_level_values("level"), rows["mean"], rows["std"]
+        axes.plot(levels, mean, color=colours[source], marker="o", markersize=3, lw=1.2)
+        if len(colours) <= 4:
+            axes.fill_between(levels, mean - spread, mean + spread, color=colours[source], alpha=0.12, lw=0)
+
+
+def _latents_of(row: np.ndarray, states: dict[str, dict]) -> None:
+    moved = _moved(states["source"], states["before"])
+    order = np.argsort(-moved, kind="stable")
+    chosen = [*order[:3], *order[3:][max(0, len(order) // 2 - 3) :][:1]]
+    for place, (axes, dimension) in enumerate(zip(row, chosen, strict=False)):
+        _histograms(axes, {state: arrays["rows"][:, dimension] for state, arrays in states.items()})
+        middle = "median: " if place == 3 else ""
+        axes.set_title(f"{middle}dimension {dimension}, moved {moved[dimension]:.1f} sd", size=7)
+    for axes in row[len(chosen) :]:
+        axes.set_axis_off()
+
+
+def _moved(source: dict, target: dict) -> np.ndarray:
+    """How far the mean of each dimension (C,) moved, in standard deviations of the source; 0 for a dead one."""
+    distance = np.abs(target["mean"] - source["mean"])
+    return np.divide(distance, source["sd"], out=np.zeros_like(distance), where=source["sd"] > 0)
+
+
+def _histograms(axes: Axes, values: dict[str, np.ndarray]) -> None:
+    low, high = np.percentile(np.concatenate(list(values.values())), [0.5, 99.5])
+    edges = np.linspace(low, high if high > low else low + 1, 41)
+    for state, colour in {"source": GREY, **STATES}.items():
+        if state in values:
+            density, _ = np.histogram(values[state], edges, density=True)
+            axes.stairs(density, edges, color=colour, fill=state == "source", linewidth=1.1)
+    axes.set_yticks([])
+    axes.locator_params(axis="x", nbins=4)
+
+
+def _cloud(axes: Axes, points: pd.DataFrame, colours: dict) -> None:
+    shade = list(points["group"].map(colours))
+    axes.scatter(points["value"], points["gain_iou"], c=shade, s=8, alpha=0.5, lw=0, rasterized=True)
+    axes.axhline(0, color="0.6", lw=0.6, zorder=0)
+    low, high, null = points["value"].min(), points["value"].max(), points["null"].median()
+    if low > 0 and high > 30 * low:
+        axes.set_xscale("log")
+        axes.minorticks_off()
+    else:
+        axes.locator_params(axis="x", nbins=4)
+    if null > 0 or axes.get_xscale() == "linear":
+        axes.axvline(null, color="0.2", lw=0.8, ls="--")
+
+
+def _dots(axes: Axes, table: pd.DataFrame, names: list[str]) -> None:
+    for (state, colour), offset in zip(STATES.items(), (-0.15, 0.15), strict=True):
+        rows = table[table["state"] == state]
+        places = np.array([names.index(name) + offset for name in rows["distance"]])
+        hollow = np.where(rows["below_null"] > 0.25, "white", colour)
+        axes.hlines(places, rows["ci_low"], rows["ci_high"], color=colour, lw=1.2, zorder=1)
+        axes.scatter(rows["spearman"], places, s=16, c=hollow, edgecolors=colour, linewidths=1, zorder=2)
+    axes.axvline(0, color="0.6", lw=0.6, zorder=0)
+    axes.grid(axis="x", color="0.92", lw=0.6)
+
+
+def _group_colours(groups: pd.Series) -> dict[str, tuple | str]:
+    if set(groups) <= set(POLARITY):
+        return {name: colour for name, colour in POLARITY.items() if (groups == name).any()}
+    names = list(dict.fromkeys(groups))
+    return dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
+
+
+def _spearman(row: pd.Series) -> str:
+    interval = "" if np.isnan(row["ci_low"]) else f" [{row['ci_low']:+.2f}, {row['ci_high']:+.2f}]"
+    return f"{row['spearman']:+.2f}{interval}"
+
+
+def _legend(figure: Figure, colours: dict, marker: str = "", loc: str = "lower center") -> None:
+    handles = [
+        Line2D([], [], color=colour, label=name, lw=0 if marker else 3, marker=marker)
+        for name, colour in colours.items()
+    ]
+    figure.legend(handles=handles, loc=loc, ncols=6, frameon=False, borderaxespad=0)

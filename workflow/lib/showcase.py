@@ -1,0 +1,316 @@
+"""What of a study is worth showing: its pairs and what is known of them, the talk's cases, and the answer in words.
+
+Everything is worked out from the tables by the rules written here; nothing is picked by hand. A *shift* below is a
+pair that is not a network on its own domain, with labels, averaged over seeds.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from workflow.lib.names import target_name
+
+PAIR = ["source", "target", "transform", "level"]
+KEY = [*PAIR, "seed"]
+# A change of IoU below this is called none.
+SMALL = 0.02
+# A statement over fewer pairs than this is not made.
+FEWEST = 3
+
+
+class Case(NamedTuple):
+    """One of the talk's cases: of the pairs ``among``, the one at ``quantile`` of ``column``."""
+
+    name: str
+    rule: str
+    among: Callable[[pd.DataFrame], pd.Series]
+    column: str
+    quantile: float
+
+
+CASES = (
+    Case(
+        "all white",
+        "without adaptation at least 95 % of the pixels are called foreground, and at most 90 % are; "
+        "of these the median gain",
+        lambda pairs: (pairs["foreground_before"] >= 0.95) & (pairs["true_foreground"] <= 0.9),
+        "gain_iou",
+        0.5,
+    ),
+    Case(
+        "all black",
+        "without adaptation at most 2 % of the pixels are called foreground, and at least 5 % are; "
+        "of these the median gain",
+        lambda pairs: (pairs["foreground_before"] <= 0.02) & (pairs["true_foreground"] >= 0.05),
+        "gain_iou",
+        0.5,
+    ),
+    Case(
+        "works",
+        "adapted IoU at most 0.03 below the source's own, gain above 0.02; of these the largest gain",
+        lambda pairs: (pairs["iou_after"] >= pairs["own_iou"] - 0.03) & (pairs["gain_iou"] > SMALL),
+        "gain_iou",
+        1.0,
+    ),
+    Case(
+        "kinda works",
+        "gain above 0.1, adapted IoU still more than 0.1 below the source's own; of these the median gain",
+        lambda pairs: (pairs["gain_iou"] > 0.1) & (pairs["iou_after"] < pairs["own_iou"] - 0.1),
+        "gain_iou",
+        0.5,
+    ),
+    Case(
+        "fails",
+        "gain at most 0.02, poor before (more than 0.1 below the source's own); of these the lowest adapted IoU",
+        lambda pairs: (pairs["gain_iou"] <= SMALL) & (pairs["iou_before"] < pairs["own_iou"] - 0.1),
+        "iou_after",
+        0.0,
+    ),
+    Case(
+        "harms",
+        "gain below -0.02; of these the largest drop",
+        lambda pairs: pairs["gain_iou"] < -SMALL,
+        "gain_iou",
+        0.0,
+    ),
+)
+
+
+def means(spec: dict) -> tuple[float, float] | None:
+    """(mask mean, background mean) of a domain's white noises, over its channels; None for a real domain."""
+    if "means" not in spec:
+        return None
+    mask, background = (round(float(np.mean(mean)), 6) for mean in spec["means"])
+    return mask, background
+
+
+def on_grid(spec: dict) -> bool:
+    """Whether a domain is known by its means alone: it bears them as its name, untransformed."""
+    found = means(spec)
+    return found is not None and spec["level"] == 0 and spec["name"] == f"{found[0]:.2f}-{found[1]:.2f}"
+
+
+def main_method(gains: pd.DataFrame) -> str:
+    """The method that the figures show: ``batchnorm``, or the first one of a study without it."""
+    methods = sorted(gains["method"].unique())
+    return "batchnorm" if "batchnorm" in methods else methods[0]
+
+
+def at_identity(table: pd.DataFrame) -> pd.DataFrame:
+    """Level 0 of any transform is the identity: such rows under that name, and each row once."""
+    table = table.assign(transform=table["transform"].where(table["level"] != 0, "identity"))
+    keys = [name for name in (*KEY, "method", "layer", "activation", "state", "distance") if name in table]
+    return table.drop_duplicates(keys)
+
+
+def pairs(
+    segmentation: pd.DataFrame, gains: pd.DataFrame, oracles: pd.DataFrame, specs: dict[str, dict]
+) -> pd.DataFrame:
+    """A row per pair and seed under the main method, sorted, with what the figures and the answer ask of it.
+
+    ``specs``: full name of a domain -> its parameters. Columns beside the key: ``name`` of the target in full,
+    ``iou_before``, ``iou_after``, ``gain_iou``, ``own_iou`` (of the source at home), ``foreground_before`` (share of
+    pixels), ``true_foreground``, ``home`` (the target is the source), ``polarity`` (kept, flipped or empty),
+    ``brightness`` (only one common shift of both means lies between them), ``towards_mask`` (grey level by which the
+    target's means lie nearer the source's mask side than the source's; negative: away from it; before any transform).
+    """
+    gains = at_identity(gains[gains["method"] == main_method(gains)])
+    unadapted = at_identity(segmentation[segmentation["method"] == "source"])
+    shares = unadapted[[*KEY, "predicted_foreground", "true_foreground"]]
+    own = oracles.rename(columns={"target": "source", "iou": "own_iou"})[["source", "seed", "own_iou"]]
+    table = gains[[*KEY, "iou_before", "iou_after", "gain_iou"]].merge(shares, on=KEY).merge(own, on=["source", "seed"])
+    table = table.rename(columns={"predicted_foreground": "foreground_before"}).sort_values(KEY, ignore_index=True)
+    named = zip(table["target"], table["transform"], table["level"], strict=True)
+    table["name"] = [target_name(*target) for target in named]
+    table["home"] = table["name"] == table["source"]
+    known = {name: means(spec) for name, spec in specs.items()}
+    both = [(known[source], known[name]) for source, name in zip(table["source"], table["name"], strict=True)]
+    plain = {name for name, spec in specs.items() if on_grid(spec)}
+    table["polarity"] = [_polarity(*pair) for pair in both]
+    table["brightness"] = [_is_common_shift(*pair) for pair in both]
+    table["brightness"] &= table["source"].isin(plain) & table["name"].isin(plain)
+    table["towards_mask"] = [_towards_mask(*pair) for pair in both]
+    return table
+
+
+def over_seeds(pairs: pd.DataFrame) -> pd.DataFrame:
+    """The labelled pairs, home included, averaged over seeds."""
+    fixed = [*PAIR, "name", "home", "polarity", "brightness"]
+    return pairs[pairs["gain_iou"].notna()].groupby(fixed).mean(numeric_only=True).reset_index()
+
+
+def shifts(pairs: pd.DataFrame) -> pd.DataFrame:
+    """The labelled pairs but home, averaged over seeds: what is counted."""
+    table = over_seeds(pairs)
+    return table[~table["home"]]
+
+
+def cases(pairs: pd.DataFrame) -> dict[str, pd.Series | None]:
+    """Name of a case -> the pair (one seed) that shows it; None where the case does not occur.
+
+    Each pair shows one case only, and pairs without a transform go before those with one.
+    """
+    left = pairs[~pairs["home"] & pairs["gain_iou"].notna()]
+    found: dict[str, pd.Series | None] = {}
+    for case in CASES:
+        among = left[case.among(left)].sort_values([case.column, *KEY])
+        plain = among[among["transform"] == "identity"]
+        among = plain if len(plain) else among
+        found[case.name] = None
+        if len(among):
+            pair = among.iloc[int(case.quantile * (len(among) - 1))]
+            found[case.name] = pair
+            left = left.drop(index=pair.name)
+    return found
+
+
+def below_null(correlations: pd.DataFrame, distances: pd.DataFrame) -> pd.DataFrame:
+    """``correlations`` and, as ``below_null``, the share of the pairs whose distance does not exceed its null."""
+    below = (distances["value"] <= distances["null"]).where(distances["null"].notna() & distances["value"].notna())
+    keys = ["distance", "layer", "activation", "state"]
+    shares = distances[keys].assign(below_null=below.astype(float)).groupby(keys, as_index=False).mean()
+    return correlations.merge(shares, on=keys, how="left")
+
+
+def strongest(correlations: pd.DataFrame, outcome: str) -> pd.DataFrame:
+    """The correlations with one outcome, the largest absolute Spearman first."""
+    rows = correlations[(correlations["outcome"] == outcome) & correlations["spearman"].notna()]
+    return rows.sort_values("spearman", key=lambda value: -value.abs(), kind="stable")
+
+
+def method_scores(gains: pd.DataFrame) -> pd.DataFrame:
+    """A row per method over the shifts: their number, mean IoU before, after and gain, shares that gain and lose,
+    and the median share of the gap to a target-trained network that is closed."""
+    gains = at_identity(gains)
+    named = zip(gains["target"], gains["transform"], gains["level"], strict=True)
+    home = np.array([target_name(*target) for target in named], object) == gains["source"]
+    pooled = gains[~home & gains["gain_iou"].notna()].groupby([*PAIR, "method"]).mean(numeric_only=True).reset_index()
+    pooled = pooled.assign(gained=pooled["gain_iou"] > SMALL, lost=pooled["gain_iou"] < -SMALL, n=1)
+    means = dict.fromkeys(["iou_before", "iou_after", "gain_iou", "gained", "lost"], "mean")
+    return pooled.groupby("method").agg({"n": "sum"} | means | {"gap_closed": "median"}).reset_index()
+
+
+def when(pairs: pd.DataFrame) -> Iterator[str]:
+    """Sentences on when adaptation works, from the table of :func:`pairs`."""
+    own = pairs.groupby("source")["own_iou"].mean()
+    each = _list([f"{iou:.3f} ({source})" for source, iou in own.items()])
+    many = f"{own.mean():.3f} on average ({own.min():.3f} to {own.max():.3f})"
+    yield f"On test images of its own domain a source network reaches an IoU of {each if len(own) <= 4 else many}."
+
+    table = shifts(pairs)
+    gain = table["gain_iou"]
+    if len(table) >= FEWEST:
+        gained, lost = int((gain > SMALL).sum()), int((gain < -SMALL).sum())
+        yield (
+            f"Of {len(table)} pairs of a source and a shifted target, {gained} gain more than {SMALL} of IoU from "
+            f"adaptation, {lost} lose more than {SMALL} and {len(table) - gained - lost} change by less; "
+            f"the mean IoU {_moves(table)}."
+        )
+    bright = table[table["brightness"]]
+    if len(bright) >= FEWEST:
+        before, after = ((bright[name] - bright["own_iou"]).abs().mean() for name in ("iou_before", "iou_after"))
+        yield (
+            f"Under a pure brightness shift ({len(bright)} pairs) the IoU lies {after:.3f} from the source's own "
+            f"on average with adaptation, {before:.3f} without."
+        )
+    kept, flipped = table[table["polarity"] == "kept"], table[table["polarity"] == "flipped"]
+    if min(len(kept), len(flipped)) >= FEWEST:
+        yield (
+            f"Where the polarity is kept ({len(kept)} pairs) the mean IoU {_moves(kept)}; "
+            f"where it flips ({len(flipped)} pairs) it {_moves(flipped)}."
+        )
+    home = pairs.loc[pairs["home"] & pairs["gain_iou"].notna(), "gain_iou"]
+    if len(home):
+        change = f"by {home.min():+.3f} to {home.max():+.3f}" if home.abs().max() >= 0.001 else "by less than 0.001"
+        yield f"Refreshed on its own domain, the IoU of a network changes {change}."
+
+
+def why(pairs: pd.DataFrame) -> Iterator[str]:
+    """Sentences on what goes wrong, from the table of :func:`pairs`."""
+    table = shifts(pairs)
+    for case, word in zip(CASES[:2], ("nearly every pixel", "hardly any pixel"), strict=True):
+        blank = table[case.among(table)]
+        if len(blank) >= FEWEST:
+            yield (
+                f"In {len(blank)} pairs the unadapted network calls {word} foreground ({case.name}); "
+                f"there the mean IoU {_moves(blank)}."
+            )
+    plain = table[(table["transform"] == "identity") & table["towards_mask"].notna()]
+    white, black = (plain.loc[case.among(plain), "towards_mask"] for case in CASES[:2])
+    if min(len(white), len(black)) >= FEWEST:
+        yield (
+            f"Without a transform, {(white > 0).sum()} of the {len(white)} all white pairs have their target towards "
+            f"the grey level of the source's mask, {(black < 0).sum()} of the {len(black)} all black ones away from it."
+        )
+    lost = table[(table["gain_iou"] < -SMALL) & (table["polarity"] != "")]
+    if len(lost) >= FEWEST:
+        yield f"Of the {len(lost)} pairs that lose, {(lost['polarity'] == 'flipped').sum()} flip the polarity."
+    there = table[table["transform"] == "identity"].set_index(["source", "target"])["gain_iou"]
+    couples = [(a, b) for a, b in there.index if a < b and (b, a) in there.index]
+    if len(couples) >= FEWEST:
+        gap = np.mean([abs(there[a, b] - there[b, a]) for a, b in couples])
+        yield (
+            f"Over the {len(couples)} couples of domains tried in both directions, "
+            f"the two gains differ by {gap:.3f} on average."
+        )
+
+
+def told(correlations: pd.DataFrame) -> Iterator[str]:
+    """Sentences on whether a distance tells the outcome without labels, from the table of :func:`below_null`."""
+    for outcome, words in (("gain_iou", "gain"), ("iou_after", "adapted IoU")):
+        rows = strongest(correlations, outcome)
+        if not len(rows) or rows.iloc[0]["n"] < FEWEST:
+            continue
+        best = rows.iloc[0]
+        direction = "farther" if best["spearman"] > 0 else "nearer"
+        null = (
+            "" if np.isnan(best["below_null"]) else f"; {best['below_null']:.0%} of its values do not exceed their null"
+        )
+        yield (
+            f"Of {len(rows)} combinations of distance, layer and state, {_in_words(best)} measured {best['state']} "
+            f"adaptation orders the {words} best: Spearman {_spearman(best)}, the {direction} the higher, "
+            f"over {best['n']:.0f} pairs{null}."
+        )
+        before = rows[rows["state"] == "before"]
+        if len(before) and best["state"] != "before":
+            row = before.iloc[0]
+            yield f"Of those measured before adaptation, {_in_words(row)} is the strongest: {_spearman(row)}."
+
+
+def _in_words(row: pd.Series) -> str:
+    return f"{row['distance'].replace('_', ' ')} of {row['layer']} {row['activation'].replace('_relu', ' the ReLU')}"
+
+
+def _spearman(row: pd.Series) -> str:
+    interval = "" if np.isnan(row["ci_low"]) else f" (interval {row['ci_low']:+.2f} to {row['ci_high']:+.2f})"
+    return f"{row['spearman']:+.2f}{interval}"
+
+
+def _list(parts: list[str]) -> str:
+    return " and ".join(part for part in (", ".join(parts[:-1]), parts[-1]) if part)
+
+
+def _moves(table: pd.DataFrame) -> str:
+    before, after = table["iou_before"].mean(), table["iou_after"].mean()
+    verb = "rises" if after - before >= 0.005 else "falls" if before - after >= 0.005 else "stays"
+    return f"{verb} from {before:.3f} to {after:.3f}" if verb != "stays" else f"stays at {after:.3f}"
+
+
+def _polarity(source: tuple[float, float] | None, target: tuple[float, float] | None) -> str:
+    if source is None or target is None:
+        return ""
+    return "kept" if (source[0] > source[1]) == (target[0] > target[1]) else "flipped"
+
+
+def _is_common_shift(source: tuple[float, float] | None, target: tuple[float, float] | None) -> bool:
+    if source is None or target is None or source == target:
+        return False
+    return abs((target[0] - source[0]) - (target[1] - source[1])) < 1e-6
+
+
+def _towards_mask(source: tuple[float, float] | None, target: tuple[float, float] | None) -> float:
+    if source is None or target is None:
+        return np.nan
+    return float(np.sign(source[0] - source[1]) * (sum(target) - sum(source)) / 2)
