@@ -1,0 +1,61 @@
+"""When, and why, does batch-norm adaptation work?  The study, from noise means to an answer.
+
+Each stage is one word: a rule file, a script, a test, a block of config.yaml. Files hang together like this:
+
+    generate -> train -> adapt -> evaluate -> tabulate -> correlate -> report
+                     \\-> oracle            /
+                      \\-> latents -> distances
+"""
+
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import min_version
+
+from workflow.lib.errors import StudyError
+from workflow.lib.lineage import code
+from workflow.lib.study import duplicate_keys, study
+
+min_version("9.14")
+
+
+configfile: "config.yaml"
+
+
+try:
+    duplicate_keys(workflow.configfiles)
+    STUDY = study(config)
+except StudyError as error:
+    raise WorkflowError(f"the config has faults, nothing was run:\n{error}") from None
+
+
+pathvars:
+    results=config["results"],
+    logs=str(Path(config["results"], "logs")),
+    benchmarks=str(Path(config["results"], "benchmarks")),
+
+
+wildcard_constraints:
+    domain="[^/]+",
+    source="[^/]+",
+    family="[^/]+",
+    seed=r"\d+",
+
+
+rule all:
+    """Everything the study asks for: tables, figures and the page that explains them."""
+    default_target: True
+    input:
+        "<results>/report.html",
+
+
+include: "workflow/rules/generate.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/oracle.smk"
+include: "workflow/rules/adapt.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/latents.smk"
+include: "workflow/rules/distances.smk"
+include: "workflow/rules/tabulate.smk"
+include: "workflow/rules/correlate.smk"
+include: "workflow/rules/report.smk"

@@ -1,0 +1,211 @@
+"""The config: every fault is one line that names the key and the remedy, before any job."""
+
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from workflow.lib import store
+from workflow.lib.errors import StudyError
+from workflow.lib.study import SCHEMA, duplicate_keys, study
+
+ROOT = Path(__file__).parents[1]
+DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
+
+
+def changed(path: str, value) -> dict:
+    """The default config with the value at a dotted path replaced."""
+    config = deepcopy(DEFAULT)
+    *parents, leaf = path.split(".")
+    node = config
+    for key in parents:
+        node = node[int(key) if isinstance(node, list) else key]
+    node[leaf] = value
+    return config
+
+
+# path, value, what the message must say
+FAULTS = [
+    ("train.epochz", 3, r"config key train: unknown key 'epochz'; did you mean 'epochs'"),
+    ("trian", {}, r"config key \(top level\): unknown key 'trian'; did you mean 'train'"),
+    ("train.epochs", 0, r"config key train\.epochs: 0 is less than the minimum of 1 \(passes over"),
+    ("train.learning_rate", "1e-3", r"config key train\.learning_rate: '1e-3' is not of type 'number'"),
+    (
+        "train.crop",
+        [20, 64],
+        r"config key train\.crop: \[20, 64\] is not a multiple of 8 .* model\.depth = 3",
+    ),
+    ("generate.size", [64, 60], r"config key generate\.size: \[64, 60\] is not a multiple of 8"),
+    ("generate.threshold", 0.1, r"config key generate: give exactly one of 'threshold' and 'foreground'"),
+    (
+        "generate.foreground",
+        1.5,
+        r"config key generate\.foreground: 1\.5 is greater than or equal to the maximum",
+    ),
+    ("generate.images.adapt", 1, r"config key generate\.images\.adapt: 1 is less than the minimum of 2"),
+    ("generate.channels", 2, r"config key generate\.channels: 2 is not one of \[1, 3\]"),
+    ("generate.perlin.octaves", 0, r"config key generate\.perlin\.octaves: 0 is less"),
+    (
+        "pairs.0.targets",
+        {"grid": [0.1, 1.3]},
+        r"config key pairs\.0\.targets.*1\.3 is greater than the maximum of 1",
+    ),
+    (
+        "pairs.0.targets",
+        {"grid": [0.1, 0.333]},
+        r"pairs\.0\.targets\.grid: 0\.333 has more than two decimals",
+    ),
+    ("pairs.0.sources", ["0.30-1.70"], r"domain '0\.30-1\.70': means are grey levels in \[0, 1\]"),
+    ("pairs.0.sources", ["mito"], r"domain 'mito' is not known: name it under config key domains"),
+    ("pairs.0.sources", ["a/../../b"], r"config key pairs\.0\.sources.*does not match"),
+    ("pairs.0.sources", ["$(touch x)"], r"config key pairs\.0\.sources.*does not match"),
+    (
+        "pairs.0.transforms",
+        {"brightnes": [0.1]},
+        r"pairs\.0\.transforms\.brightnes: .*did you mean 'brightness'",
+    ),
+    ("pairs.0.transforms", {"noise": [-0.1]}, r"pairs\.0\.transforms\.noise: .*-0\.1"),
+    (
+        "pairs.0.methods",
+        ["batchnrm"],
+        r"pairs\.0\.methods: no such method 'batchnrm'; did you mean 'batchnorm'",
+    ),
+    ("pairs.0.name", "a b", r"config key pairs\.0\.name: 'a b' does not match"),
+    ("pairs", [DEFAULT["pairs"][0]] * 2, r"config key pairs: two blocks are named 'means'; rename one"),
+    ("oracles", ["0.30-0.70@noise"], r"domain '0\.30-0\.70@noise': after @ comes TRANSFORM=LEVEL"),
+    (
+        "latents.layers",
+        ["bottelneck"],
+        r"latents\.layers: no such entry 'bottelneck'; did you mean 'bottleneck'",
+    ),
+    ("latents.layers", ["encoder4"], r"config key latents\.layers: no such entry 'encoder4'"),
+    ("latents.activations", ["relu"], r"config key latents\.activations\.0: 'relu' is not one of"),
+    ("distances.names", ["sliced"], r"config key distances\.names: no such entry 'sliced'"),
+    ("seeds", [], r"config key seeds: \[\] should be non-empty"),
+    ("seeds", [0, 0], r"config key seeds: \[0, 0\] has non-unique elements"),
+    ("device", "gpu", r"config key device: 'gpu' is not one of \['auto', 'cpu', 'cuda'\]"),
+    ("results", "res; rm -rf x", r"config key results: .*does not match"),
+    ("domains", {"a": {"path": "nowhere.h5"}}, None),
+    ("domains", {"A": {"means": [0.1, 0.2]}, "a": {"means": [0.3, 0.2]}}, r"domains differ in case only"),
+    ("domains", {"0.30-0.70": {"means": [0.1, 0.2]}}, r"config key domains.*does not match"),
+    ("domains", {"a": {"means": [0.1, 1.2]}}, r"config key domains\.a.*1\.2 is greater than the maximum"),
+    ("domains", {"a": {"means": [0.1, 0.2], "sise": [8, 8]}}, r"config key domains\.a.*'sise'"),
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"), FAULTS, ids=[f"{path}={value}"[:40] for path, value, _ in FAULTS]
+)
+def test_faults_are_one_line_each(path, value, message):
+    if message is None:
+        study(changed(path, value))
+        return
+    with pytest.raises(StudyError, match=message) as caught:
+        study(changed(path, value))
+    assert all(line.startswith(("config key", "domain '")) for line in str(caught.value).splitlines())
+
+
+def test_missing_key_is_named():
+    config = deepcopy(DEFAULT)
+    del config["train"]["epochs"]
+    with pytest.raises(StudyError, match=r"config key train: 'epochs' is a required property"):
+        study(config)
+
+
+def test_a_missing_file_is_found_before_any_job():
+    config = changed("domains", {"mine": {"path": "nowhere.h5"}})
+    config["pairs"][0]["targets"] = ["mine"]
+    with pytest.raises(StudyError, match=r"nowhere\.h5"):
+        study(config)
+
+
+def test_a_source_needs_masks(tmp_path):
+    with store.create(tmp_path / "mine.h5") as file:
+        file["images"] = np.zeros((20, 16, 16), np.uint8)
+    config = changed("domains", {"mine": {"path": str(tmp_path / "mine.h5")}})
+    config["pairs"][0]["targets"] = ["mine"]
+    study(config)
+    config["pairs"][0]["sources"] = ["mine"]
+    with pytest.raises(StudyError, match=r"domain 'mine' .*mine\.h5\) has no masks: it can be a target, not a source"):
+        study(config)
+
+
+def test_rgb_means_need_rgb_domains():
+    config = changed("domains", {"stain": {"means": [[0.5, 0.2, 0.5], [0.9, 0.8, 0.9]]}})
+    config["pairs"][0]["targets"] = ["stain"]
+    with pytest.raises(StudyError, match=r"domains\.stain\.means: RGB means need generate\.channels: 3"):
+        study(config)
+
+
+def test_a_key_that_stands_twice(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("domains:\n  mito: {path: a.h5}\n  mito: {path: b.h5}\n")
+    with pytest.raises(StudyError, match=r"config\.yaml, line 3: key 'mito' stands twice"):
+        duplicate_keys([path])
+
+
+def test_every_key_of_the_schema_is_described():
+    """The schema is the manual: a leaf without a description or a meaning to look up is a hole in it."""
+    schema = yaml.safe_load(SCHEMA.read_text())
+
+    def objects(node):
+        if isinstance(node, dict):
+            if node.get("type") == "object" and "properties" in node:
+                yield node
+            for child in node.values():
+                yield from objects(child)
+        elif isinstance(node, list):
+            for child in node:
+                yield from objects(child)
+
+    assert all(node.get("additionalProperties") is False for node in objects(schema))
+
+
+def test_families_of_the_default_study():
+    default = study(DEFAULT)
+    assert {name: len(family.targets) for name, family in default.families.items()} == {
+        "means-identity": 20, "means-brightness": 60, "means-contrast": 60, "means-noise": 60,
+    }  # fmt: skip
+    assert len(default.families["means-identity"].sources) >= 3
+
+
+def test_a_family_is_cut_into_jobs_and_grows_at_its_end():
+    def families(grid):
+        config = changed("adapt.domains_per_job", 4)
+        config["pairs"][0] |= {"targets": {"grid": grid}, "transforms": {"identity": [0]}}
+        return {name: family.domains for name, family in study(config).families.items()}
+
+    small, large = families([0.1, 0.5, 0.9]), families([0.1, 0.5, 0.9, 0.3])
+    assert list(small) == ["means-identity", "means-identity-1"]
+    assert large["means-identity"] == small["means-identity"]
+    assert sum(len(domains) for domains in large.values()) == 12
+
+
+def test_specs_hold_what_makes_the_domain():
+    config = changed("domains", {"fine": {"means": [0.2, 0.6], "perlin": {"scale": 8}, "threshold": 0.1}})
+    config["pairs"][0] |= {"targets": ["fine", "0.10-0.90"], "transforms": {"noise": [0, 0.1]}}
+    specs = study(config).targets("means-noise", ["adapt", "test"])
+    assert list(specs) == ["fine", "fine@noise=0.1", "0.10-0.90", "0.10-0.90@noise=0.1"]
+    fine = specs["fine@noise=0.1"]
+    assert fine["name"] == "fine" and fine["transform"] == "noise" and fine["level"] == 0.1
+    assert fine["perlin"] == DEFAULT["generate"]["perlin"] | {"scale": 8}
+    assert fine["threshold"] == 0.1 and "foreground" not in fine
+    assert fine["images"] == {"adapt": 32, "test": 64}
+    assert specs["0.10-0.90"]["means"] == [0.1, 0.9] and specs["0.10-0.90"]["foreground"] == 0.35
+
+
+@pytest.mark.parametrize("overlay", sorted((ROOT / "workflow" / "studies").glob("*.yaml")), ids=lambda path: path.stem)
+def test_overlays_fit_the_schema(overlay, monkeypatch):
+    from snakemake.utils import update_config
+
+    monkeypatch.chdir(ROOT)
+    config = deepcopy(DEFAULT)
+    update_config(config, yaml.safe_load(overlay.read_text()))
+    try:
+        study(config)
+    except StudyError as error:
+        if "no such file" not in str(error) and "does not exist" not in str(error):
+            raise
+        pytest.skip("the overlay names data that this machine does not have")

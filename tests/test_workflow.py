@@ -1,0 +1,250 @@
+"""The workflow as a user runs it: one run of the smoke study, and what a change to it reruns."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from workflow.lib.lineage import code
+
+ROOT = Path(__file__).parents[1]
+SMOKE = "workflow/studies/smoke.yaml"
+NETWORK_STAGES = {"train", "oracle", "adapt", "evaluate", "latents"}
+TABLES = ("segmentation", "gains", "distances", "correlations")
+
+
+def snakemake(checkout: Path, *arguments: str, overlay: dict | None = None) -> subprocess.CompletedProcess:
+    """Snakemake on the smoke study in ``checkout``, with one more overlay on top."""
+    configs = ["config.yaml", SMOKE]
+    if overlay is not None:
+        (checkout / "overlay.yaml").write_text(yaml.safe_dump(overlay))
+        configs.append("overlay.yaml")
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", *configs, *arguments]
+    return subprocess.run(command, cwd=checkout, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+
+def planned(checkout: Path, overlay: dict | None = None) -> dict[str, int]:
+    """Rule -> number of jobs that a run would start now."""
+    dry = snakemake(checkout, "--dry-run", overlay=overlay)
+    assert dry.returncode == 0, dry.stderr + dry.stdout
+    text = dry.stdout + dry.stderr
+    if "Nothing to be done" in text:
+        return {}
+    table = text.split("Job stats:")[1].split("total")[0]
+    return {rule: int(count) for rule, count in re.findall(r"^(\w+)\s+(\d+)$", table, re.MULTILINE)}
+
+
+def copy(folder: Path) -> Path:
+    checkout = folder / "checkout"
+    ignore = shutil.ignore_patterns("results", ".venv", ".snakemake", ".git", "__pycache__", ".*_cache")
+    shutil.copytree(ROOT, checkout, ignore=ignore)
+    return checkout
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A copy of the checkout in which the smoke study has run."""
+    checkout = copy(tmp_path_factory.mktemp("smoke"))
+    run = snakemake(checkout)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return checkout
+
+
+@pytest.fixture
+def edited(finished):
+    """A function that appends a comment to a file of the finished checkout; undone afterwards."""
+    before: dict[Path, str] = {}
+
+    def edit(name: str) -> None:
+        path = finished / name
+        before[path] = path.read_text()
+        path.write_text(before[path] + "\n# edited\n")
+
+    yield edit
+    for path, text in before.items():
+        path.write_text(text)
+
+
+def pairs(**changes) -> list[dict]:
+    """The one block of the smoke study, with ``changes``."""
+    return [yaml.safe_load((ROOT / SMOKE).read_text())["pairs"][0] | changes]
+
+
+def test_tables_follow_the_contract(finished):
+    tables = {name: pd.read_csv(finished / f"results/smoke/tables/{name}.csv") for name in TABLES}
+    study = {"sources": 2, "targets": 6, "states": 2}
+    targets = 2 * 6
+    assert len(tables["gains"]) == study["sources"] * targets
+    # Each source is an oracle at home, and 0.10-0.90 has one of its own: three of the six means at identity.
+    oracles = tables["segmentation"].query("method == 'target'")
+    assert set(oracles["target"]) == {"0.10-0.90"} and len(oracles) == 2
+    assert len(tables["segmentation"]) == 2 * len(tables["gains"]) + len(oracles)
+    assert len(tables["distances"]) == study["sources"] * targets * study["states"] * 5 * 2
+    assert (tables["distances"][["value", "null"]] >= 0).all(axis=None)
+    assert set(tables["correlations"]["outcome"]) == {"iou_before", "iou_after", "gain_iou"}
+
+
+def test_second_run_does_nothing(finished):
+    assert planned(finished) == {}
+
+
+def test_a_moved_checkout_does_nothing(finished):
+    moved = finished.with_name("elsewhere")
+    finished.rename(moved)
+    try:
+        assert planned(moved) == {}
+    finally:
+        moved.rename(finished)
+
+
+def test_a_new_target_redoes_no_training_and_no_other_family(finished):
+    grid = {"targets": {"grid": [0.1, 0.5, 0.9]}}
+    wider = pairs(transforms={"identity": [0], "brightness": [0.1, 0.2]}, **grid)
+    jobs = planned(finished, {"pairs": wider})
+    assert jobs == {
+        "generate_targets": 1, "adapt": 2, "evaluate": 2, "latents": 2, "distances": 2,
+        "tabulate": 1, "correlate": 1, "report": 1, "all": 1,
+    }  # fmt: skip
+
+
+def test_a_new_family_leaves_the_others_alone(finished):
+    jobs = planned(finished, {"pairs": pairs(transforms={"identity": [0], "brightness": [0.1], "noise": [0.1]})})
+    assert jobs["adapt"] == jobs["evaluate"] == jobs["latents"] == jobs["distances"] == 2
+    assert jobs["generate_targets"] == 1 and "train" not in jobs
+
+
+def test_a_new_seed_trains_that_seed_only(finished):
+    jobs = planned(finished, {"seeds": [0, 1]})
+    assert jobs["train"] == 3 and jobs["adapt"] == 4 and jobs["oracle"] == 1
+    assert not {"generate", "generate_targets"} & jobs.keys()
+
+
+def test_a_training_option_reruns_training_and_what_follows(finished):
+    jobs = planned(finished, {"train": {"weight_decay": 0.01}})
+    assert jobs["train"] == 3
+    assert jobs.keys() == NETWORK_STAGES | {"distances", "tabulate", "correlate", "report", "all"}
+
+
+def test_an_option_of_a_late_stage_reruns_late_stages(finished):
+    assert planned(finished, {"correlate": {"bootstrap": 60}}).keys() == {"correlate", "report", "all"}
+    assert planned(finished, {"report": {"title": "Another"}}).keys() == {"report", "all"}
+    assert planned(finished, {"distances": {"projections": 64}}).keys() == {
+        "distances", "tabulate", "correlate", "report", "all",
+    }  # fmt: skip
+
+
+# module -> the stages that import it and are run again; everything downstream of them follows.
+LINEAGE = {
+    "perlin": {"generate"},
+    "sampling": {"train"},
+    "training": {"train"},
+    "batchnorm": {"adapt", "evaluate", "latents"},
+    "metrics": {"train", "oracle", "evaluate"},
+    "latents": {"latents"},
+    "distances": {"distances"},
+    "correlations": {"correlate"},
+    "unet": NETWORK_STAGES,
+}
+FOLLOWS = {
+    "generate": {
+        "train",
+        "oracle",
+        "adapt",
+        "evaluate",
+        "latents",
+        "distances",
+        "tabulate",
+        "correlate",
+        "report",
+    },
+    "train": {"oracle", "adapt", "evaluate", "latents", "distances", "tabulate", "correlate", "report"},
+    "oracle": {"tabulate", "correlate", "report"},
+    "adapt": {"evaluate", "latents", "distances", "tabulate", "correlate", "report"},
+    "evaluate": {"tabulate", "correlate", "report"},
+    "latents": {"distances", "tabulate", "correlate", "report"},
+    "distances": {"tabulate", "correlate", "report"},
+    "correlate": {"report"},
+}
+
+
+@pytest.mark.parametrize("module", LINEAGE)
+def test_an_edited_module_reruns_the_stages_that_import_it(module, finished, edited):
+    edited(f"workflow/lib/{module}.py")
+    stages = LINEAGE[module]
+    expected = stages.union(*(FOLLOWS[stage] for stage in stages)) | {"all"}
+    if "generate" in stages:
+        expected.add("generate_targets")
+    assert planned(finished).keys() == expected
+
+
+def test_an_edited_document_reruns_nothing(finished, edited):
+    edited("README.md")
+    edited("Makefile")
+    assert planned(finished) == {}
+
+
+def test_every_rule_declares_its_code():
+    for path in sorted((ROOT / "workflow" / "rules").glob("*.smk")):
+        text = path.read_text()
+        scripts = re.findall(r'"\.\./scripts/(\w+)\.py"', text)
+        assert scripts and all(f'code=code("{stage}")' in text for stage in scripts), path.name
+        assert set(scripts) == {path.stem}, "one word per stage"
+        assert (ROOT / "tests" / f"test_{path.stem}.py").exists(), f"stage {path.stem} has no test"
+        assert all((ROOT / name).exists() for name in code(path.stem))
+
+
+def test_tables_are_the_same_bytes_again_on_one_core(finished, tmp_path):
+    checkout = copy(tmp_path)
+    run = snakemake(checkout, "--cores", "1", "results/smoke/tables/correlations.csv")
+    assert run.returncode == 0, run.stdout + run.stderr
+    for name in TABLES:
+        path = f"results/smoke/tables/{name}.csv"
+        assert (checkout / path).read_bytes() == (finished / path).read_bytes(), name
+
+
+def test_a_fault_in_the_config_stops_before_any_job(tmp_path):
+    checkout = copy(tmp_path)
+    run = snakemake(checkout, overlay={"train": {"epochz": 3}})
+    assert run.returncode == 1
+    assert "config key train: unknown key 'epochz'; did you mean 'epochs'?" in run.stderr
+    assert "Traceback" not in run.stderr and not (checkout / "results").exists()
+
+
+def test_a_missing_gpu_is_one_line(finished):
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    run = snakemake(finished, "--", "results/smoke/models/0.30-0.70/seed7.h5", overlay={"device": "cuda", "seeds": [7]})
+    assert run.returncode == 1
+    assert "error: config key device: 'cuda' is asked for, but torch sees no GPU; use auto or cpu" in run.stderr
+    assert (finished / "results/smoke/tables/gains.csv").exists()
+
+
+def test_damaged_data_are_named_and_nothing_is_lost(finished):
+    path = finished / "results/smoke/targets/means-identity.h5"
+    content = path.read_bytes()
+    try:
+        path.write_bytes(content[: len(content) // 2])
+        run = snakemake(
+            finished,
+            "--rerun-triggers",
+            "mtime",
+            "--forcerun",
+            "adapt",
+            "--",
+            "results/smoke/adapted/0.30-0.70/seed0/means-identity.h5",
+        )
+        assert run.returncode == 1
+        assert re.search(
+            r"error: results/smoke/targets/means-identity\.h5: damaged.*delete it and run again", run.stderr
+        )
+    finally:
+        path.write_bytes(content)
+        restored = snakemake(finished)
+        assert restored.returncode == 0, restored.stderr
+    assert planned(finished) == {}

@@ -1,0 +1,30 @@
+"""
+Reads   <results>/models/{source}/seed{seed}.h5, <results>/targets/{family}.h5 (images of split adapt, never masks)
+Writes  <results>/adapted/{source}/seed{seed}/{family}.h5  target/method -> batch-norm statistics
+"""
+
+
+rule adapt:
+    """Refresh the statistics of a frozen network on every target of a shift family."""
+    input:
+        model="<results>/models/{source}/seed{seed}.h5",
+        targets="<results>/targets/{family}.h5",
+        code=code("adapt"),
+    output:
+        adapted="<results>/adapted/{source}/seed{seed}/{family}.h5",
+    log:
+        "<logs>/adapt/{source}/seed{seed}/{family}.log",
+    benchmark:
+        "<benchmarks>/adapt/{source}/seed{seed}/{family}.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+        gpu=0 if config["device"] == "cpu" else 1,
+    params:
+        methods=lambda wildcards: STUDY.methods(wildcards.family),
+        device=config["device"],
+    script:
+        "../scripts/adapt.py"

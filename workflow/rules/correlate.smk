@@ -1,0 +1,28 @@
+"""
+Reads   <results>/tables/gains.csv, <results>/tables/distances.csv
+Writes  <results>/tables/correlations.csv
+"""
+
+
+rule correlate:
+    """Ask how well each distance orders the outcomes, with intervals over domains."""
+    input:
+        gains="<results>/tables/gains.csv",
+        distances="<results>/tables/distances.csv",
+        code=code("correlate"),
+    output:
+        correlations="<results>/tables/correlations.csv",
+    log:
+        "<logs>/correlate.log",
+    benchmark:
+        "<benchmarks>/correlate.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        outcomes=config["correlate"]["outcomes"],
+        bootstrap=config["correlate"]["bootstrap"],
+    script:
+        "../scripts/correlate.py"

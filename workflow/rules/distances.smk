@@ -1,0 +1,29 @@
+"""
+Reads   <results>/latents/{source}/seed{seed}/{family}.h5
+Writes  <results>/distances/{source}/seed{seed}/{family}.csv  a row per target, layer, state and distance
+"""
+
+
+rule distances:
+    """Measure how far each target lies from the source in latent space, beside the null."""
+    input:
+        latents="<results>/latents/{source}/seed{seed}/{family}.h5",
+        targets="<results>/targets/{family}.h5",
+        code=code("distances"),
+    output:
+        distances="<results>/distances/{source}/seed{seed}/{family}.csv",
+    log:
+        "<logs>/distances/{source}/seed{seed}/{family}.log",
+    benchmark:
+        "<benchmarks>/distances/{source}/seed{seed}/{family}.tsv"
+    conda:
+        "../../envs/arrays.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    params:
+        names=config["distances"]["names"],
+        projections=config["distances"]["projections"],
+    script:
+        "../scripts/distances.py"

@@ -1,0 +1,35 @@
+"""
+Reads   <results>/models/{source}/seed{seed}.h5, <results>/adapted/{source}/seed{seed}/{family}.h5,
+        <results>/targets/{family}.h5 (split test)
+Writes  <results>/evaluated/{source}/seed{seed}/{family}.csv  a row per target and method
+        <results>/evaluated/{source}/seed{seed}/{family}.h5   the first predicted masks of each
+"""
+
+
+rule evaluate:
+    """Score a network, unadapted and adapted, on every target of a shift family."""
+    input:
+        model="<results>/models/{source}/seed{seed}.h5",
+        targets="<results>/targets/{family}.h5",
+        adapted="<results>/adapted/{source}/seed{seed}/{family}.h5",
+        code=code("evaluate"),
+    output:
+        scores="<results>/evaluated/{source}/seed{seed}/{family}.csv",
+        masks="<results>/evaluated/{source}/seed{seed}/{family}.h5",
+    log:
+        "<logs>/evaluate/{source}/seed{seed}/{family}.log",
+    benchmark:
+        "<benchmarks>/evaluate/{source}/seed{seed}/{family}.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+        gpu=0 if config["device"] == "cpu" else 1,
+    params:
+        threshold=config["evaluate"]["threshold"],
+        examples=config["evaluate"]["examples"],
+        device=config["device"],
+    script:
+        "../scripts/evaluate.py"

@@ -1,0 +1,35 @@
+"""
+Reads   <results>/models/{source}/seed{seed}.h5, <results>/adapted/{source}/seed{seed}/{family}.h5,
+        <results>/data/{source}.h5 and <results>/targets/{family}.h5 (images of split adapt)
+Writes  <results>/latents/{source}/seed{seed}/{family}.h5  rows and moments per layer, before and after
+"""
+
+
+rule latents:
+    """Summarise the activations of source and targets inside the network."""
+    input:
+        model="<results>/models/{source}/seed{seed}.h5",
+        source="<results>/data/{source}.h5",
+        targets="<results>/targets/{family}.h5",
+        adapted="<results>/adapted/{source}/seed{seed}/{family}.h5",
+        code=code("latents"),
+    output:
+        latents="<results>/latents/{source}/seed{seed}/{family}.h5",
+    log:
+        "<logs>/latents/{source}/seed{seed}/{family}.log",
+    benchmark:
+        "<benchmarks>/latents/{source}/seed{seed}/{family}.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+        gpu=0 if config["device"] == "cpu" else 1,
+    params:
+        layers=config["latents"]["layers"],
+        activations=config["latents"]["activations"],
+        rows=config["latents"]["rows"],
+        device=config["device"],
+    script:
+        "../scripts/latents.py"

@@ -1,0 +1,34 @@
+"""
+Reads   <results>/evaluated/**.csv, <results>/oracle/*.csv, <results>/distances/**.csv
+Writes  <results>/tables/segmentation.csv, gains.csv, distances.csv: the results contract
+"""
+
+EVALUATED = [
+    f"{source}/seed{seed}/{family}"
+    for source, family in STUDY.pairs
+    for seed in config["seeds"]
+]
+
+
+rule tabulate:
+    """Join the rows of all jobs into the tables, sorted, and work out the gains."""
+    input:
+        evaluated=expand("<results>/evaluated/{job}.csv", job=EVALUATED),
+        oracles=expand("<results>/oracle/seed{seed}.csv", seed=config["seeds"]),
+        distances=expand("<results>/distances/{job}.csv", job=EVALUATED),
+        code=code("tabulate"),
+    output:
+        segmentation="<results>/tables/segmentation.csv",
+        gains="<results>/tables/gains.csv",
+        distances="<results>/tables/distances.csv",
+    log:
+        "<logs>/tabulate.log",
+    benchmark:
+        "<benchmarks>/tabulate.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    script:
+        "../scripts/tabulate.py"

@@ -1,0 +1,35 @@
+"""Ask how well each distance orders the outcomes of BN adaptation: tables -> correlations."""
+
+import pandas as pd
+
+from workflow.lib import job
+from workflow.lib.correlations import correlate as correlations
+
+METHOD = "batchnorm"
+
+
+def correlate(
+    gains_path: str, distances_path: str, correlations_path: str, outcomes: list[str], bootstrap: int
+) -> None:
+    """Write a row per distance, layer, activation, state and outcome; intervals are over domains."""
+    names = {"source": str, "target": str}
+    gains = pd.read_csv(gains_path, dtype=names)
+    table = correlations(
+        pd.read_csv(distances_path, dtype=names),
+        gains[gains["method"] == METHOD],
+        outcomes=outcomes,
+        n_bootstrap=bootstrap,
+        seed=0,
+    )
+    table.to_csv(correlations_path, index=False, float_format="%.9g")
+
+
+if __name__ == "__main__":
+    with job.run(snakemake.log[0]):
+        correlate(
+            gains_path=snakemake.input.gains,
+            distances_path=snakemake.input.distances,
+            correlations_path=snakemake.output.correlations,
+            outcomes=snakemake.params.outcomes,
+            bootstrap=snakemake.params.bootstrap,
+        )

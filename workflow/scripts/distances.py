@@ -1,0 +1,70 @@
+"""Measure distances between source and target latents: latents -> one row per target, layer, state and distance."""
+
+import pandas as pd
+
+from workflow.lib import job, store
+from workflow.lib.distances import DISTANCES, Latents, projections
+
+
+def distances(
+    latents_path: str,
+    targets_path: str,
+    distances_path: str,
+    names: list[str],
+    n_projections: int,
+    source: str,
+    seed: int,
+) -> None:
+    """Write value and null of every distance in ``names``; the null is between the two halves of the source."""
+    rows = []
+    with store.read(latents_path) as latents, store.read(targets_path) as targets:
+        specs = {target: store.get_json(group, "domain") for target, group in targets.items()}
+        for layer, activation, reference in summaries(latents["source/reference"]):
+            directions = projections(reference.mean.size, n_projections, seed=0)
+            half = load(latents[f"source/null/{layer}/{activation}"])
+            nulls = {name: DISTANCES[name](reference, half, directions) for name in names}
+            for target, spec in specs.items():
+                for state, group in latents[f"targets/{target}"].items():
+                    taken = load(group[f"{layer}/{activation}"])
+                    for name in names:
+                        rows.append(
+                            {
+                                "source": source,
+                                "target": spec["name"],
+                                "transform": spec["transform"],
+                                "level": spec["level"],
+                                "seed": seed,
+                                "layer": layer,
+                                "activation": activation,
+                                "state": state,
+                                "distance": name,
+                                "value": DISTANCES[name](reference, taken, directions),
+                                "null": nulls[name],
+                            }
+                        )
+    pd.DataFrame(rows).to_csv(distances_path, index=False)
+
+
+def summaries(group):
+    """(layer, activation, latents) of everything below a group."""
+    for layer, activations in group.items():
+        for activation, arrays in activations.items():
+            yield layer, activation, load(arrays)
+
+
+def load(group) -> Latents:
+    """The summary that stage ``latents`` wrote."""
+    return Latents(group["rows"][:], group["mean"][:], group["covariance"][:])
+
+
+if __name__ == "__main__":
+    with job.run(snakemake.log[0]):
+        distances(
+            latents_path=snakemake.input.latents,
+            targets_path=snakemake.input.targets,
+            distances_path=snakemake.output.distances,
+            names=snakemake.params.names,
+            n_projections=snakemake.params.projections,
+            source=snakemake.wildcards.source,
+            seed=int(snakemake.wildcards.seed),
+        )

@@ -1,0 +1,55 @@
+"""Draw domains and write their images and masks: config -> HDF5.
+
+One file holds either one domain to train on, all its splits at the top (``train``, ``validation``, ``adapt``,
+``test``), or a shift family to adapt to and to score (``{target}/adapt``, ``{target}/test``).
+"""
+
+import logging
+
+import numpy as np
+
+from workflow.lib import job, real, store, synthetic, transforms
+
+
+def generate(domains: dict[str, dict], splits: list[str], data_path: str, at_top: bool, workers: int) -> None:
+    """Write ``splits`` of every domain (full name -> its spec) to ``data_path``.
+
+    A real series without room for a split asked for is refused when the config is checked, not here.
+    """
+    with store.create(data_path) as file:
+        for name, spec in domains.items():
+            group = file if at_top else file.create_group(name)
+            store.put_json(group, "domain", spec)
+            for split in splits:
+                write_split(group.create_group(split), spec, split, workers)
+            logging.info("%s: %s", name, {split: store.count(group[split]) for split in splits})
+
+
+def write_split(group, spec: dict, split: str, workers: int) -> None:
+    """Append the blocks of one split, transformed; attach the share of pixels at either end of the range."""
+    clipped = pixels = 0
+    rng = np.random.default_rng(synthetic.entropy(spec["name"], split, spec["transform"]))
+    for images, masks in blocks(spec, split, workers):
+        images, masks = transforms.apply(spec["transform"], images, masks, spec["level"], rng)
+        store.append(group, images, masks)
+        clipped += synthetic.clipped_share(images) * images.size
+        pixels += images.size
+    group.attrs["clipped_share"] = clipped / pixels
+
+
+def blocks(spec: dict, split: str, workers: int):
+    """(images, masks or None) of a split before any transformation, block by block."""
+    if "path" in spec:
+        return real.blocks(spec["name"], spec, split)
+    return synthetic.blocks(spec, spec["name"], split, spec["images"][split], spec["seed"], workers=workers)
+
+
+if __name__ == "__main__":
+    with job.run(snakemake.log[0]):
+        generate(
+            domains=snakemake.params.domains,
+            splits=snakemake.params.splits,
+            data_path=snakemake.output.data,
+            at_top=snakemake.params.at_top,
+            workers=snakemake.threads,
+        )

@@ -1,0 +1,67 @@
+"""Summarise the activations of source and targets, before and after adaptation: networks + images -> latents.
+
+``source/reference`` and ``source/null`` are the two halves of the source's own images; ``targets/{target}/before`` and
+``after`` are the second half of the target's: every distance compares one half with another of the same size.
+"""
+
+from workflow.lib import batchnorm, checkpoint, devices, job, store
+from workflow.lib.errors import StudyError
+from workflow.lib.latents import summarise
+from workflow.lib.prediction import inputs
+
+METHOD = "batchnorm"
+
+
+def latents(
+    model_path: str,
+    source_path: str,
+    targets_path: str,
+    adapted_path: str,
+    latents_path: str,
+    layers: list[str],
+    activations: list[str],
+    rows: int,
+    device: str,
+) -> None:
+    """Write ``.../{layer}/{activation}`` groups of rows, mean and covariance; ``after`` is method ``batchnorm``."""
+    torch_device = devices.pick(device)
+    network = checkpoint.load(model_path, torch_device)
+    with (
+        store.read(source_path) as source,
+        store.read(targets_path) as targets,
+        store.read(adapted_path) as adapted,
+        store.create(latents_path) as latents,
+    ):
+
+        def write(name: str, split, half: int) -> None:
+            if store.count(split) < 2:
+                raise StudyError(f"{split.file.filename}: {split.name} needs two images at least; lengthen that split")
+            images = inputs(split, torch_device, half)
+            found = summarise(network, images, store.count(split) // 2, layers, activations, rows)
+            for layer, arrays in found.items():
+                for key, array in arrays.items():
+                    store.put(latents, f"{name}/{layer}/{key}", array)
+
+        write("source/reference", source["adapt"], 0)
+        write("source/null", source["adapt"], 1)
+        for target, splits in targets.items():
+            write(f"targets/{target}/before", splits["adapt"], 1)
+            if METHOD in adapted[target]:
+                state = checkpoint.get_tensors(adapted[target][METHOD])
+                with batchnorm.adapted(network, {name: tensor.to(torch_device) for name, tensor in state.items()}):
+                    write(f"targets/{target}/after", splits["adapt"], 1)
+
+
+if __name__ == "__main__":
+    with job.run(snakemake.log[0]):
+        latents(
+            model_path=snakemake.input.model,
+            source_path=snakemake.input.source,
+            targets_path=snakemake.input.targets,
+            adapted_path=snakemake.input.adapted,
+            latents_path=snakemake.output.latents,
+            layers=snakemake.params.layers,
+            activations=snakemake.params.activations,
+            rows=snakemake.params.rows,
+            device=snakemake.params.device,
+        )

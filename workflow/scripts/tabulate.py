@@ -1,0 +1,99 @@
+"""Join the rows of all jobs into the tables of the results contract, and work out gains and gaps."""
+
+import numpy as np
+import pandas as pd
+
+from workflow.lib import job
+from workflow.lib.names import target_name
+
+PAIR = ["source", "target", "transform", "level", "seed"]
+SEGMENTATION = [
+    *[
+        "source",
+        "target",
+        "transform",
+        "level",
+        "method",
+        "seed",
+        "n_images",
+        "iou",
+        "dice",
+        "iou_mean",
+        "dice_mean",
+    ],
+    *["predicted_foreground", "true_foreground"],
+]
+GAINS = [
+    *[
+        "source",
+        "target",
+        "transform",
+        "level",
+        "method",
+        "seed",
+        "iou_before",
+        "iou_after",
+        "iou_target_trained",
+    ],
+    *["gain_iou", "gain_dice", "gap_closed"],
+]
+# Below this IoU a gap is noise, and the share of it that is closed means nothing.
+SMALLEST_GAP = 0.01
+
+
+def tabulate(
+    evaluated_paths: list[str], oracle_paths: list[str], distances_paths: list[str],
+    segmentation_path: str, gains_path: str, distances_path: str,
+) -> None:  # fmt: skip
+    """Write the three tables, each sorted by its key, a pair that two blocks of the config share once."""
+    segmentation = with_oracles(read(evaluated_paths), read(oracle_paths))
+    write(segmentation[SEGMENTATION], segmentation_path)
+    write(gains(segmentation)[GAINS], gains_path)
+    write(read(distances_paths), distances_path)
+
+
+def with_oracles(scores: pd.DataFrame, oracles: pd.DataFrame) -> pd.DataFrame:
+    """``scores`` and, for each pair whose target has a network of its own, a row of method ``target``."""
+    pairs = scores[PAIR].drop_duplicates()
+    keys = [target_name(*key) for key in zip(pairs["target"], pairs["transform"], pairs["level"], strict=True)]
+    named = oracles.rename(columns={"target": "trained"})
+    joined = pairs.assign(trained=keys, method="target").merge(named, on=["trained", "seed"])
+    return pd.concat([scores, joined.drop(columns="trained")], ignore_index=True).sort_values([*PAIR, "method"])
+
+
+def gains(segmentation: pd.DataFrame) -> pd.DataFrame:
+    """A row per pair and method beside ``source``: before, after, and the share of the gap to the oracle closed."""
+    scores = segmentation.set_index(PAIR)
+    before = scores[scores["method"] == "source"][["iou", "dice"]].add_suffix("_before")
+    trained = scores[scores["method"] == "target"][["iou"]].rename(columns={"iou": "iou_target_trained"})
+    rows = scores[~scores["method"].isin(["source", "target"])].join(before).join(trained)
+    rows["iou_after"] = rows["iou"]
+    rows["gain_iou"] = rows["iou"] - rows["iou_before"]
+    rows["gain_dice"] = rows["dice"] - rows["dice_before"]
+    gap = rows["iou_target_trained"] - rows["iou_before"]
+    rows["gap_closed"] = np.where(gap > SMALLEST_GAP, rows["gain_iou"] / gap.where(gap > SMALLEST_GAP), np.nan)
+    return rows.reset_index()
+
+
+def read(paths: list[str]) -> pd.DataFrame:
+    """All rows of several tables of one form."""
+    # Names of domains such as "1e3" must stay text.
+    return pd.concat([pd.read_csv(path, dtype={"source": str, "target": str}) for path in paths], ignore_index=True)
+
+
+def write(table: pd.DataFrame, path: str) -> None:
+    """A CSV sorted by its key columns, each key once."""
+    keys = [name for name in [*PAIR, "method", "layer", "activation", "state", "distance"] if name in table]
+    table.drop_duplicates(keys).sort_values(keys).to_csv(path, index=False, float_format="%.9g")
+
+
+if __name__ == "__main__":
+    with job.run(snakemake.log[0]):
+        tabulate(
+            evaluated_paths=list(snakemake.input.evaluated),
+            oracle_paths=list(snakemake.input.oracles),
+            distances_paths=list(snakemake.input.distances),
+            segmentation_path=snakemake.output.segmentation,
+            gains_path=snakemake.output.gains,
+            distances_path=snakemake.output.distances,
+        )
