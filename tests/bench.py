@@ -1,0 +1,341 @@
+"""`make bench`: what the project costs, each figure beside what it is compared with, in one run.
+
+Writes results/bench.json: name -> value, unit, and ratio to what. `python -m tests.bench NAME ...` runs some of them.
+"""
+
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+import yaml
+
+from workflow.lib import batchnorm, distances, metrics, perlin, store, training
+from workflow.lib.latents import summarise
+from workflow.lib.prediction import inputs, predict
+from workflow.lib.study import study
+from workflow.lib.unet import UNet
+from workflow.scripts.generate import generate
+from workflow.scripts.train import train
+
+ROOT = Path(__file__).parents[1]
+CORES = os.cpu_count() or 1
+CPU = torch.device("cpu")
+DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
+
+
+def seconds(work: Callable, repeats: int = 3) -> float:
+    """Median wall time of ``work()``."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def row(value: float, unit: str, ratio: float | None = None, to: str | None = None) -> dict:
+    """One figure; ``ratio`` is how often ``to`` fits into it (or it into ``to``: the text says)."""
+    return {
+        "value": round(value, 4),
+        "unit": unit,
+        "ratio": None if ratio is None else round(ratio, 3),
+        "to": to,
+    }
+
+
+def talk_domain(n_images: int, split: str = "train") -> dict:
+    """The spec of a 128 x 128 domain of the talk's study."""
+    config = yaml.safe_load((ROOT / "workflow/studies/talk.yaml").read_text())
+    size = {"size": config["generate"]["size"], "images": DEFAULT["generate"]["images"] | {split: n_images}}
+    perlin_options = DEFAULT["generate"]["perlin"] | config["generate"]["perlin"]
+    merged = DEFAULT | {"generate": DEFAULT["generate"] | size | {"perlin": perlin_options}}
+    return study(merged).specs(["0.30-0.70"], [split])["0.30-0.70"]
+
+
+def bench_generate(folder: Path) -> dict:
+    """10,000 images of 128 x 128 with masks into HDF5, and the field against a loop over noise.pnoise2."""
+    import noise
+
+    spec = talk_domain(10_000)
+    whole = seconds(lambda: generate({"0.30-0.70": spec}, ["train"], str(folder / "a.h5"), True, CORES))
+    options = spec["perlin"]
+    origins = np.random.default_rng(0).uniform(0, 200, (200, 2))
+    ours = seconds(lambda: perlin.fields(origins, (128, 128), **options)) / len(origins)
+
+    def loop():
+        scale, rest = options["scale"], {key: value for key, value in options.items() if key != "scale"}
+        x, y = origins[0]
+        return [[noise.pnoise2(x + c / scale, y + r / scale, **rest) for c in range(128)] for r in range(128)]
+
+    theirs = seconds(loop)
+    difference = np.abs(np.array(loop()) - perlin.fields(origins[:1], (128, 128), **options)[0]).max()
+    return {
+        "generate_10000_images": row(whole, "s", 2 / whole, "2 s asked for"),
+        "perlin_field": row(1000 * ours, "ms per 128 x 128 field, one core", theirs / ours, "loop over noise.pnoise2"),
+        "perlin_field_difference": row(float(difference) * 1e6, "1e-6 largest difference to noise.pnoise2"),
+    }
+
+
+class PerItem(torch.utils.data.Dataset):
+    """What a plain PyTorch loop does: open the file, read one image and one mask per item."""
+
+    def __init__(self, path: Path):
+        self.file = h5py.File(path)["train"]
+
+    def __len__(self) -> int:
+        return len(self.file["images"])
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        image, mask = (torch.from_numpy(self.file[name][index]).float().unsqueeze(0) for name in ("images", "masks"))
+        return image / 255, mask
+
+
+PROGRAM = "from tests import bench; import sys; bench.train_{kind}(sys.argv[1], {epochs})"
+
+
+def train_ours(path: str, epochs: int) -> None:
+    """Train as the workflow does; prints images per second of the training epochs and the final IoU."""
+    from workflow.lib import job
+
+    job._keep_freed_memory()
+    torch.manual_seed(0)
+    network = UNet(1, **DEFAULT["model"]).to(memory_format=torch.channels_last)
+    options = DEFAULT["train"] | {"epochs": epochs, "patience": epochs}
+    with store.read(path) as domain:
+        presented = store.count(domain["train"]) * epochs
+        start = time.perf_counter()
+        training.train(network, domain, options, 0, CPU, Path(path).with_suffix(f".{os.getpid()}.resume.h5"), "bench")
+        elapsed = time.perf_counter() - start
+        iou = metrics.scores(predict(network, domain["test"], 0.5, CPU))["iou"]
+    print(json.dumps({"images_per_second": presented / elapsed, "iou": iou}))
+
+
+def train_plain(path: str, epochs: int) -> None:
+    """The same in a plain loop: fp32, default memory layout, a DataLoader that reads HDF5 per item."""
+    torch.manual_seed(0)
+    network = UNet(1, **DEFAULT["model"])
+    options = DEFAULT["train"]
+    loader = torch.utils.data.DataLoader(PerItem(Path(path)), batch_size=options["batch"], shuffle=True)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=options["learning_rate"], weight_decay=0)
+    start, steps = time.perf_counter(), epochs * len(loader)
+    best, state, step = -1.0, None, 0
+    with store.read(path) as domain:
+        for _ in range(epochs):
+            network.train()
+            for images, masks in loader:
+                for group in optimiser.param_groups:
+                    group["lr"] = training.learning_rate(step / steps, options["learning_rate"])
+                loss = training.segmentation_loss(network(images), masks)
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                step += 1
+            network.eval()
+            iou = metrics.scores(predict(network, domain["validation"], 0.5, CPU))["iou"]
+            if iou > best:
+                best, state = iou, {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        elapsed = time.perf_counter() - start
+        network.load_state_dict(state)
+        iou = metrics.scores(predict(network, domain["test"], 0.5, CPU))["iou"]
+    print(json.dumps({"images_per_second": len(loader.dataset) * epochs / elapsed, "iou": iou}))
+
+
+def bench_train(folder: Path, epochs: int = 6) -> dict:
+    """Training throughput of the machine: as many one-core jobs at once as there are cores, against one plain loop."""
+    path = folder / "train.h5"
+    specs = study(DEFAULT).specs(["0.30-0.70"], ["train", "validation", "adapt", "test"])
+    generate(specs, ["train", "validation", "test"], str(path), True, CORES)
+
+    def run(kind: str, count: int, threads: int) -> list[dict]:
+        command = [sys.executable, "-c", PROGRAM.format(kind=kind, epochs=epochs), str(path)]
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+        jobs = [
+            subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+            for _ in range(count)
+        ]
+        return [json.loads(job.communicate()[0].splitlines()[-1]) for job in jobs]
+
+    plain_one, ours_one = run("plain", 1, 1)[0], run("ours", 1, 1)[0]
+    plain_all, ours_all = run("plain", 1, CORES)[0], run("ours", CORES, 1)
+    together = sum(job["images_per_second"] for job in ours_all)
+    return {
+        "train_machine": row(
+            together,
+            f"images/s, {CORES} jobs of one core",
+            together / plain_all["images_per_second"],
+            f"one plain loop on {CORES} cores",
+        ),
+        "train_core": row(
+            ours_one["images_per_second"],
+            "images/s on one core",
+            ours_one["images_per_second"] / plain_one["images_per_second"],
+            "plain loop on one core",
+        ),
+        "train_iou_difference": row(abs(ours_one["iou"] - plain_one["iou"]), "IoU between the two loops"),
+    }
+
+
+def bench_adapt(folder: Path) -> dict:
+    """BN adaptation of a target against one plain forward pass over the same images."""
+    torch.set_num_threads(1)
+    path = folder / "adapt.h5"
+    specs = study(DEFAULT).specs(["0.30-0.70"], ["adapt"])
+    specs["0.30-0.70"]["images"]["adapt"] = 512
+    generate(specs, ["adapt"], str(path), True, CORES)
+    network = UNet(1, **DEFAULT["model"]).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    with store.read(path) as domain:
+
+        @torch.inference_mode()
+        def forward() -> None:
+            for images in inputs(domain["adapt"], CPU):
+                network(images)
+
+        def adapt() -> None:
+            batchnorm.batchnorm(network, inputs(domain["adapt"], CPU))
+
+        forward(), adapt()
+        times = [(seconds(adapt, 1), seconds(forward, 1)) for _ in range(9)]
+    ratio = statistics.median(ours / plain for ours, plain in times)
+    value = statistics.median(ours for ours, _ in times)
+    return {"adapt": row(512 / value, "images/s on one core", ratio, "time of one plain forward pass")}
+
+
+def bench_grain(folder: Path) -> dict:
+    """What starting a process costs beside the work on one target: why a job takes a family of them."""
+    torch.set_num_threads(1)
+    start = seconds(
+        lambda: subprocess.run([sys.executable, "-c", "import workflow.scripts.adapt"], cwd=ROOT, check=True)
+    )
+    specs = study(DEFAULT).specs(["0.30-0.70"], ["adapt", "test"])
+    generate(specs, ["adapt", "test"], str(folder / "a.h5"), True, 1)
+    network = UNet(1, **DEFAULT["model"]).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    with store.read(folder / "a.h5") as domain:
+        adapt = seconds(lambda: batchnorm.batchnorm(network, inputs(domain["adapt"], CPU)), 9)
+        score = seconds(lambda: metrics.scores(predict(network, domain["test"], 0.5, CPU)), 9)
+    rows = {
+        "grain_start": row(start, "s to start a process that imports torch", start / adapt, "adapting to one target")
+    }
+    for targets in (1, 20, 60, 200):
+        share = 2 * start / (2 * start + targets * (adapt + 2 * score))
+        rows[f"grain_{targets}"] = row(share, f"share of start-up in adapt and evaluate, {targets} targets a job")
+    return rows
+
+
+def run_study(results: str, cores: int) -> tuple[float, float]:
+    """Wall time of the default study from nothing, and the sum of what its jobs took once they were started."""
+    shutil.rmtree(ROOT / results, ignore_errors=True)
+    command = [sys.executable, "-m", "snakemake", "--cores", str(cores), "--scheduler", "greedy", "--quiet", "all"]
+    start = time.perf_counter()
+    subprocess.run([*command, "--config", f"results={results}"], cwd=ROOT, check=True, capture_output=True)
+    wall = time.perf_counter() - start
+    logs = [path.read_text() for path in (ROOT / results / "logs").rglob("*.log")]
+    shutil.rmtree(ROOT / results)
+    return wall, sum(float(re.findall(r"finished in ([\d.]+) s", log)[-1]) for log in logs)
+
+
+def bench_study(folder: Path) -> dict:
+    """The default study on all cores, against its jobs one after the other on one, divided by the cores."""
+    wall, _ = run_study("results/bench", CORES)
+    _, in_a_row = run_study("results/bench", 1)
+    return {
+        "study": row(
+            wall, f"s, default study on {CORES} cores", wall * CORES / in_a_row, "its computations in a row / cores"
+        ),
+        "study_in_a_row": row(in_a_row, "s, the same computations in a row on one core"),
+    }
+
+
+MEMORY = """
+import json, resource, sys
+from tests import bench
+getattr(bench, "memory_" + sys.argv[1])(sys.argv[2], int(sys.argv[3]))
+print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20))
+"""
+TALK = {"channels": 1, "width": 64, "depth": 4}
+
+
+def memory_generate(folder: str, n_images: int) -> None:
+    """Draw a domain of ``n_images``."""
+    generate({"0.30-0.70": talk_domain(n_images)}, ["train"], f"{folder}/generate.h5", True, 2)
+
+
+def memory_train(folder: str, n_images: int) -> None:
+    """One epoch at the talk's size; of the images, at most ``sampling.WINDOW_BYTES`` are ever held."""
+    options = DEFAULT["train"] | {"epochs": 1}
+    train(f"{folder}/{n_images}.h5", f"{folder}/model.h5", f"{folder}/model.csv", TALK, options, 0, "cpu")
+
+
+def memory_adapt(folder: str, n_images: int) -> None:
+    """Adapt, then summarise the latents of three layers."""
+    network = UNet(**TALK).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    with store.read(f"{folder}/{n_images}.h5") as domain:
+        batchnorm.batchnorm(network, inputs(domain["test"], CPU))
+        layers = ["encoder1", "bottleneck", "decoder1"]
+        summarise(network, inputs(domain["test"], CPU), n_images, layers, ["before_relu"], 2000)
+
+
+def memory_distances(folder: str, n_images: int) -> None:
+    """All distances between latents of 1024 channels, over ``n_images`` rows."""
+    rng = np.random.default_rng(0)
+    pair = [rng.standard_normal((n_images, 1024), dtype=np.float32) for _ in range(2)]
+    first, second = (distances.Latents(rows, rows.mean(0), np.cov(rows.T)) for rows in pair)
+    directions = distances.projections(1024, 128, seed=0)
+    for distance in distances.DISTANCES.values():
+        distance(first, second, directions)
+
+
+def bench_memory(folder: Path) -> dict:
+    """Peak memory of a process at the talk's size, and how it grows when the images double."""
+    rows = {}
+    for n_images in (32, 64):
+        specs = {"0.30-0.70": talk_domain(n_images)}
+        specs["0.30-0.70"]["images"] |= dict.fromkeys(("validation", "test"), n_images)
+        generate(specs, ["train", "validation", "test"], str(folder / f"{n_images}.h5"), True, CORES)
+    for stage, few in {"generate": 2000, "train": 32, "adapt": 32, "distances": 1000}.items():
+        peaks = []
+        for n_images in (few, 2 * few):
+            command = [sys.executable, "-c", MEMORY, stage, str(folder), str(n_images)]
+            done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+            peaks.append(json.loads(done.stdout.splitlines()[-1]))
+        rows[f"memory_{stage}"] = row(peaks[1], f"GiB at {2 * few} images", peaks[1] / peaks[0], f"{few} images")
+    return rows
+
+
+BENCHES = {
+    "generate": bench_generate,
+    "train": bench_train,
+    "adapt": bench_adapt,
+    "grain": bench_grain,
+    "memory": bench_memory,
+    "study": bench_study,
+}
+
+
+def main(names: list[str]) -> None:
+    """Run the benches named, all by default, print a table and merge it into results/bench.json."""
+    path = ROOT / "results" / "bench.json"
+    found = json.loads(path.read_text()) if path.exists() else {}
+    for name in names or BENCHES:
+        with tempfile.TemporaryDirectory() as folder:
+            rows = BENCHES[name](Path(folder))
+        for key, figures in rows.items():
+            ratio = "" if figures["ratio"] is None else f"{figures['ratio']:10.3f} x {figures['to']}"
+            print(f"{key:28} {figures['value']:12.4f} {figures['unit']:42} {ratio}", flush=True)
+        found |= rows
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(found, indent=2, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,105 @@
+"""What surrounds the science: one set of versions, a README whose commands exist, a library that stays pure."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+LIBRARY = sorted((ROOT / "workflow/lib").glob("*.py"))
+SCRIPTS = sorted((ROOT / "workflow/scripts").glob("*.py"))
+# What a package is called on conda-forge, and what it is imported as, where that differs from its name for pip.
+CONDA = {"torch": "pytorch"}
+IMPORTED = {"pillow": "PIL", "pyyaml": "yaml", "pytorch": "torch", "imagecodecs": None}
+
+
+def pins() -> dict[str, str]:
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    return dict(line.split("==") for line in lines if line and not line.startswith("#"))
+
+
+def environment(name: str) -> dict[str, str]:
+    dependencies = yaml.safe_load((ROOT / "envs" / f"{name}.yaml").read_text())["dependencies"]
+    return dict(dependency.split("=") for dependency in dependencies)
+
+
+def environments() -> dict[str, str]:
+    """Stage -> the environment that its rule names."""
+    found = {}
+    for path in (ROOT / "workflow/rules").glob("*.smk"):
+        text = path.read_text()
+        found[path.stem] = re.search(r'"\.\./\.\./envs/(\w+)\.yaml"', text).group(1)
+    return found
+
+
+def imports(path: Path, seen: set[Path]) -> set[str]:
+    """Top-level packages that a file imports, directly or through the library."""
+    seen.add(path)
+    packages = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+        if isinstance(node, ast.ImportFrom):
+            names = [node.module, *(f"{node.module}.{name}" for name in names)]
+        for name in names:
+            library = ROOT / (name.replace(".", "/") + ".py")
+            if name.startswith("workflow") and library.is_file() and library not in seen:
+                packages |= imports(library, seen)
+            packages.add(name.split(".")[0])
+    return packages - set(sys.stdlib_module_names) - {"workflow"}
+
+
+def test_environments_agree_with_requirements():
+    wanted = {CONDA.get(name, name): version for name, version in pins().items()}
+    for path in (ROOT / "envs").glob("*.yaml"):
+        for name, version in environment(path.stem).items():
+            if name != "python":
+                assert wanted[name] == version, f"{path.name}: {name}"
+
+
+@pytest.mark.parametrize("stage", [path.stem for path in SCRIPTS])
+def test_an_environment_holds_what_its_stages_import_and_no_more(stage):
+    held = {name for name in environment(environments()[stage]) if name != "python"}
+    by_import = {IMPORTED.get(name, name) for name in held}
+    assert imports(ROOT / "workflow/scripts" / f"{stage}.py", set()) <= by_import
+    sharing = [other for other, name in environments().items() if name == environments()[stage]]
+    used = set().union(*(imports(ROOT / "workflow/scripts" / f"{other}.py", set()) for other in sharing))
+    assert by_import - {None} <= used
+
+
+def test_snakemake_is_named_in_main_blocks_only():
+    for path in LIBRARY:
+        assert not re.search(r"\bsnakemake\.(input|output|params|wildcards|config)", path.read_text()), path.name
+    for path in SCRIPTS:
+        body, main = path.read_text().split('if __name__ == "__main__":')
+        assert not re.search(r"\bsnakemake\.\w", body) and "snakemake.config" not in main, path.name
+
+
+def test_nothing_is_unpickled():
+    for path in [*LIBRARY, *SCRIPTS]:
+        assert not re.search(
+            r"\bpickle\b|torch\.(load|save)\b|allow_pickle=True|\beval\(|\bexec\(",
+            path.read_text().replace(".eval()", ""),
+        ), path.name
+
+
+def test_the_snakefile_does_not_import_torch():
+    program = "import sys; import workflow.lib.study, workflow.lib.lineage; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0
+
+
+def test_make_alone_prints_help():
+    printed = subprocess.run(["make", "-C", str(ROOT)], capture_output=True, text=True).stdout
+    assert all(f"make {target}" in printed for target in ("run", "test", "check", "bench", "clean", "dag"))
+
+
+def test_commands_of_the_readme_exist():
+    text = (ROOT / "README.md").read_text()
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"(?:`|^)make (\w+)", text, re.MULTILINE)) <= targets
+    for path in re.findall(r"[\w/.]+\.(?:yaml|py|smk|svg|csv|json)\b", text):
+        if path.startswith(("workflow/", "tests/", "envs/", "results/published/")):
+            assert (ROOT / path).exists(), path
