@@ -22,7 +22,7 @@ import yaml
 
 from workflow.lib import batchnorm, distances, metrics, perlin, store, training
 from workflow.lib.latents import summarise
-from workflow.lib.prediction import inputs, predict
+from workflow.lib.prediction import Inputs, predict
 from workflow.lib.study import study
 from workflow.lib.unet import UNet
 from workflow.scripts.generate import generate
@@ -32,6 +32,7 @@ ROOT = Path(__file__).parents[1]
 CORES = os.cpu_count() or 1
 CPU = torch.device("cpu")
 DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
+TALK = yaml.safe_load((ROOT / "workflow/studies/talk.yaml").read_text())
 
 
 def seconds(work: Callable, repeats: int = 3) -> float:
@@ -56,9 +57,8 @@ def row(value: float, unit: str, ratio: float | None = None, to: str | None = No
 
 def talk_domain(n_images: int, split: str = "train") -> dict:
     """The spec of a 128 x 128 domain of the talk's study."""
-    config = yaml.safe_load((ROOT / "workflow/studies/talk.yaml").read_text())
-    size = {"size": config["generate"]["size"], "images": DEFAULT["generate"]["images"] | {split: n_images}}
-    perlin_options = DEFAULT["generate"]["perlin"] | config["generate"]["perlin"]
+    size = {"size": TALK["generate"]["size"], "images": DEFAULT["generate"]["images"] | {split: n_images}}
+    perlin_options = DEFAULT["generate"]["perlin"] | TALK["generate"]["perlin"]
     merged = DEFAULT | {"generate": DEFAULT["generate"] | size | {"perlin": perlin_options}}
     return study(merged).specs(["0.30-0.70"], [split])["0.30-0.70"]
 
@@ -198,11 +198,11 @@ def bench_adapt(folder: Path) -> dict:
 
         @torch.inference_mode()
         def forward() -> None:
-            for images in inputs(domain["adapt"], CPU):
+            for images in Inputs(domain["adapt"], CPU):
                 network(images)
 
         def adapt() -> None:
-            batchnorm.batchnorm(network, inputs(domain["adapt"], CPU))
+            batchnorm.batchnorm(network, Inputs(domain["adapt"], CPU))
 
         forward(), adapt()
         times = [(seconds(adapt, 1), seconds(forward, 1)) for _ in range(9)]
@@ -221,7 +221,7 @@ def bench_grain(folder: Path) -> dict:
     generate(specs, ["adapt", "test"], str(folder / "a.h5"), True, 1)
     network = UNet(1, **DEFAULT["model"]).to(memory_format=torch.channels_last).eval().requires_grad_(False)
     with store.read(folder / "a.h5") as domain:
-        adapt = seconds(lambda: batchnorm.batchnorm(network, inputs(domain["adapt"], CPU)), 9)
+        adapt = seconds(lambda: batchnorm.batchnorm(network, Inputs(domain["adapt"], CPU)), 9)
         score = seconds(lambda: metrics.scores(predict(network, domain["test"], 0.5, CPU)), 9)
     rows = {
         "grain_start": row(start, "s to start a process that imports torch", start / adapt, "adapting to one target")
@@ -262,7 +262,6 @@ from tests import bench
 getattr(bench, "memory_" + sys.argv[1])(sys.argv[2], int(sys.argv[3]))
 print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20))
 """
-TALK = {"channels": 1, "width": 64, "depth": 4}
 
 
 def memory_generate(folder: str, n_images: int) -> None:
@@ -272,17 +271,18 @@ def memory_generate(folder: str, n_images: int) -> None:
 
 def memory_train(folder: str, n_images: int) -> None:
     """One epoch at the talk's size; of the images, at most ``sampling.WINDOW_BYTES`` are ever held."""
-    options = DEFAULT["train"] | {"epochs": 1}
-    train(f"{folder}/{n_images}.h5", f"{folder}/model.h5", f"{folder}/model.csv", TALK, options, 0, "cpu")
+    options = DEFAULT["train"] | TALK["train"] | {"epochs": 1}
+    model = {"channels": 1, **TALK["model"]}
+    train(f"{folder}/{n_images}.h5", f"{folder}/model.h5", f"{folder}/model.csv", model, options, 0, "cpu")
 
 
 def memory_adapt(folder: str, n_images: int) -> None:
     """Adapt, then summarise the latents of three layers."""
-    network = UNet(**TALK).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    network = UNet(1, **TALK["model"]).to(memory_format=torch.channels_last).eval().requires_grad_(False)
     with store.read(f"{folder}/{n_images}.h5") as domain:
-        batchnorm.batchnorm(network, inputs(domain["test"], CPU))
+        batchnorm.batchnorm(network, Inputs(domain["test"], CPU))
         layers = ["encoder1", "bottleneck", "decoder1"]
-        summarise(network, inputs(domain["test"], CPU), n_images, layers, ["before_relu"], 2000)
+        summarise(network, Inputs(domain["test"], CPU), n_images, layers, ["before_relu"], 2000)
 
 
 def memory_distances(folder: str, n_images: int) -> None:

@@ -8,6 +8,7 @@ from workflow.lib import batchnorm, store
 from workflow.lib.unet import UNet
 
 MODEL = {"channels": 1, "width": 4, "depth": 2}
+METHODS = {"batchnorm": {"function": "batchnorm", "options": {}}}
 
 
 def discs(n: int, size: int, seed: int, foreground: float = 0.7, background: float = 0.3):

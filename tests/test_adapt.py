@@ -1,17 +1,27 @@
 """BN adaptation: what it may change, and that it is what the question defines."""
 
+import re
+
 import h5py
 import pytest
 import torch
 
-from tests.conftest import MODEL
+from tests.conftest import METHODS, MODEL
 from workflow.lib import batchnorm, checkpoint, store
 from workflow.scripts.adapt import adapt
 
 BRIGHT = [torch.rand(4, 1, 16, 16, generator=torch.Generator().manual_seed(k)) + 2 for k in range(3)]
 
 # method -> what it may change. Adding a method adds a line.
-MAY_CHANGE = {"batchnorm": ("running_mean", "running_var")}
+MAY_CHANGE = {
+    "batchnorm": r".*\.(running_mean|running_var)",
+    "mean_only": r".*\.running_mean",
+    "variance_only": r".*\.running_var",
+    "encoder_only": r"(encoder\d|bottleneck)\..*\.(running_mean|running_var)",
+    "decoder_only": r"decoder\d\..*\.(running_mean|running_var)",
+    "prior": r".*\.(running_mean|running_var)",
+    "standardise": r"input_mean|input_sd",
+}
 
 
 def test_every_method_is_tested():
@@ -23,11 +33,12 @@ def test_only_named_tensors_change(method, network):
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     state = batchnorm.METHODS[method](network, BRIGHT)
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
-    assert all(name.endswith(MAY_CHANGE[method]) for name in state)
+    allowed = {name for name in before if re.fullmatch(MAY_CHANGE[method], name)}
+    assert state.keys() == allowed
     with batchnorm.adapted(network, state):
         after = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     changed = {name for name in before if not torch.equal(before[name], after[name])}
-    assert changed == set(state)
+    assert changed == allowed
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
 
 
@@ -38,6 +49,35 @@ def test_first_layer_holds_the_moments_of_the_target(network):
     variances = torch.stack([output.var((0, 2, 3)) for output in outputs]).mean(0)
     torch.testing.assert_close(state["encoder1.norm1.running_mean"], means, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(state["encoder1.norm1.running_var"], variances, rtol=1e-4, atol=1e-6)
+
+
+def test_one_pass_is_what_pytorch_does(network):
+    """Momentum None in training mode: the cumulative average that PyTorch documents."""
+    state = batchnorm.batchnorm(network, BRIGHT)
+    for norm in batchnorm.norm_layers(network).values():
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+    for images in BRIGHT:
+        network(images)
+    torch.testing.assert_close(state, batchnorm.statistics(network), rtol=1e-4, atol=1e-6)
+
+
+def test_a_prior_goes_from_target_to_source(network):
+    own, target = batchnorm.statistics(network), batchnorm.batchnorm(network, BRIGHT)
+    torch.testing.assert_close(batchnorm.prior(network, BRIGHT, weight=0), target)
+    torch.testing.assert_close(batchnorm.prior(network, BRIGHT, weight=1e9), own, rtol=1e-4, atol=1e-5)
+    name = "encoder1.norm1.running_mean"
+    half = batchnorm.prior(network, BRIGHT, weight=sum(len(images) for images in BRIGHT))
+    torch.testing.assert_close(half[name], (own[name] + target[name]) / 2)
+
+
+def test_standardising_undoes_an_affine_change(network):
+    moved = [0.5 * images + 0.3 for images in BRIGHT]
+    with batchnorm.adapted(network, batchnorm.standardise(network, BRIGHT)):
+        wanted = [network(images) for images in BRIGHT]
+    with batchnorm.adapted(network, batchnorm.standardise(network, moved)):
+        torch.testing.assert_close([network(images) for images in moved], wanted, rtol=1e-3, atol=1e-4)
 
 
 def test_source_statistics_are_dropped(network):
@@ -74,20 +114,37 @@ def test_positive_affine_change_of_the_input_is_undone(network):
 
 def test_stage_writes_statistics_only(tmp_path, targets_path, network):
     checkpoint.save(tmp_path / "model.h5", network, MODEL, {})
-    adapt(str(tmp_path / "model.h5"), str(targets_path), str(tmp_path / "adapted.h5"), ["batchnorm"], "cpu")
+    adapt(str(tmp_path / "model.h5"), str(targets_path), str(tmp_path / "adapted.h5"), METHODS, 0, "cpu")
     names = set(batchnorm.statistics(network))
     with store.read(tmp_path / "adapted.h5") as adapted:
         assert set(adapted) == {"discs", "discs@brightness=0.2"}
         assert all(set(group["batchnorm"]) == names for group in adapted.values())
 
 
+def test_a_method_may_see_few_images(tmp_path, targets_path, network):
+    """The images drawn differ between seeds, not between runs."""
+    checkpoint.save(tmp_path / "model.h5", network, MODEL, {})
+    methods = METHODS | {f"images_{n}": METHODS["batchnorm"] | {"images": n} for n in (1, 8)}
+
+    def run(seed):
+        adapt(str(tmp_path / "model.h5"), str(targets_path), str(tmp_path / "a.h5"), methods, seed, "cpu")
+        with store.read(tmp_path / "a.h5") as adapted:
+            return {method: checkpoint.get_tensors(group) for method, group in adapted["discs"].items()}
+
+    one, again, other = run(1), run(1), run(2)
+    name = "encoder1.norm1.running_mean"
+    assert torch.equal(one["images_8"][name], one["batchnorm"][name])
+    assert torch.equal(one["images_1"][name], again["images_1"][name])
+    assert not torch.equal(one["images_1"][name], other["images_1"][name])
+
+
 def test_masks_are_never_read(tmp_path, targets_path, network):
     checkpoint.save(tmp_path / "model.h5", network, MODEL, {})
-    adapt(str(tmp_path / "model.h5"), str(targets_path), str(tmp_path / "with.h5"), ["batchnorm"], "cpu")
+    adapt(str(tmp_path / "model.h5"), str(targets_path), str(tmp_path / "with.h5"), METHODS, 0, "cpu")
     with h5py.File(targets_path, "a") as targets:
         for group in targets.values():
             del group["adapt/masks"]
-    adapt(str(tmp_path / "model.h5"), str(targets_path), str(tmp_path / "without.h5"), ["batchnorm"], "cpu")
+    adapt(str(tmp_path / "model.h5"), str(targets_path), str(tmp_path / "without.h5"), METHODS, 0, "cpu")
     with store.read(tmp_path / "with.h5") as one, store.read(tmp_path / "without.h5") as other:
         for target in one:
             torch.testing.assert_close(

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.conftest import MODEL, discs
+from tests.conftest import METHODS, MODEL, discs
 from workflow.lib import checkpoint, metrics, store
 from workflow.lib.prediction import predict
 from workflow.scripts.adapt import adapt
@@ -43,7 +43,7 @@ def test_pooled_counts_first_then_divides():
 @pytest.fixture
 def evaluated(tmp_path, targets_path, network):
     checkpoint.save(tmp_path / "model.h5", network, MODEL, {})
-    adapt(str(tmp_path / "model.h5"), str(targets_path), str(tmp_path / "adapted.h5"), ["batchnorm"], "cpu")
+    adapt(str(tmp_path / "model.h5"), str(targets_path), str(tmp_path / "adapted.h5"), METHODS, 0, "cpu")
 
     def run():
         evaluate(
@@ -63,6 +63,24 @@ def test_a_row_per_target_and_method(evaluated, tmp_path):
     assert scores["iou"].between(0, 1).all()
     with store.read(tmp_path / "masks.h5") as masks:
         assert masks["discs/batchnorm"].shape == (2, 16, 16)
+
+
+def test_adapting_to_one_test_batch_of_all_is_adapting_to_the_test_split(tmp_path, targets_path, network):
+    path = str(tmp_path / "a.h5")
+    checkpoint.save(tmp_path / "model.h5", network, MODEL, {})
+    with h5py.File(targets_path, "a") as targets:
+        for group in targets.values():
+            del group["adapt"]
+            group.copy("test", "adapt")
+    whole, each = ({"function": "batchnorm", "options": {}, "at_test": n} for n in (8, 1))
+    adapt(str(tmp_path / "model.h5"), str(targets_path), path, METHODS | {"whole": whole, "each": each}, 0, "cpu")
+    evaluate(
+        str(tmp_path / "model.h5"), str(targets_path), path, str(tmp_path / "scores.csv"), str(tmp_path / "masks.h5"),
+        source="dark", seed=3, threshold=0.5, examples=2, device="cpu",
+    )  # fmt: skip
+    iou = pd.read_csv(tmp_path / "scores.csv").pivot(index="transform", columns="method", values="iou")
+    # The test batch is normalised by its biased variance in neither case: both put running statistics in place.
+    assert iou["whole"].equals(iou["batchnorm"]) and not iou["each"].equals(iou["whole"])
 
 
 def test_a_target_without_masks_has_no_scores_but_a_prediction(evaluated, targets_path):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import MODEL
+from tests.conftest import METHODS, MODEL
 from workflow.lib import checkpoint, store
 from workflow.lib.latents import summarise
 from workflow.scripts.adapt import adapt
@@ -60,7 +60,7 @@ def test_far_from_zero_variances_survive(network):
 def test_stage_writes_halves_and_states(tmp_path, domain_path, targets_path, network):
     model, adapted, out = (str(tmp_path / f"{name}.h5") for name in ("model", "adapted", "latents"))
     checkpoint.save(model, network, MODEL, {})
-    adapt(model, str(targets_path), adapted, ["batchnorm"], "cpu")
+    adapt(model, str(targets_path), adapted, METHODS, 0, "cpu")
     latents(model, str(domain_path), str(targets_path), adapted, out, ["bottleneck"], ["before_relu"], 20, "cpu")
     with store.read(out) as file:
         sizes = {name: file[f"{name}/bottleneck/before_relu/rows"].shape for name in (

@@ -1,19 +1,22 @@
-"""Adaptation of batch norm to unlabelled images. One function per method; :data:`METHODS` names them.
+"""Adaptation to unlabelled images. One function per method; :data:`METHODS` names them.
 
-A method takes a frozen network and batches of target images, leaves the network as it found it, and returns the
-tensors that it would change, by their name in the state dict: the whole artefact of the adaptation.
-:func:`adapted` puts them into the network for as long as a block lasts.
+A method takes a frozen network and batches of target images (an iterable that may be iterated again), leaves the
+network as it found it, and returns the tensors that it would change, by their name in the state dict: the whole
+artefact of the adaptation. :func:`adapted` puts them into the network for as long as a block lasts. Options of a
+method are keyword arguments, set by the config block ``methods``.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from workflow.lib.unet import UNet, pad
+from workflow.lib.unet import UNet, input_moments, pad
 
 State = dict[str, Tensor]
+Moments = tuple[Tensor, Tensor]
+KINDS = ("running_mean", "running_var")
 
 
 def batchnorm(network: UNet, batches: Iterable[Tensor]) -> State:
@@ -23,28 +26,94 @@ def batchnorm(network: UNet, batches: Iterable[Tensor]) -> State:
     layer normalises by the statistics of the batch, and the running statistics become the plain average over
     batches of mean and unbiased variance. ``batches``: float tensors (n, channels, H, W) of any size.
     """
-    norms = norm_layers(network)
-    before = {name: buffer.clone() for name, buffer in network.named_buffers()}
-    momenta = {name: norm.momentum for name, norm in norms.items()}
-    for norm in norms.values():
-        norm.reset_running_stats()
-        norm.momentum = None
-        norm.train()
-    try:
-        with torch.inference_mode():
-            for images in batches:
-                network(pad(images, network.depth))
-        return {name: tensor.clone() for name, tensor in statistics(network).items()}
-    finally:
-        for name, norm in norms.items():
-            norm.momentum = momenta[name]
-            norm.eval()
-        _put(network, before)
+    return refresh(network, batches, norm_layers(network), lambda source, target: target)
 
 
-METHODS: dict[str, Callable[[UNet, Iterable[Tensor]], State]] = {
+def mean_only(network: UNet, batches: Iterable[Tensor]) -> State:
+    """Running means of the target, variances of the source (Schneider et al. 2020, arXiv:2006.16971)."""
+    state = refresh(network, batches, norm_layers(network), lambda source, target: (target[0], source[1]))
+    return {name: tensor for name, tensor in state.items() if name.endswith("running_mean")}
+
+
+def variance_only(network: UNet, batches: Iterable[Tensor]) -> State:
+    """Running variances of the target, means of the source (Schneider et al. 2020, arXiv:2006.16971)."""
+    state = refresh(network, batches, norm_layers(network), lambda source, target: (source[0], target[1]))
+    return {name: tensor for name, tensor in state.items() if name.endswith("running_var")}
+
+
+def encoder_only(network: UNet, batches: Iterable[Tensor]) -> State:
+    """:func:`batchnorm` in the encoder and the bottleneck; the decoder keeps the source's statistics."""
+    layers = [name for name in norm_layers(network) if not name.startswith("decoder")]
+    return refresh(network, batches, layers, lambda source, target: target)
+
+
+def decoder_only(network: UNet, batches: Iterable[Tensor]) -> State:
+    """:func:`batchnorm` in the decoder; encoder and bottleneck keep the source's statistics."""
+    layers = [name for name in norm_layers(network) if name.startswith("decoder")]
+    return refresh(network, batches, layers, lambda source, target: target)
+
+
+def prior(network: UNet, batches: Iterable[Tensor], weight: float = 16) -> State:
+    """Mean and variance are N / (N + n) source and n / (N + n) target (Schneider et al. 2020, equation 1).
+
+    N is ``weight``, in images; n is the number of target images.
+    """
+    share = weight / (weight + sum(len(images) for images in batches))
+
+    def mix(source: Moments, target: Moments) -> Moments:
+        return torch.lerp(target[0], source[0], share), torch.lerp(target[1], source[1], share)
+
+    return refresh(network, batches, norm_layers(network), mix)
+
+
+def standardise(network: UNet, batches: Iterable[Tensor]) -> State:
+    """The input standardised by the target's mean and deviation; batch norm is left alone (hypothesis H14)."""
+    mean, sd = input_moments(batches)
+    return {"input_mean": mean, "input_sd": sd}
+
+
+METHODS: dict[str, Callable[..., State]] = {
     "batchnorm": batchnorm,
+    "mean_only": mean_only,
+    "variance_only": variance_only,
+    "encoder_only": encoder_only,
+    "decoder_only": decoder_only,
+    "prior": prior,
+    "standardise": standardise,
 }
+
+
+@torch.inference_mode()
+def refresh(
+    network: UNet, batches: Iterable[Tensor], layers: Collection[str], mix: Callable[[Moments, Moments], Moments]
+) -> State:
+    """Statistics of the batch-norm ``layers`` after one forward pass, each the average over batches.
+
+    While a batch passes, each layer normalises by ``mix(source, target)`` of its own (mean, variance) and those of
+    what it receives, so that deeper layers see what they will see once adapted.
+    """
+    norms = {name: norm for name, norm in norm_layers(network).items() if name in layers}
+    before = {name: tensor.clone() for name, tensor in statistics(network).items()}
+    kept: dict[str, list[Tensor]] = {name: [] for name in before if name.rpartition(".")[0] in norms}
+
+    def look(name: str, norm: nn.BatchNorm2d, activation: Tensor) -> None:
+        source = before[f"{name}.running_mean"], before[f"{name}.running_var"]
+        mean, variance, n = _moments(activation)
+        # A batch is normalised by its biased variance; what is kept estimates that of the domain.
+        unbiased = variance * (n / max(1, n - 1))
+        used, estimates = mix(source, (mean, variance)), mix(source, (mean, unbiased))
+        for kind, tensor, estimate in zip(KINDS, used, estimates, strict=True):
+            getattr(norm, kind).copy_(tensor)
+            kept[f"{name}.{kind}"].append(estimate)
+
+    with ExitStack() as stack:
+        stack.callback(_put, network, before)
+        for name, norm in norms.items():
+            hook = norm.register_forward_pre_hook(lambda norm, taken, name=name: look(name, norm, taken[0]))
+            stack.callback(hook.remove)
+        for images in batches:
+            network.features(pad(images, network.depth))
+    return {name: torch.stack(tensors).mean(0) for name, tensors in kept.items()}
 
 
 def norm_layers(network: nn.Module) -> dict[str, nn.BatchNorm2d]:
@@ -54,11 +123,7 @@ def norm_layers(network: nn.Module) -> dict[str, nn.BatchNorm2d]:
 
 def statistics(network: nn.Module) -> State:
     """Running means and variances of every batch-norm layer: the tensors themselves, not copies."""
-    return {
-        f"{name}.{kind}": getattr(norm, kind)
-        for name, norm in norm_layers(network).items()
-        for kind in ("running_mean", "running_var")
-    }
+    return {f"{name}.{kind}": getattr(norm, kind) for name, norm in norm_layers(network).items() for kind in KINDS}
 
 
 @contextmanager
@@ -70,6 +135,13 @@ def adapted(network: UNet, state: State) -> Iterator[UNet]:
         yield network
     finally:
         _put(network, before)
+
+
+def _moments(activation: Tensor) -> tuple[Tensor, Tensor, int]:
+    """Mean and biased variance per channel of (n, channels, H, W), and the number of positions they are over."""
+    positions = activation.movedim(1, -1).flatten(0, -2).float()
+    mean = positions.mean(0)
+    return mean, (positions - mean).square_().mean(0), len(positions)
 
 
 def _put(network: nn.Module, state: State) -> None:

@@ -104,22 +104,34 @@ def stacks(split: h5py.Group) -> list[tuple[h5py.Dataset, h5py.Dataset | None]]:
     return found
 
 
-def batches(split: h5py.Group, pixels: int) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-    """(images, masks or None) of a split in order, about ``pixels`` pixels at a time."""
+def batches(
+    split: h5py.Group, pixels: int, at_most: int | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """(images, masks or None) of a split in order: about ``pixels`` pixels, ``at_most`` so many images at a time."""
     for images, masks in stacks(split):
-        for part in _parts(images, pixels):
+        for part in _parts(len(images), _batch(images, pixels, at_most)):
             yield images[part], None if masks is None else masks[part]
 
 
-def image_batches(split: h5py.Group, pixels: int, half: int | None = None) -> Iterator[np.ndarray]:
+def image_batches(
+    split: h5py.Group, pixels: int, half: int | None = None, chosen: np.ndarray | None = None
+) -> Iterator[np.ndarray]:
     """The images of :func:`batches`; masks are not read, nor need there be any.
 
     ``half`` 0 or 1 takes the first or second half of the series: contiguous, because neighbours in a series
-    are alike and would make two interleaved halves agree too well.
+    are alike and would make two interleaved halves agree too well. ``chosen`` takes these numbers, sorted.
     """
+    first = 0
     for images, _ in stacks(split):
-        for part in _parts(images, pixels, half):
-            yield images[part]
+        n = len(images)
+        start, stop = {None: (0, n), 0: (0, n // 2), 1: (n // 2, n)}[half]
+        numbers = np.arange(start, stop)
+        if chosen is not None:
+            numbers = np.intersect1d(numbers, chosen - first)
+        for part in _parts(len(numbers), _batch(images, pixels)):
+            own = numbers[part]
+            yield images[own] if chosen is not None else images[own[0] : own[-1] + 1]
+        first += n
 
 
 def count(split: h5py.Group) -> int:
@@ -139,12 +151,14 @@ def get_json(node: h5py.HLObject, name: str):
     return json.loads(node.attrs[name])
 
 
-def _parts(images: h5py.Dataset, pixels: int, half: int | None = None) -> Iterator[slice]:
-    """Cuts a stack into sizes that differ by one at most: averages over batches then weigh every image alike."""
-    n = len(images)
-    start, stop = {None: (0, n), 0: (0, n // 2), 1: (n // 2, n)}[half]
-    size = max(1, pixels // (images.shape[1] * images.shape[2]))
-    edges = np.linspace(start, stop, -(-(stop - start) // size) + 1).astype(int)
+def _batch(images: h5py.Dataset, pixels: int, at_most: int | None = None) -> int:
+    """Images per batch."""
+    return min(max(1, pixels // (images.shape[1] * images.shape[2])), at_most or len(images))
+
+
+def _parts(n: int, size: int) -> Iterator[slice]:
+    """Cuts ``n`` into sizes that differ by one at most: averages over batches then weigh every image alike."""
+    edges = np.linspace(0, n, -(-n // size) + 1).astype(int)
     return (slice(first, last) for first, last in pairwise(edges))
 
 

@@ -65,9 +65,14 @@ class Study:
         """The :meth:`specs` of every target of a shift family."""
         return self.specs(self.families[family].targets, splits)
 
-    def methods(self, family: str) -> list[str]:
-        """Adaptation methods of a shift family."""
-        return list(self.families[family].methods)
+    def methods(self, family: str) -> dict[str, dict]:
+        """Adaptation methods of a shift family: name -> ``function``, its ``options``, ``images`` or ``at_test``."""
+        found = {}
+        for name in self.families[family].methods:
+            entry = {"function": name} | self.config["methods"].get(name, {})
+            options = {key: value for key, value in entry.items() if key not in ("function", "images", "at_test")}
+            found[name] = {key: value for key, value in entry.items() if key not in options} | {"options": options}
+        return found
 
 
 def study(config: dict) -> Study:
@@ -174,13 +179,19 @@ def _own_faults(config: dict) -> Iterator[str]:
             for mean in block[role]["grid"] if isinstance(block[role], dict) else []:
                 if round(mean, 2) != mean:
                     yield f"config key pairs.{number}.{role}.grid: {mean} has more than two decimals; round it"
+    for name, entry in config["methods"].items():
+        known = registry("batchnorm", "METHODS")
+        if entry["function"] not in known:
+            yield f"config key methods.{name}.function: no such '{entry['function']}'{_hint(entry['function'], known)}"
+        if {"images", "at_test"} <= entry.keys():
+            yield f"config key methods.{name}: give 'images' or 'at_test', not both"
     names = [block["name"] for block in config["pairs"]]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"config key pairs: two blocks are named '{name}'; rename one"
     for number, block in enumerate(config["pairs"]):
         where = f"config key pairs.{number}"
         for name in block["methods"]:
-            known = registry("batchnorm", "METHODS")
+            known = [*registry("batchnorm", "METHODS"), *config["methods"]]
             if name not in known:
                 yield f"{where}.methods: no such method '{name}'{_hint(name, known)}"
         for name, levels in block["transforms"].items():

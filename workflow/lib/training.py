@@ -16,9 +16,9 @@ from tqdm import tqdm
 
 from workflow.lib import checkpoint, metrics, store
 from workflow.lib.errors import StudyError
-from workflow.lib.prediction import predict
+from workflow.lib.prediction import Inputs, predict
 from workflow.lib.sampling import TrainingImages
-from workflow.lib.unet import UNet, to_input
+from workflow.lib.unet import UNet, input_moments, to_input
 
 WARM_UP = 0.1
 
@@ -66,6 +66,7 @@ def train(
     weights, since everything random is drawn from (seed, epoch). Errors: :class:`StudyError` on a loss that is
     not finite.
     """
+    network.input_mean, network.input_sd = input_moments(Inputs(domain["train"], device))
     images = TrainingImages(domain["train"], options["batch"], options["crop"], options.get("crops_per_image", 1))
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=options["learning_rate"], weight_decay=options["weight_decay"]

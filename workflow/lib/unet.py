@@ -1,5 +1,8 @@
 """The U-Net with batch norm (Ronneberger, Fischer, Brox 2015, MICCAI, doi:10.1007/978-3-319-24574-4_28)."""
 
+from collections.abc import Iterable
+from functools import reduce
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -30,12 +33,18 @@ class UNet(nn.Module):
     """Encoder, bottleneck of ``width * 2**depth`` channels, decoder with skips, one logit per pixel.
 
     Blocks are named as in the tables: ``encoder1`` ... ``encoder{depth}``, ``bottleneck``,
-    ``decoder{depth}`` ... ``decoder1``; block k has ``width * 2**(k-1)`` channels.
+    ``decoder{depth}`` ... ``decoder1``; block k has ``width * 2**(k-1)`` channels. Buffers ``input_mean`` and
+    ``input_sd`` (channels, 1, 1) standardise the input; training sets them from the source images.
     """
+
+    input_mean: Tensor
+    input_sd: Tensor
 
     def __init__(self, channels: int, width: int, depth: int):
         super().__init__()
         self.depth = depth
+        self.register_buffer("input_mean", torch.zeros(channels, 1, 1))
+        self.register_buffer("input_sd", torch.ones(channels, 1, 1))
         widths = [width * 2**level for level in range(depth + 1)]
         for level, (before, after) in enumerate(zip([channels, *widths[:-2]], widths[:-1], strict=True), start=1):
             self.add_module(f"encoder{level}", Block(before, after))
@@ -47,6 +56,11 @@ class UNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (n, 1, H, W) of images (n, channels, H, W); H and W are multiples of ``2**depth``."""
+        return self.head(self.features(images))
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the head receives: (n, width, H, W)."""
+        images = (images - self.input_mean) / self.input_sd
         skips = []
         for level in range(1, self.depth + 1):
             images = self.get_submodule(f"encoder{level}")(images)
@@ -56,7 +70,7 @@ class UNet(nn.Module):
         for level in range(self.depth, 0, -1):
             images = self.get_submodule(f"up{level}")(images)
             images = self.get_submodule(f"decoder{level}")(torch.cat([skips[level - 1], images], dim=1))
-        return self.head(images)
+        return images
 
 
 def to_input(images, device: torch.device) -> Tensor:
@@ -64,6 +78,15 @@ def to_input(images, device: torch.device) -> Tensor:
     tensor = torch.from_numpy(images).to(device)
     tensor = tensor.unsqueeze(1) if tensor.ndim == 3 else tensor.permute(0, 3, 1, 2)
     return tensor.to(torch.float32, memory_format=torch.channels_last).div_(255)
+
+
+def input_moments(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (channels, 1, 1) of ``batches`` (n, channels, H, W), at least one grey level."""
+    powers = (torch.stack([(images**power).double().sum((0, 2, 3)) for power in range(3)]) for images in batches)
+    count, first, second = reduce(torch.add, powers)
+    mean = first / count
+    sd = (second / count - mean**2).clamp(min=1 / 255**2).sqrt()
+    return mean.float()[:, None, None], sd.float()[:, None, None]
 
 
 def pad(images: Tensor, depth: int) -> Tensor:

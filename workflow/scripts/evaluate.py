@@ -4,7 +4,9 @@ Networks + statistics + labelled test images -> one row per target and method, a
 """
 
 from collections.abc import Iterator
+from functools import partial
 
+import h5py
 import numpy as np
 import pandas as pd
 
@@ -35,15 +37,12 @@ def evaluate(
     ):
         for target, splits in targets.items():
             spec = store.get_json(splits, "domain")
-            states = {"source": {}} | {
-                method: checkpoint.get_tensors(group) for method, group in adapted[target].items()
-            }
-            for method, state in states.items():
+            for method, group in [("source", None), *adapted[target].items()]:
+                state, how = ({}, {}) if group is None else artefact(group)
                 with batchnorm.adapted(network, {name: tensor.to(torch_device) for name, tensor in state.items()}):
                     kept: list[np.ndarray] = []
-                    scores = metrics.scores(
-                        keep(predict(network, splits["test"], threshold, torch_device), examples, kept)
-                    )
+                    predictions = predict(network, splits["test"], threshold, torch_device, **how)
+                    scores = metrics.scores(keep(predictions, examples, kept))
                 store.put(masks, f"{target}/{method}", np.concatenate(kept).astype(np.uint8))
                 key = {
                     "source": source,
@@ -53,6 +52,15 @@ def evaluate(
                 }
                 rows.append(key | {"method": method, "seed": seed} | scores)
     pd.DataFrame(rows).to_csv(scores_path, index=False)
+
+
+def artefact(group: h5py.Group) -> tuple[dict, dict]:
+    """What stage adapt kept: (tensors to put in place, or else how :func:`predict` adapts to each test batch)."""
+    if "method" not in group.attrs:
+        return checkpoint.get_tensors(group), {}
+    method = store.get_json(group, "method")
+    function = partial(batchnorm.METHODS[method["function"]], **method["options"])
+    return {}, {"adapt": function, "at_most": method["at_test"]}
 
 
 def keep(pairs: Iterator, n: int, kept: list[np.ndarray]) -> Iterator:

@@ -7,7 +7,7 @@
 from workflow.lib import batchnorm, checkpoint, devices, job, store
 from workflow.lib.errors import StudyError
 from workflow.lib.latents import summarise
-from workflow.lib.prediction import inputs
+from workflow.lib.prediction import Inputs
 
 METHOD = "batchnorm"
 
@@ -36,7 +36,7 @@ def latents(
         def write(name: str, split, half: int) -> None:
             if store.count(split) < 2:
                 raise StudyError(f"{split.file.filename}: {split.name} needs two images at least; lengthen that split")
-            images = inputs(split, torch_device, half)
+            images = Inputs(split, torch_device, half)
             found = summarise(network, images, store.count(split) // 2, layers, activations, rows)
             for layer, arrays in found.items():
                 for key, array in arrays.items():
