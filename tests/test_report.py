@@ -13,7 +13,7 @@ from workflow.lib import showcase, store
 from workflow.lib.names import target_name
 from workflow.scripts.report import report
 
-FIGURES = ["domains", "training", "maps", "transforms", "predictions", "latents", "distances", "correlations"]
+FIGURES = ["domains", "training", "maps", "transforms", "predictions", "latents", "distances", "correlations", "depth"]
 TEXTS = Path(__file__).parents[1] / "workflow" / "report"
 SIZE = 16
 OWN = 0.9
@@ -57,7 +57,7 @@ def write_latents(path: Path, names: list[str], layers: list[str], states: list[
         for group, layer in itertools.product(groups, layers):
             rows = rng.normal(size=(20, 5))
             for key, array in (("rows", rows), ("mean", rows.mean(0)), ("covariance", np.cov(rows.T))):
-                store.put(file, f"{group}/{layer}/before_relu/{key}", array)
+                store.put(file, f"{group}/{layer}/before_relu/position/{key}", array)
 
 
 def make_study(
@@ -106,14 +106,27 @@ def make_study(
                 for layer, state, distance in itertools.product(
                     layers, ("before", "after"), ("wasserstein", "bhattacharyya")
                 ):
-                    row = {"layer": layer, "activation": "before_relu", "state": state, "distance": distance}
+                    row = {
+                        "layer": layer,
+                        "activation": "before_relu",
+                        "unit": "position",
+                        "state": state,
+                        "distance": distance,
+                    }
                     distances.append(key | row | {"value": rng.uniform(0, 2), "null": 0.5})
     for name, seed in itertools.product(sources, seeds):
         curves[f"{name}/seed{seed}"] = str(folder / f"curve-{name}-{seed}.csv")
         rows = [{"epoch": epoch, "loss": 1 / epoch, "validation_iou": 0.3 * epoch} for epoch in (1, 2, 3)]
         pd.DataFrame(rows).to_csv(curves[f"{name}/seed{seed}"], index=False)
     correlations = [
-        {"distance": distance, "layer": layer, "activation": "before_relu", "state": state, "outcome": outcome}
+        {
+            "distance": distance,
+            "layer": layer,
+            "activation": "before_relu",
+            "unit": "position",
+            "state": state,
+            "outcome": outcome,
+        }
         | {"spearman": spearman, "pearson": 0.1, "ci_low": spearman - 0.1, "ci_high": spearman + 0.1, "n": 18}
         for outcome, sign in (("gain_iou", 1), ("iou_after", -1))
         for (layer, state, distance), spearman in zip(

@@ -171,6 +171,30 @@ def test_families_of_the_default_study():
     assert len(default.families["means-identity"].sources) >= 3
 
 
+def test_a_variant_changes_the_training_of_its_networks_only():
+    config = changed("variants", {"decay": {"train": {"weight_decay": 0.1}}, "wide": {"model": {"width": 16}}})
+    config["pairs"][0]["sources"] = ["0.30-0.70", "0.30-0.70~decay", "0.30-0.70~wide"]
+    found = study(config)
+    assert found.networks == ("0.30-0.70", "0.30-0.70~decay", "0.30-0.70~wide")
+    (model, options), (_, decayed), (wide, _) = (found.training(name) for name in found.networks)
+    assert decayed == options | {"weight_decay": 0.1} and wide == model | {"width": 16}
+    assert found.specs(["0.30-0.70~decay"], ["test"])["0.30-0.70~decay"]["name"] == "0.30-0.70"
+
+
+@pytest.mark.parametrize(
+    ("role", "message"),
+    [
+        ("sources", r"network '0\.30-0\.70~deca': no variant 'deca' under config key variants; did you mean 'decay'"),
+        ("targets", r"domain '0\.30-0\.70~deca': a variant is trained, so it can be a source, not a target"),
+    ],
+)
+def test_variants_that_cannot_be(role, message):
+    config = changed("variants", {"decay": {"train": {"weight_decay": 0.1}}})
+    config["pairs"][0][role] = ["0.30-0.70~deca"]
+    with pytest.raises(StudyError, match=message):
+        study(config)
+
+
 def test_a_family_is_cut_into_jobs_and_grows_at_its_end():
     def families(grid):
         config = changed("adapt.domains_per_job", 4)
@@ -192,7 +216,7 @@ def test_specs_hold_what_makes_the_domain():
     assert fine["name"] == "fine" and fine["transform"] == "noise" and fine["level"] == 0.1
     assert fine["perlin"] == DEFAULT["generate"]["perlin"] | {"scale": 8}
     assert fine["threshold"] == 0.1 and "foreground" not in fine
-    assert fine["images"] == {"adapt": 32, "test": 64}
+    assert fine["images"] == {"adapt": 48, "test": 128}
     assert specs["0.10-0.90"]["means"] == [0.1, 0.9] and specs["0.10-0.90"]["foreground"] == 0.35
 
 

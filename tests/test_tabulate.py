@@ -52,32 +52,42 @@ def tables(tmp_path):
     }
     distance |= {
         "activation": "before_relu",
+        "unit": "position",
         "state": "before",
         "distance": "wasserstein",
         "value": 1.0,
         "null": 0.1,
     }
-    paths = {name: str(tmp_path / f"{name}.csv") for name in ("first", "again", "oracle", "far", "s", "g", "d")}
+    paths = {
+        name: str(tmp_path / f"{name}.csv")
+        for name in ("first", "again", "oracle", "far", "shares", "s", "g", "d", "c")
+    }
     pd.DataFrame(evaluated[::-1]).to_csv(paths["first"], index=False)
     pd.DataFrame(evaluated[:2]).to_csv(paths["again"], index=False)
     pd.DataFrame(oracles).to_csv(paths["oracle"], index=False)
     pd.DataFrame([distance]).to_csv(paths["far"], index=False)
+    place = {"source": "a", "seed": 0, "layer": "bottleneck", "activation": "before_relu", "unit": "position"}
+    pd.DataFrame([place | {"dead": 0.1, "non_gaussian": 0.2}] * 2).to_csv(paths["shares"], index=False)
     tabulate(
         [paths["first"], paths["again"]],
         [paths["oracle"]],
         [paths["far"]],
+        [paths["shares"]] * 2,
         paths["s"],
         paths["g"],
         paths["d"],
+        paths["c"],
     )
-    return [pd.read_csv(paths[name]) for name in ("s", "g", "d")]
+    return [pd.read_csv(paths[name]) for name in ("s", "g", "d", "c")]
 
 
 def test_columns_are_those_of_the_contract(tables):
-    segmentation, gains, distances = tables
+    segmentation, gains, distances, channels = tables
+    assert len(channels) == 1
     assert list(segmentation) == SEGMENTATION and list(gains) == GAINS
     assert list(distances) == [
-        "source", "target", "transform", "level", "seed", "layer", "activation", "state", "distance", "value", "null",
+        "source", "target", "transform", "level", "seed", "layer", "activation", "unit", "state", "distance",
+        "value", "null",
     ]  # fmt: skip
 
 

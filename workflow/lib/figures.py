@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
+from workflow.lib.names import domain_of
 from workflow.lib.showcase import means, on_grid
 
 WIDTH = 10  # inches
@@ -167,7 +168,7 @@ def maps(table: pd.DataFrame, specs: dict[str, dict], sources: list[str]) -> Fig
         x, y = number % per_row * width, number // per_row * height
         panels = _panels(figure, (1, 3), (x + 0.6, y + 0.5, width - 0.7, height - 0.95), (0.3, 0))[0]
         _over(panels[1], 22, f"source {source}", size=9)
-        _maps_of_source(panels, of_grid[of_grid["source"] == source], grid, grid.get(source), norms, size)
+        _maps_of_source(panels, of_grid[of_grid["source"] == source], grid, grid.get(domain_of(source)), norms, size)
     if len(others):
         box = (margins[0], top + 0.3, WIDTH - 0.1 - margins[0], 0.3 * len(names[0]))
         for axes, (column, title) in zip(_panels(figure, (1, 3), box, (0.2, 0))[0], QUANTITIES.items(), strict=True):
@@ -308,18 +309,18 @@ def correlations(table: pd.DataFrame) -> Figure:
     if not len(table):
         return blank("Too few pairs for a correlation.")
     outcomes = list(dict.fromkeys(["gain_iou", "iou_after", *table["outcome"]]))
-    layers = list(table[["layer", "activation"]].drop_duplicates().itertuples(index=False, name=None))
+    layers = list(table[["layer", "activation", "unit"]].drop_duplicates().itertuples(index=False, name=None))
     names = list(dict.fromkeys(table["distance"]))
     height = 0.24 * len(names) + 0.2
     figure = Figure(figsize=(WIDTH, height * len(layers) + 1))
     left = 1 + 0.065 * max(map(len, names))
     box = (left, 0.25, WIDTH - left - 0.15, height * len(layers) - 0.1)
     panels = _panels(figure, (len(layers), len(outcomes)), box, (0.4, 0.1), sharex=True, sharey=True)
-    for row, (layer, activation) in zip(panels, layers, strict=True):
+    for row, (layer, activation, unit) in zip(panels, layers, strict=True):
         for axes, outcome in zip(row, outcomes, strict=True):
-            part = table[(table["layer"] == layer) & (table["activation"] == activation)]
+            part = table.query("layer == @layer and activation == @activation and unit == @unit")
             _dots(axes, part[part["outcome"] == outcome], names)
-        row[0].set_ylabel(f"{layer}\n{activation.replace('_', ' ')}")
+        row[0].set_ylabel(f"{layer}\n{activation.replace('_', ' ')}" + (" per image" if unit == "image" else ""))
         row[0].set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
         row[0].set_ylim(len(names) - 0.5, -0.5)
     for axes, outcome in zip(panels[0], outcomes, strict=True):
@@ -327,6 +328,46 @@ def correlations(table: pd.DataFrame) -> Figure:
     for axes in panels[-1]:
         axes.set(xlabel="Spearman correlation", xlim=(-1, 1), xticks=[-1, -0.5, 0, 0.5, 1])
     _legend(figure, {f"{state} adaptation": colour for state, colour in STATES.items()}, marker="o")
+    return figure
+
+
+def depth(table: pd.DataFrame, distances: pd.DataFrame, layers: list[str]) -> Figure:
+    """By layer, in the order of the network: distance over null, and Spearman with gain and adapted IoU.
+
+    ``table``: rows of ``correlations.csv``; ``distances``: rows of ``distances.csv``. A row of panels per activation
+    and unit, a line per distance and state.
+    """
+    kinds = list(distances[["activation", "unit"]].drop_duplicates().itertuples(index=False, name=None))
+    names = list(dict.fromkeys(distances["distance"]))
+    colours = dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
+    columns = ["value / null", "gain_iou", "iou_after"]
+    figure = Figure(figsize=(WIDTH, 2 * len(kinds) + 1.1))
+    panels = _panels(figure, (len(kinds), 3), (0.8, 0.25, WIDTH - 0.9, 2 * len(kinds) - 0.2), (0.45, 0.3), sharex=True)
+    ratios = distances.assign(ratio=distances["value"] / distances["null"].where(distances["null"] > 0))
+    keys = ["activation", "unit", "distance", "state", "layer"]
+    medians = ratios.groupby(keys)["ratio"].median()
+    spearmans = table.set_index([*keys, "outcome"])["spearman"]
+    for row, kind in zip(panels, kinds, strict=True):
+        for name in names:
+            for state, style in {"before": "--", "after": "-"}.items():
+                look = {"color": colours[name], "ls": style, "marker": "o", "markersize": 3, "lw": 1.2}
+                places = [(*kind, name, state, layer) for layer in layers]
+                row[0].plot(layers, medians.reindex(places).to_numpy(), **look)
+                for axes, outcome in zip(row[1:], columns[1:], strict=True):
+                    axes.plot(layers, spearmans.reindex([(*place, outcome) for place in places]).to_numpy(), **look)
+        row[0].set_yscale("log")
+        row[0].axhline(1, color="0.6", lw=0.6)
+        for axes in row[1:]:
+            axes.set(ylim=(-1.02, 1.02), yticks=[-1, -0.5, 0, 0.5, 1])
+            axes.axhline(0, color="0.6", lw=0.6)
+        row[0].set_ylabel(f"{kind[0].replace('_', ' ')}\nper {kind[1]}")
+    titles = ["median distance / its null", "Spearman with gain", "Spearman with IoU after"]
+    for axes, title in zip(panels[0], titles, strict=True):
+        axes.set_title(title, weight="bold")
+    for axes in panels[-1]:
+        axes.tick_params(axis="x", rotation=60)
+    words = {f"{name.replace('_', ' ')}": colour for name, colour in colours.items()}
+    _legend(figure, words)
     return figure
 
 

@@ -17,9 +17,10 @@ FIGURES = [
     "latents",
     "distances",
     "correlations",
+    "depth",
 ]
 NETWORKS = [
-    f"{domain}/seed{seed}" for domain in STUDY.trained for seed in config["seeds"]
+    f"{domain}/seed{seed}" for domain in STUDY.networks for seed in config["seeds"]
 ]
 
 
@@ -35,7 +36,10 @@ rule report:
         correlations="<results>/tables/correlations.csv",
         oracles=expand("<results>/oracle/seed{seed}.csv", seed=config["seeds"]),
         curves=expand("<results>/models/{network}.csv", network=NETWORKS),
-        data=expand("<results>/data/{domain}.h5", domain=STUDY.trained),
+        data=expand(
+            "<results>/data/{domain}.h5",
+            domain=dict.fromkeys(map(domain_of, STUDY.networks)),
+        ),
         targets=expand("<results>/targets/{family}.h5", family=STUDY.families),
         masks=expand("<results>/evaluated/{job}.h5", job=EVALUATED),
         latents=expand("<results>/latents/{job}.h5", job=EVALUATED),
@@ -83,6 +87,11 @@ rule report:
             caption="../report/correlations.rst",
             category="3 Can it be told",
         ),
+        depth=report(
+            "<results>/figures/depth.svg",
+            caption="../report/depth.rst",
+            category="3 Can it be told",
+        ),
         page="<results>/report.html",
     log:
         "<logs>/report.log",
@@ -97,7 +106,7 @@ rule report:
         tables=["segmentation", "gains", "distances", "correlations"],
         networks=NETWORKS,
         jobs=EVALUATED,
-        layers=config["latents"]["layers"],
+        layers=STUDY.layers,
         activation=config["latents"]["activations"][0],
         figures=FIGURES,
         title=config["report"]["title"],

@@ -10,7 +10,7 @@ import pandas as pd
 import yaml
 
 from workflow.lib import figures, job, showcase, store
-from workflow.lib.names import target_name
+from workflow.lib.names import domain_of, target_name
 
 SCORES = ["iou_before", "iou_after", "own_iou"]
 COLUMNS = {
@@ -53,18 +53,22 @@ def report(
     cases = showcase.cases(pairs)
     pooled = showcase.over_seeds(pairs)
     correlations = in_order(showcase.below_null(correlations, distances), layers)
-    clouds = in_order(with_gains(distances[distances["activation"] == activation], pairs), layers)
+    shown = few(layers)
+    clouds = distances.query("activation == @activation and unit == 'position' and layer in @shown")
+    clouds = in_order(with_gains(clouds, pairs), layers)
     for name, figure in {
-        "domains": figures.domains(*domain_examples(specs, splits, sources)),
+        "domains": figures.domains(*domain_examples(specs, splits, list(dict.fromkeys(map(domain_of, sources))))),
         "training": figures.training(training_curves(curves), sources),
         "maps": figures.maps(pooled[pooled["transform"] == "identity"], specs, sources),
         "transforms": figures.transforms(pooled, sources),
         "predictions": figures.predictions(predictions(cases, splits, masks, showcase.main_method(gains))),
-        "latents": figures.latents(latent_samples(cases, latents, layers, activation)),
+        "latents": figures.latents(latent_samples(cases, latents, shown, activation)),
         "distances": figures.distances(
-            clouds, correlations.query("activation == @activation and outcome == 'gain_iou'")
+            clouds,
+            correlations.query("activation == @activation and unit == 'position' and outcome == 'gain_iou'"),
         ),
-        "correlations": figures.correlations(correlations),
+        "depth": figures.depth(correlations, distances, layers),
+        "correlations": figures.correlations(correlations[correlations["layer"].isin(shown)]),
     }.items():
         figures.save(figure, figure_paths[name])
 
@@ -95,6 +99,11 @@ def in_order(table: pd.DataFrame, layers: list[str]) -> pd.DataFrame:
     """Rows by layer in the order of the network, and before, then after: not by the alphabet."""
     places = {name: place for place, name in enumerate([*layers, "before", "after"])}
     return table.sort_values(["layer", "state"], key=lambda names: names.map(places), kind="stable")
+
+
+def few(layers: list[str]) -> list[str]:
+    """At most three layers, for figures with a row each: the first, the deepest and the last."""
+    return layers if len(layers) <= 3 else [layers[0], "bottleneck", layers[-1]]
 
 
 def with_gains(distances: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
@@ -180,7 +189,7 @@ def latent_samples(cases: dict, latents: dict[str, str], layers: list[str], acti
             with store.read(file_of(pair, latents, "targets/")) as file:
                 states = {"source": file["source/reference"], **file[f"targets/{pair['name']}"]}
                 shown[f"{name}: {label(pair)}"] = {
-                    layer: {state: sample(group[f"{layer}/{activation}"]) for state, group in states.items()}
+                    layer: {state: sample(group[f"{layer}/{activation}/position"]) for state, group in states.items()}
                     for layer in layers
                 }
     return shown
@@ -215,6 +224,7 @@ def page_tables(
         "distance",
         "layer",
         "activation",
+        "unit",
         "state",
         "spearman",
         "ci_low",

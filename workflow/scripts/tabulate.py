@@ -42,14 +42,15 @@ SMALLEST_GAP = 0.01
 
 
 def tabulate(
-    evaluated_paths: list[str], oracle_paths: list[str], distances_paths: list[str],
-    segmentation_path: str, gains_path: str, distances_path: str,
+    evaluated_paths: list[str], oracle_paths: list[str], distances_paths: list[str], channels_paths: list[str],
+    segmentation_path: str, gains_path: str, distances_path: str, channels_path: str,
 ) -> None:  # fmt: skip
-    """Write the three tables, each sorted by its key, a pair that two blocks of the config share once."""
+    """Write the tables, each sorted by its key, a pair that two blocks of the config share once."""
     segmentation = with_oracles(read(evaluated_paths), read(oracle_paths))
     write(segmentation[SEGMENTATION], segmentation_path)
     write(gains(segmentation)[GAINS], gains_path)
     write(read(distances_paths), distances_path)
+    write(read(channels_paths), channels_path)
 
 
 def with_oracles(scores: pd.DataFrame, oracles: pd.DataFrame) -> pd.DataFrame:
@@ -83,7 +84,7 @@ def read(paths: list[str]) -> pd.DataFrame:
 
 def write(table: pd.DataFrame, path: str) -> None:
     """A CSV sorted by its key columns, each key once."""
-    keys = [name for name in [*PAIR, "method", "layer", "activation", "state", "distance"] if name in table]
+    keys = [name for name in [*PAIR, "method", "layer", "activation", "unit", "state", "distance"] if name in table]
     table.drop_duplicates(keys).sort_values(keys).to_csv(path, index=False, float_format="%.9g")
 
 
@@ -93,7 +94,9 @@ if __name__ == "__main__":
             evaluated_paths=list(snakemake.input.evaluated),
             oracle_paths=list(snakemake.input.oracles),
             distances_paths=list(snakemake.input.distances),
+            channels_paths=list(snakemake.input.channels),
             segmentation_path=snakemake.output.segmentation,
             gains_path=snakemake.output.gains,
             distances_path=snakemake.output.distances,
+            channels_path=snakemake.output.channels,
         )
