@@ -25,7 +25,7 @@ def row(target, transform, level, method, iou, source="a"):
         "method": method,
         "seed": 0,
     }
-    return key | {"iou": iou} | SCORES
+    return key | {"iou": iou} | SCORES | {"clipped_share": 0.01, "pixel_ceiling": 0.9}
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from workflow.lib.lineage import registry
 from workflow.lib.names import domain_of, layer_names, target_name
 
 SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
+IRREGULAR = {"epochs", "learning_rate", "batchnorm_momentum"}
 MEANS = re.compile(r"^(\d\.\d\d)-(\d\.\d\d)$")
 
 
@@ -66,6 +67,27 @@ class Study:
         """Layers whose latents are taken, in the order of the network."""
         asked, known = self.config["latents"]["layers"], layer_names(self.config["model"]["depth"])
         return [layer for layer in known if asked == "all" or layer in asked]
+
+    @property
+    def irregular(self) -> list[str]:
+        """Variants that change how long, how fast, or with what momentum of the statistics a network is trained."""
+        return [name for name, entry in self.config["variants"].items() if IRREGULAR & entry.get("train", {}).keys()]
+
+    @property
+    def decays(self) -> list[str]:
+        """Sources of one domain whose networks differ in weight decay alone; none where there are no two."""
+        variants = self.config["variants"]
+        plain = [source for source, _ in self.pairs if "~" not in source]
+        for domain in dict.fromkeys(plain):
+            others = [
+                source
+                for source in dict.fromkeys(source for source, _ in self.pairs)
+                if domain_of(source) == domain
+                and variants.get(source.partition("~")[2], {}).get("train", {}).keys() == {"weight_decay"}
+            ]
+            if others:
+                return [domain, *others]
+        return []
 
     def training(self, network: str) -> tuple[dict, dict]:
         """(``model``, ``train``) of a network: those of the config, with what its variant changes."""

@@ -18,6 +18,8 @@ FIGURES = [
     "distances",
     "correlations",
     "depth",
+    "methods",
+    "channels",
 ]
 NETWORKS = [
     f"{domain}/seed{seed}" for domain in STUDY.networks for seed in config["seeds"]
@@ -34,6 +36,7 @@ rule report:
         gains="<results>/tables/gains.csv",
         distances="<results>/tables/distances.csv",
         correlations="<results>/tables/correlations.csv",
+        hypotheses="<results>/tables/hypotheses.csv",
         oracles=expand("<results>/oracle/seed{seed}.csv", seed=config["seeds"]),
         curves=expand("<results>/models/{network}.csv", network=NETWORKS),
         data=expand(
@@ -92,6 +95,16 @@ rule report:
             caption="../report/depth.rst",
             category="3 Can it be told",
         ),
+        methods=report(
+            "<results>/figures/methods.svg",
+            caption="../report/methods.rst",
+            category="2 When it works",
+        ),
+        channels=report(
+            "<results>/figures/channels.svg",
+            caption="../report/channels.rst",
+            category="3 Can it be told",
+        ),
         page="<results>/report.html",
     log:
         "<logs>/report.log",
@@ -103,11 +116,12 @@ rule report:
         mem_mb=1000,
         runtime=30,
     params:
-        tables=["segmentation", "gains", "distances", "correlations"],
+        tables=["segmentation", "gains", "distances", "correlations", "hypotheses"],
         networks=NETWORKS,
         jobs=EVALUATED,
         layers=STUDY.layers,
         activation=config["latents"]["activations"][0],
+        decays=STUDY.decays,
         figures=FIGURES,
         title=config["report"]["title"],
         settings=STUDY.config,

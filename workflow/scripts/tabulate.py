@@ -7,6 +7,8 @@ from workflow.lib import job
 from workflow.lib.names import target_name
 
 PAIR = ["source", "target", "transform", "level", "seed"]
+# Of the target alone, whatever the method.
+FACTS = ["clipped_share", "pixel_ceiling"]
 SEGMENTATION = [
     *[
         "source",
@@ -21,7 +23,7 @@ SEGMENTATION = [
         "iou_mean",
         "dice_mean",
     ],
-    *["predicted_foreground", "true_foreground"],
+    *["predicted_foreground", "true_foreground", *FACTS],
 ]
 GAINS = [
     *[
@@ -58,7 +60,8 @@ def with_oracles(scores: pd.DataFrame, oracles: pd.DataFrame) -> pd.DataFrame:
     pairs = scores[PAIR].drop_duplicates()
     keys = [target_name(*key) for key in zip(pairs["target"], pairs["transform"], pairs["level"], strict=True)]
     named = oracles.rename(columns={"target": "trained"})
-    joined = pairs.assign(trained=keys, method="target").merge(named, on=["trained", "seed"])
+    facts = scores.drop_duplicates(PAIR)[[*PAIR, *FACTS]]
+    joined = pairs.assign(trained=keys, method="target").merge(named, on=["trained", "seed"]).merge(facts, on=PAIR)
     return pd.concat([scores, joined.drop(columns="trained")], ignore_index=True).sort_values([*PAIR, "method"])
 
 
