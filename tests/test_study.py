@@ -146,6 +146,43 @@ def test_a_key_that_stands_twice(tmp_path):
         duplicate_keys([path])
 
 
+@pytest.mark.parametrize(
+    ("transforms", "domain", "message"),
+    [
+        ({"hue": [0, 30]}, {"means": [0.2, 0.6]}, r"^domain 'mine' is gray, .*'hue' .* generate\.channels: 3"),
+        ({"saturation": [1]}, {"path": "mine.h5"}, r"^domain 'mine' is gray, and transform 'saturation'"),
+        ({"texture": [1]}, {"path": "mine.h5"}, r"^domain 'mine' is real, .*'texture' .* synthetic targets$"),
+        ({"foreground": [1]}, {"means": [0.2, 0.6], "threshold": 0.1}, r"^domain 'mine' is given by 'threshold'"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_domain_without_what_a_transform_changes_is_one_line(transforms, domain, message, channels, tmp_path):
+    if "path" in domain:
+        domain = {"path": str(tmp_path / "mine.h5")}
+        with store.create(domain["path"]) as file:
+            file["images"] = np.zeros((20, 16, 16), np.uint8)
+    config = changed("domains", {"mine": domain})
+    config["generate"] |= {"channels": channels}
+    config["pairs"][0] |= {"targets": ["mine", "0.10-0.90"], "transforms": transforms}
+    name, levels = next(iter(transforms.items()))
+    with pytest.raises(StudyError, match=message) as caught:
+        study(config)
+    assert "\n" not in str(caught.value)
+    config["pairs"][0] |= {"targets": [f"mine@{name}={levels[-1]}"], "transforms": {"identity": [0]}}
+    with pytest.raises(StudyError, match=message):
+        study(config)
+
+
+def test_colours_may_be_a_domains_own_or_lie_in_its_file(tmp_path):
+    with store.create(tmp_path / "mine.h5") as file:
+        file["images"] = np.zeros((20, 16, 16, 3), np.uint8)
+    stain = {"means": [[0.5, 0.2, 0.5], [0.9, 0.8, 0.9]]}
+    config = changed("domains", {"stain": stain, "mine": {"path": str(tmp_path / "mine.h5")}})
+    config["generate"] |= {"channels": 3}
+    config["pairs"][0] |= {"targets": ["stain", "mine"], "transforms": {"hue": [30], "saturation": [-1]}}
+    assert len(study(config).families["means-hue"].targets) == 2
+
+
 def test_every_key_of_the_schema_is_described():
     """The schema is the manual: a leaf without a description or a meaning to look up is a hole in it."""
     schema = yaml.safe_load(SCHEMA.read_text())

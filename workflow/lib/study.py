@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
-from itertools import permutations
+from itertools import islice, permutations
 from pathlib import Path
 
 import yaml
@@ -260,11 +260,35 @@ def _domain_faults(config: dict, families: dict[str, Family], sources: list[str]
     for key in config["domains"]:
         if any(key.lower() == other.lower() for other in config["domains"] if other != key):
             yield f"config key domains.{key}: two domains differ in case only; rename one"
+    sound = []
     for name in sorted(asked):
         try:
             _check_domain(config, name, name in trained)
+            sound.append(name)
         except StudyError as error:
             yield str(error)
+    shifted = [family.targets for family in families.values() if set(family.domains) <= set(sound)]
+    for targets in [*shifted, [name for name in sound if "@" in name]]:
+        # One line says it for all targets of a family.
+        yield from islice(_shift_faults(config, targets), 1)
+
+
+def _shift_faults(config: dict, targets: list[str]) -> Iterator[str]:
+    """Targets without what their transform changes: colours, or a drawing."""
+    for target in targets:
+        spec = domain_spec(config, target)
+        try:
+            transforms.check_domain(spec, _is_coloured(spec))
+        except StudyError as error:
+            yield str(error)
+
+
+def _is_coloured(spec: dict) -> bool:
+    if spec["channels"] == 1:
+        return False
+    if "path" in spec:
+        return real.describe(spec)["coloured"]
+    return any(isinstance(mean, list) and len(set(mean)) > 1 for mean in spec["means"])
 
 
 def _check_domain(config: dict, name: str, trained: bool) -> None:
