@@ -19,7 +19,7 @@ from workflow.lib.names import domain_of
 KEY = ["source", "target", "transform", "level", "seed"]
 FEWEST_SEEDS = 3
 AFFINE = ["brightness", "contrast"]
-STRUCTURE = ["texture", "blur", "sharpen", "correlation"]
+STRUCTURE = ["texture", "blur", "sharpen", "noise_correlation"]
 # A share of clipped pixels above this makes a change of grey levels no longer affine.
 CLIPPED = 0.001
 
