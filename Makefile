@@ -3,9 +3,10 @@ PYTHON ?= python3
 CORES ?= $(shell nproc)
 STUDY ?=
 BIN := .venv/bin
+QUESTIONS := phase methods noise transforms decay irregular
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --scheduler greedy $(if $(STUDY),--configfile config.yaml $(STUDY))
 
-.PHONY: help run test check format smoke bench report dag clean
+.PHONY: help run test check format smoke hypotheses bench dag clean
 
 help:  ## print this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -35,6 +36,13 @@ format: .venv/installed  ## put the code into the form that `make check` wants
 
 smoke: .venv/installed  ## the smallest study that takes every step, under a minute
 	$(BIN)/snakemake --cores $(CORES) --configfile config.yaml workflow/studies/smoke.yaml
+
+hypotheses: .venv/installed  ## run every study that decides a hypothesis, and collect the verdicts (about an hour)
+	for study in $(QUESTIONS); do \
+		$(BIN)/snakemake --cores $(CORES) --scheduler greedy --configfile config.yaml workflow/studies/$$study.yaml || exit 1; \
+	done
+	awk 'NR == 1 { print "study," $$0 } FNR > 1 && !/,not tested,/ { split(FILENAME, part, "/"); print part[2] "," $$0 }' \
+		$(QUESTIONS:%=results/%/tables/hypotheses.csv) > results/published/hypotheses.csv
 
 bench: .venv/installed  ## measure, and write results/bench.json
 	$(BIN)/python -m tests.bench

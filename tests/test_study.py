@@ -204,6 +204,7 @@ def test_families_of_the_default_study():
     default = study(DEFAULT)
     assert {name: len(family.targets) for name, family in default.families.items()} == {
         "means-identity": 20, "means-brightness": 60, "means-contrast": 60, "means-noise": 60,
+        "means-foreground": 40,
     }  # fmt: skip
     assert len(default.families["means-identity"].sources) >= 3
 
