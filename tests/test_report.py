@@ -8,10 +8,11 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.contour import ContourSet
 
 from workflow.lib import figures, showcase, store
 from workflow.lib.names import target_name
-from workflow.scripts.report import report
+from workflow.scripts.report import domain_examples, domains, report
 
 FIGURES = [
     "domains",
@@ -324,3 +325,37 @@ def test_cases_prefer_plain_pairs_and_show_each_once(arguments):
     assert found["works"]["gain_iou"] == pytest.approx(0.58)
     none = showcase.cases(pairs[pairs["home"]])
     assert set(none) == set(found) and all(case is None for case in none.values())
+
+
+def test_the_gallery_takes_for_each_transform_a_domain_that_goes_through_it(tmp_path):
+    rng, path = np.random.default_rng(0), str(tmp_path / "targets.h5")
+    shifts = [("0.30-0.70", "blur", 1.0), ("0.30-0.70", "blur", 2.0), ("0.10-0.50", "rotation", 90.0)]
+    with store.create(path) as file:
+        for name, transform, level in [("0.30-0.70", "identity", 0.0), *shifts]:
+            group = file.create_group(target_name(name, transform, level))
+            write_domain(group, spec_of(name, transform, level), rng, 1, True)
+    *_, shifted = domain_examples(*domains([], [path]), ["0.30-0.70"])
+    assert {title: list(levels) for title, levels in shifted.items()} == {
+        "blur, px (sd of the Gaussian): 0.30-0.70": [0.0, 1.0, 2.0],
+        "rotation, degrees, counter-clockwise: 0.10-0.50": [90.0],
+    }
+
+
+def test_the_gallery_outlines_the_mask_in_the_rows_that_move_it():
+    image, mask = np.zeros((8, 8), np.uint8), np.eye(8, dtype=np.uint8)
+    still, moved = {0.0: (image, mask), 1.0: (image, mask)}, {0.0: (image, mask), 90.0: (image, mask[::-1])}
+    shifted = {"blur": still, "rotation": moved, "noise": {0.1: (image, None)}}
+    canvas = figures.domains({"a": (image, mask)}, {"a": spec_of("a")}, ["a"], shifted).axes[0]
+    assert len(canvas.images) == 1 + 5
+    assert sum(isinstance(drawn, ContourSet) for drawn in canvas.collections) == 2
+    assert {"blur", "rotation", "noise", "0 (none)", "90"} <= {text.get_text() for text in canvas.texts}
+
+
+def test_many_transforms_wrap_into_bands():
+    names = [f"t{number}" for number in range(8)]
+    key = {"source": "a", "target": "b", "level": 1.0, "polarity": ""}
+    table = pd.DataFrame([key | {"transform": name} | dict.fromkeys(figures.QUANTITIES, 0.1) for name in names])
+    shown = [axes for axes in figures.transforms(table, ["a"]).axes if axes.axison]
+    assert [axes.get_title() for axes in shown if axes.get_title()] == names
+    assert len(shown) == 3 * len(names)
+    assert len({round(axes.get_position().x0, 3) for axes in shown}) == 4

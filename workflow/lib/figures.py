@@ -79,23 +79,25 @@ def domains(
     examples: dict[str, tuple[np.ndarray, np.ndarray | None]],
     specs: dict[str, dict],
     sources: list[str],
-    shifted: dict[str, dict[float, np.ndarray]],
-    shifted_domain: str,
+    shifted: dict[str, dict[float, tuple[np.ndarray, np.ndarray | None]]],
 ) -> Figure:
-    """One image beside its mask for every domain, and one image per level of every transform of ``shifted_domain``.
+    """One image beside its mask for every domain, and one image per level of every transform.
 
-    ``examples``: domain -> image uint8 (H, W) or (H, W, 3) and mask (H, W); ``shifted``: transform -> level -> image.
+    ``examples``: domain -> image uint8 (H, W) or (H, W, 3) and mask (H, W) or None; ``shifted``: transform in words ->
+    level -> the same.
     """
     grid = grid_means({name: specs[name] for name in examples})
     named = [name for name in examples if name not in grid]
     across, down = _axes_of(grid)
     cell = (WIDTH - 0.9) / max(4, len(across))
     tile = WIDTH / 5
-    square = (WIDTH - 1) / max([7, *map(len, shifted.values())])
+    most = max(map(len, shifted.values()), default=0)
+    per_row = 2 if most <= 4 else 1
+    square = (WIDTH / per_row - 0.1) / max(4 if per_row == 2 else 8, most)
     heights = [
         0.55 + cell / 2 * len(down) if grid else 0,
         0.3 + (tile / 2 + 0.2) * -(-len(named) // 5) if named else 0,
-        0.3 + (square + 0.2) * len(shifted) if shifted else 0,
+        0.3 + (square + 0.45) * -(-len(shifted) // per_row) if shifted else 0,
     ]
     figure = Figure(figsize=(WIDTH, sum(heights)))
     canvas = _canvas(figure)
@@ -116,14 +118,11 @@ def domains(
         canvas.text(x + 0.48 * tile, y - 0.05, name, ha="center", size=7)
         _place(canvas, _side_by_side(*examples[name]), (x + 0.04, y, 0.94 * tile, 0.45 * tile), name in sources)
     if shifted:
-        _heading(canvas, sum(heights[:2]), f"{shifted_domain} under every transform and level")
-    for row, (transform, levels) in enumerate(shifted.items()):
-        y = sum(heights[:2]) + 0.5 + row * (square + 0.2)
-        canvas.text(0.9, y + square / 2, transform, ha="right", va="center", weight="bold")
-        for column, (level, image) in enumerate(sorted(levels.items())):
-            x = 1 + column * square
-            canvas.text(x + 0.47 * square, y - 0.05, f"{level:g}" if level else "0 (none)", ha="center", size=7)
-            _place(canvas, image, (x, y, 0.94 * square, 0.94 * square))
+        _heading(canvas, sum(heights[:2]), "every transform and level (the mask is outlined where it changes)")
+    for number, (transform, levels) in enumerate(shifted.items()):
+        x, y = number % per_row * WIDTH / per_row, sum(heights[:2]) + 0.7 + number // per_row * (square + 0.45)
+        canvas.text(x + 0.1, y - 0.2, transform, size=7.5, weight="bold")
+        _gallery_row(canvas, dict(sorted(levels.items())), x + 0.1, y, square)
     return figure
 
 
@@ -204,31 +203,43 @@ def transforms(table: pd.DataFrame, sources: list[str]) -> Figure:
         return blank("This study scores no transform.")
     groups = [group for group in (*POLARITY, "") if (table["polarity"] == group).any()]
     rows = [(group, quantity) for quantity in QUANTITIES for group in groups]
-    legend = 0.22 * -(-len(sources) // 6)
-    figure = Figure(figsize=(WIDTH, 1.2 * len(rows) + 0.75 + legend))
-    box = (0.75, 0.25, min(WIDTH - 0.85, 3.1 * len(columns)), 1.2 * len(rows) - 0.15)
-    panels = _panels(figure, (len(rows), len(columns)), box, (0.15, 0.15), sharex="col", sharey="row")
+    bands = np.array_split(columns, -(-len(columns) // 6))
+    band = 1.2 * len(rows) + 0.7
+    figure = Figure(figsize=(WIDTH, band * len(bands) + 0.05 + 0.22 * -(-len(sources) // 6)))
     colours = source_colours(sources)
     limit = max(0.1, 1.05 * float(table["gain_iou"].abs().max()))
-    for column, transform in zip(panels.T, columns, strict=True):
-        moved = table[table["transform"] == transform]
-        still = table[table["transform"] == "identity"].merge(moved[["source", "target"]].drop_duplicates())
-        both = pd.concat([moved, still])
-        means_of = both.groupby(["polarity", "source", "level"])[list(QUANTITIES)].agg(["mean", "std"])
-        for axes, (group, quantity) in zip(column, rows, strict=True):
-            if group in means_of.index:
-                _against_level(axes, means_of.loc[group, quantity], colours)
-            if quantity == "gain_iou":
-                axes.set(ylim=(-limit, limit), yticks=[-0.5, 0, 0.5] if limit > 0.5 else [0])
-            else:
-                axes.set(ylim=(0, 1.02), yticks=[0, 0.5, 1])
-            axes.axhline(0, color="0.6", lw=0.6, zorder=0)
-        column[0].set_title(transform, weight="bold")
-        column[-1].set(xlabel="level", xticks=sorted(both["level"].unique()))
-    for axes, (group, quantity) in zip(panels[:, 0], rows, strict=True):
-        axes.set_ylabel(QUANTITIES[quantity] + (f"\npolarity {group}" if group else "\nall targets"))
+    for number, names in enumerate(bands):
+        box = (0.75, number * band + 0.25, min(WIDTH - 0.85, 3.1 * len(columns)), 1.2 * len(rows) - 0.15)
+        panels = _panels(figure, (len(rows), len(bands[0])), box, (0.15, 0.15), sharex="col", sharey="row")
+        for column in panels.T[len(names) :]:
+            for axes in column:
+                axes.set_axis_off()
+        for column, transform in zip(panels.T, names, strict=False):
+            _transform_column(column, transform, rows, table, colours, limit)
+        for axes, (group, quantity) in zip(panels[:, 0], rows, strict=True):
+            axes.set_ylabel(QUANTITIES[quantity] + (f"\npolarity {group}" if group else "\nall targets"))
     _legend(figure, colours)
     return figure
+
+
+def _transform_column(
+    column: np.ndarray, transform: str, rows: list, table: pd.DataFrame, colours: dict, limit: float
+) -> None:
+    """One transform: a panel for each of ``rows`` (polarity, quantity)."""
+    moved = table[table["transform"] == transform]
+    still = table[table["transform"] == "identity"].merge(moved[["source", "target"]].drop_duplicates())
+    both = pd.concat([moved, still])
+    means_of = both.groupby(["polarity", "source", "level"])[list(QUANTITIES)].agg(["mean", "std"])
+    for axes, (group, quantity) in zip(column, rows, strict=True):
+        if group in means_of.index:
+            _against_level(axes, means_of.loc[group, quantity], colours)
+        if quantity == "gain_iou":
+            axes.set(ylim=(-limit, limit), yticks=[-0.5, 0, 0.5] if limit > 0.5 else [0])
+        else:
+            axes.set(ylim=(0, 1.02), yticks=[0, 0.5, 1])
+        axes.axhline(0, color="0.6", lw=0.6, zorder=0)
+    column[0].set_title(transform, weight="bold")
+    column[-1].set(xlabel="level", xticks=sorted(both["level"].unique()))
 
 
 def predictions(shown: dict[str, tuple[str, dict[str, np.ndarray]] | None]) -> Figure:
@@ -476,6 +487,25 @@ def _place(canvas: Axes, picture: np.ndarray, box: tuple, framed: bool = False) 
     canvas.imshow(_thumbnail(picture), cmap="gray", vmin=0, vmax=255, extent=extent, interpolation="none")
     colour, line = (ORANGE, 2.5) if framed else ("0.5", 0.5)
     canvas.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor=colour, linewidth=line))
+
+
+def _gallery_row(canvas: Axes, levels: dict[float, tuple], x: float, y: float, square: float) -> None:
+    """Images of one transform by level, to one scale: a cropped one is smaller."""
+    sides = {level: max(image.shape[:2]) for level, (image, _) in levels.items()}
+    masks = [mask for _, mask in levels.values()]
+    moved = any(mask is not None and not np.array_equal(mask, masks[0]) for mask in masks)
+    for column, (level, (image, mask)) in enumerate(levels.items()):
+        side = 0.94 * square * sides[level] / max(sides.values())
+        left, top = (start + (0.94 * square - side) / 2 for start in (x + column * square, y))
+        canvas.text(x + (column + 0.47) * square, y - 0.05, f"{level:g}" if level else "0 (none)", ha="center", size=7)
+        _place(canvas, image, (left, top, side, side))
+        if moved and mask is not None and 0 < mask.mean() < 1:
+            pixel = side / sides[level]
+            places = (
+                (np.arange(length) + 0.5) * pixel + start
+                for length, start in zip(mask.T.shape, (left, top), strict=True)
+            )
+            canvas.contour(*places, mask, levels=[0.5], colors=[ORANGE], linewidths=0.8)
 
 
 def _thumbnail(picture: np.ndarray, side: int = 200) -> np.ndarray:

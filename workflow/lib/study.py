@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
-from itertools import islice, permutations
+from itertools import chain, islice, permutations
 from pathlib import Path
 
 import yaml
@@ -268,9 +268,9 @@ def _domain_faults(config: dict, families: dict[str, Family], sources: list[str]
         except StudyError as error:
             yield str(error)
     shifted = [family.targets for family in families.values() if set(family.domains) <= set(sound)]
-    for targets in [*shifted, [name for name in sound if "@" in name]]:
-        # One line says it for all targets of a family.
-        yield from islice(_shift_faults(config, targets), 1)
+    # One line says it for all targets of a family.
+    faults = [islice(_shift_faults(config, targets), 1) for targets in [*shifted, sound]]
+    yield from dict.fromkeys(chain.from_iterable(faults))
 
 
 def _shift_faults(config: dict, targets: list[str]) -> Iterator[str]:

@@ -11,6 +11,7 @@ import yaml
 
 from workflow.lib import figures, job, showcase, store
 from workflow.lib.names import domain_of, target_name
+from workflow.lib.transforms import TRANSFORMS
 
 SCORES = ["iou_before", "iou_after", "own_iou"]
 COLUMNS = {
@@ -184,18 +185,22 @@ def first_example(split: tuple[str, str]) -> tuple[np.ndarray, np.ndarray | None
 
 
 def domain_examples(specs: dict, splits: dict, sources: list[str]) -> tuple:
-    """What :func:`figures.domains` asks for: the transforms are shown on the domain that has most of them."""
+    """What :func:`figures.domains` asks for: a transform is shown on the domain that has most levels of it, of several
+    on the one that has most of all transforms."""
     base = [name for name in specs if name in sources or specs[name]["level"] == 0]
     shifted = [spec for spec in specs.values() if spec["level"] != 0]
     names = [spec["name"] for spec in shifted]
-    domain = max([*sources, *base], key=names.count)
-    levels: dict[str, dict[float, np.ndarray]] = {}
-    for spec in shifted:
-        if spec["name"] == domain:
-            of_transform = levels.setdefault(spec["transform"], {0.0: first_example(splits[domain])[0]})
-            name = target_name(domain, spec["transform"], spec["level"])
-            of_transform[spec["level"]] = first_example(splits[name])[0]
-    return {name: first_example(splits[name]) for name in base}, specs, sources, levels, domain
+    levels: dict[str, dict[float, tuple]] = {}
+    for transform in dict.fromkeys(spec["transform"] for spec in shifted):
+        own = [spec["name"] for spec in shifted if spec["transform"] == transform]
+        domain = max(dict.fromkeys([*sources, *base, *own]), key=lambda name: (own.count(name), names.count(name)))
+        shown = {0.0: domain} if domain in splits else {}
+        for spec in shifted:
+            if (spec["name"], spec["transform"]) == (domain, transform):
+                shown[spec["level"]] = target_name(domain, transform, spec["level"])
+        title = f"{transform}, {TRANSFORMS[transform].unit}: {domain}"
+        levels[title] = {level: first_example(splits[name]) for level, name in shown.items()}
+    return {name: first_example(splits[name]) for name in base}, specs, sources, levels
 
 
 def predictions(cases: dict, splits: dict, masks: dict[str, str], gains: pd.DataFrame) -> dict:
