@@ -49,6 +49,8 @@ MEASURES = [
     ("H1", [{"transform": "contrast", "level": 1, "clipped_share": 0.3}], None),
     ("H2", [{"target": "0.90-0.10", "batchnorm": 0.1}, {"target": "0.70-0.30", "batchnorm": 0.5}], 0.5),
     ("H2", [{"target": "0.10-0.90", "batchnorm": 0.1}], None),
+    ("H2", [{"transform": "inversion", "level": 1, "batchnorm": 0.1}], 1),
+    ("H2", [{"target": "0.70-0.30", "transform": "inversion", "level": 0.75}], None),
     ("H3", [{"transform": "foreground", "level": k, "batchnorm": 0.5 - abs(k) / 10} for k in (-2, -1, 1, 3)], -1),
     (
         "H4",

@@ -111,7 +111,7 @@ def make_study(
             for target, level in itertools.product(targets, levels):
                 key = {"source": source, "target": target, "transform": transform, "level": level, "seed": seed}
                 before, after, foreground = (np.nan,) * 3 if target in unlabelled else scores(source, target, transform)
-                area = {"n_images": 2, "predicted_foreground": foreground, "true_foreground": 0.3}
+                area = {"n_images": 2, "predicted_foreground": foreground, "true_foreground": 0.3, "pixel_ceiling": 0.9}
                 segmentation.append(key | {"method": "source", "iou": before, "dice": before} | area)
                 for method in ("batchnorm", "other"):
                     row = key | {"method": method, "iou_before": before, "iou_after": after, "gain_iou": after - before}
@@ -353,7 +353,7 @@ def test_the_gallery_outlines_the_mask_in_the_rows_that_move_it():
 
 def test_many_transforms_wrap_into_bands():
     names = [f"t{number}" for number in range(8)]
-    key = {"source": "a", "target": "b", "level": 1.0, "polarity": ""}
+    key = {"source": "a", "target": "b", "level": 1.0, "polarity": "", "pixel_ceiling": 0.9}
     table = pd.DataFrame([key | {"transform": name} | dict.fromkeys(figures.QUANTITIES, 0.1) for name in names])
     shown = [axes for axes in figures.transforms(table, ["a"]).axes if axes.axison]
     assert [axes.get_title() for axes in shown if axes.get_title()] == names

@@ -237,6 +237,8 @@ def _transform_column(
             axes.set(ylim=(-limit, limit), yticks=[-0.5, 0, 0.5] if limit > 0.5 else [0])
         else:
             axes.set(ylim=(0, 1.02), yticks=[0, 0.5, 1])
+            ceiling = both[both["polarity"] == group].groupby("level")["pixel_ceiling"].mean()
+            axes.plot(ceiling.index, ceiling, color="0.3", lw=1, ls=":")
         axes.axhline(0, color="0.6", lw=0.6, zorder=0)
     column[0].set_title(transform, weight="bold")
     column[-1].set(xlabel="level", xticks=sorted(both["level"].unique()))

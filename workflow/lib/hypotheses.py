@@ -15,6 +15,7 @@ import pandas as pd
 from scipy import stats
 
 from workflow.lib.names import domain_of
+from workflow.lib.showcase import inverted
 
 KEY = ["source", "target", "transform", "level", "seed"]
 FEWEST_SEEDS = 3
@@ -135,7 +136,7 @@ def _flipped(table: pd.DataFrame) -> pd.Series:
         for domains in (table["source"], table["target"])
     ]
     first, second = (np.sign(means["mask"] - means["background"]) for means in polarity)
-    return first * second < 0
+    return (first * second < 0) ^ (inverted(table) & first.notna() & second.notna())
 
 
 def affine_error(tables: Tables) -> pd.Series:

@@ -112,13 +112,14 @@ def pairs(
 
     ``specs``: full name of a domain -> its parameters. Columns beside the key: ``name`` of the target in full,
     ``iou_before``, ``iou_after``, ``gain_iou``, ``own_iou`` (of the source at home), ``foreground_before`` (share of
-    pixels), ``true_foreground``, ``home`` (the target is the source), ``polarity`` (kept, flipped or empty),
-    ``brightness`` (only one common shift of both means lies between them), ``towards_mask`` (grey level by which the
-    target's means lie nearer the source's mask side than the source's; negative: away from it; before any transform).
+    pixels), ``true_foreground``, ``pixel_ceiling`` (best IoU of a classifier of single pixels), ``home`` (the target
+    is the source), ``polarity`` (kept, flipped or empty), ``brightness`` (only one common shift of both means lies
+    between them), ``towards_mask`` (grey level by which the target's means lie nearer the source's mask side than the
+    source's; negative: away from it; before any transform).
     """
     gains = at_identity(gains[gains["method"] == main_method(gains)])
     unadapted = at_identity(segmentation[segmentation["method"] == "source"])
-    shares = unadapted[[*KEY, "predicted_foreground", "true_foreground"]]
+    shares = unadapted[[*KEY, "predicted_foreground", "true_foreground", "pixel_ceiling"]]
     own = oracles.rename(columns={"target": "source", "iou": "own_iou"})[["source", "seed", "own_iou"]]
     table = gains[[*KEY, "iou_before", "iou_after", "gain_iou"]].merge(shares, on=KEY).merge(own, on=["source", "seed"])
     table = table.rename(columns={"predicted_foreground": "foreground_before"}).sort_values(KEY, ignore_index=True)
@@ -130,10 +131,17 @@ def pairs(
     both = [(known[source], known[name]) for source, name in zip(domains, table["name"], strict=True)]
     plain = {name for name, spec in specs.items() if on_grid(spec)}
     table["polarity"] = [_polarity(*pair) for pair in both]
+    swapped = {"kept": "flipped", "flipped": "kept", "": ""}
+    table["polarity"] = table["polarity"].mask(inverted(table), table["polarity"].map(swapped))
     table["brightness"] = [_is_common_shift(*pair) for pair in both]
     table["brightness"] &= domains.isin(plain) & table["name"].isin(plain)
     table["towards_mask"] = [_towards_mask(*pair) for pair in both]
     return table
+
+
+def inverted(table: pd.DataFrame) -> pd.Series:
+    """Rows whose transform turns dark into bright: the negative outweighs the image."""
+    return (table["transform"] == "inversion") & (table["level"] > 0.5)
 
 
 def over_seeds(pairs: pd.DataFrame) -> pd.DataFrame:
