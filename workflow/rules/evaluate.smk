@@ -1,9 +1,18 @@
 """
 Reads   <results>/models/{source}/seed{seed}.h5, <results>/adapted/{source}/seed{seed}/{family}.h5,
-        <results>/targets/{family}.h5 (split test)
+        <results>/targets/{family}.h5 (split test; images of split adapt after a baseline),
+        <results>/baselines/{method}/{source}/seed{seed}/{target}.h5 of the family's baselines and targets
 Writes  <results>/evaluated/{source}/seed{seed}/{family}.csv  a row per target and method
         <results>/evaluated/{source}/seed{seed}/{family}.h5   the first predicted masks of each
 """
+
+
+def baseline_models(wildcards):
+    trained = STUDY.baselines(wildcards.source, wildcards.family)
+    return [
+        f"<results>/baselines/{key.rpartition('/')[2]}/{wildcards.source}/seed{wildcards.seed}/{target}.h5"
+        for key, target in trained.items()
+    ]
 
 
 rule evaluate:
@@ -12,6 +21,7 @@ rule evaluate:
         model="<results>/models/{source}/seed{seed}.h5",
         targets="<results>/targets/{family}.h5",
         adapted="<results>/adapted/{source}/seed{seed}/{family}.h5",
+        baselines=baseline_models,
         code=code("evaluate"),
     output:
         scores="<results>/evaluated/{source}/seed{seed}/{family}.csv",
@@ -28,6 +38,10 @@ rule evaluate:
         runtime=60,
         gpu=0 if config["device"] == "cpu" else 1,
     params:
+        baselines=lambda wildcards: list(
+            STUDY.baselines(wildcards.source, wildcards.family)
+        ),
+        methods=lambda wildcards: list(STUDY.families[wildcards.family].methods),
         threshold=config["evaluate"]["threshold"],
         examples=config["evaluate"]["examples"],
         device=config["device"],
