@@ -5,7 +5,7 @@ Each stage is one word: a rule file, a script, a test, a block of config.yaml. F
     generate -> train -> adapt -> evaluate -> tabulate -> correlate -> report
                      \\-> oracle            /
                       \\-> latents -> distances
-    generate -> baseline -> evaluate, for the methods that train with target images
+    generate -> baseline -> evaluate and tabulate -> compare -> report, where methods train with target images
 """
 
 from pathlib import Path
@@ -59,5 +59,6 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/latents.smk"
 include: "workflow/rules/distances.smk"
 include: "workflow/rules/tabulate.smk"
+include: "workflow/rules/compare.smk"
 include: "workflow/rules/correlate.smk"
 include: "workflow/rules/report.smk"

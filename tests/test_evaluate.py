@@ -118,7 +118,7 @@ def test_baselines_of_the_targets_have_rows_of_their_own(tmp_path, targets_path,
     evaluate(
         *(str(tmp_path / stem) for stem in ("model.h5", "targets.h5", "adapted.h5", "scores.csv", "masks.h5")),
         source="dark", seed=3, threshold=0.5, examples=2, device="cpu",
-        baseline_paths={f"{name}/{stem}": str(tmp_path / f"{stem}.h5") for stem in ("ynet", "lost")},
+        baseline_paths={(name, stem): str(tmp_path / f"{stem}.h5") for stem in ("ynet", "lost")},
         methods=["batchnorm", "ynet", "ynet+batchnorm", "lost"],
     )  # fmt: skip
     rows = pd.read_csv(tmp_path / "scores.csv").set_index(["transform", "method"])

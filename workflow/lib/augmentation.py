@@ -8,17 +8,18 @@ from torch.nn import functional
 LATTICE = 32
 
 
-def augment(images: Tensor, masks: Tensor | None, options: dict[str, float]) -> tuple[Tensor, Tensor | None]:
-    """Images (n, channels, H, W) in [0, 1] and masks (n, 1, H, W) in {0, 1}, each image changed by draws of its own.
+def augment(options: dict[str, float], images: Tensor, *masks: Tensor) -> tuple[Tensor, ...]:
+    """Images (n, channels, H, W) in [0, 1] and their masks (n, 1, H, W) in {0, 1}, each changed by draws of its own.
 
     ``options``: config block ``train.augment``; what it leaves out, or sets to 0, is off. Numbers come from torch's
     generator of the CPU, whatever the device.
     """
     grid = _grid(images, options)
     if grid is not None:
-        images = functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
-        if masks is not None:
-            masks = (functional.grid_sample(masks, grid, padding_mode="reflection", align_corners=False) > 0.5).float()
+        images, *masks = (  # type: ignore[assignment]
+            functional.grid_sample(each, grid, padding_mode="reflection", align_corners=False)
+            for each in (images, *masks)
+        )
     contrast, brightness, noise = (options.get(name, 0) for name in ("contrast", "brightness", "noise"))
     if contrast:
         images = 0.5 + 2 ** (contrast * _draw(images)) * (images - 0.5)
@@ -26,7 +27,7 @@ def augment(images: Tensor, masks: Tensor | None, options: dict[str, float]) -> 
         images = images + brightness * _draw(images)
     if noise:
         images = images + noise * torch.randn(images.shape).to(images.device)
-    return images.clamp(0, 1), masks
+    return images.clamp(0, 1), *((mask > 0.5).float() for mask in masks)
 
 
 def _grid(images: Tensor, options: dict[str, float]) -> Tensor | None:

@@ -83,22 +83,17 @@ class Study:
         options = {key: value for key, value in entry.items() if key not in ("function", "selection")}
         return {"function": entry["function"], "selection": entry["selection"], "options": options}
 
-    def baselines(self, source: str, family: str) -> dict[str, str]:
-        """Networks trained for one source towards the targets of a shift family: ``target/baseline`` -> ``target``.
-
-        There is none towards the source itself.
-        """
+    def baselines(self, source: str, family: str) -> list[tuple[str, str]]:
+        """(target, baseline) of the networks trained for one source towards a shift family; none towards itself."""
         found = self.families[family]
         names = [name for name in self.config["baselines"] if name in map(baseline_of, found.methods)]
-        return {f"{target}/{name}": target for target in found.targets if target != source for name in names}
+        return [(target, name) for target in found.targets if target != source for name in names]
 
     @property
     def trainings(self) -> list[tuple[str, str, str]]:
         """(baseline, source, target) of the whole study, each once."""
         found = (
-            (key.rpartition("/")[2], source, target)
-            for source, family in self.pairs
-            for key, target in self.baselines(source, family).items()
+            (name, source, target) for source, family in self.pairs for target, name in self.baselines(source, family)
         )
         return list(dict.fromkeys(found))
 

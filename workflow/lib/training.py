@@ -189,8 +189,8 @@ def fit(
                 shown, true = to_input(batch, device), torch.from_numpy(masks).to(device).unsqueeze(1).float()
                 other = to_input(next(others)[0], device) if others else None
                 if augmentation:
-                    shown, true = augment(shown, true, augmentation)
-                    other = None if other is None else augment(other, None, augmentation)[0]
+                    shown, true = augment(augmentation, shown, true)
+                    other = None if other is None else augment(augmentation, other)[0]
                 losses = learner.step(shown, true, other)
                 for name, loss in losses.items():
                     totals[name] = loss * len(batch) + totals.get(name, 0)

@@ -7,21 +7,16 @@ Writes  <results>/evaluated/{source}/seed{seed}/{family}.csv  a row per target a
 """
 
 
-def baseline_models(wildcards):
-    trained = STUDY.baselines(wildcards.source, wildcards.family)
-    return [
-        f"<results>/baselines/{key.rpartition('/')[2]}/{wildcards.source}/seed{wildcards.seed}/{target}.h5"
-        for key, target in trained.items()
-    ]
-
-
 rule evaluate:
     """Score a network, unadapted and adapted, on every target of a shift family."""
     input:
         model="<results>/models/{source}/seed{seed}.h5",
         targets="<results>/targets/{family}.h5",
         adapted="<results>/adapted/{source}/seed{seed}/{family}.h5",
-        baselines=baseline_models,
+        baselines=lambda wildcards: [
+            f"<results>/baselines/{name}/{wildcards.source}/seed{wildcards.seed}/{target}.h5"
+            for target, name in STUDY.baselines(wildcards.source, wildcards.family)
+        ],
         code=code("evaluate"),
     output:
         scores="<results>/evaluated/{source}/seed{seed}/{family}.csv",
@@ -38,9 +33,7 @@ rule evaluate:
         runtime=60,
         gpu=0 if config["device"] == "cpu" else 1,
     params:
-        baselines=lambda wildcards: list(
-            STUDY.baselines(wildcards.source, wildcards.family)
-        ),
+        baselines=lambda wildcards: STUDY.baselines(wildcards.source, wildcards.family),
         methods=lambda wildcards: list(STUDY.families[wildcards.family].methods),
         threshold=config["evaluate"]["threshold"],
         examples=config["evaluate"]["examples"],

@@ -3,8 +3,9 @@
 Networks + statistics + labelled test images -> one row per target and method, and the first predicted masks.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from functools import partial
+from types import MappingProxyType
 
 import h5py
 import numpy as np
@@ -31,12 +32,12 @@ def evaluate(
     threshold: float,
     examples: int,
     device: str,
-    baseline_paths: dict[str, str] | None = None,
+    baseline_paths: Mapping[tuple[str, str], str] = MappingProxyType({}),
     methods: Collection[str] = (),
 ) -> None:
     """Write scores to ``scores_path`` and the first ``examples`` masks of ``{target}/{method}`` to ``masks_path``.
 
-    ``baseline_paths``: ``target/baseline`` -> its network, scored under its name and, as ``methods`` ask, with BN
+    ``baseline_paths``: (target, baseline) -> its network, scored under its name and, as ``methods`` ask, with BN
     adaptation on top. One that diverged has a row without scores and masks without foreground.
     """
     torch_device = devices.pick(device)
@@ -65,9 +66,10 @@ def evaluate(
             score(target, "source", network, {}, {}, origin_of(about))
             for method, group in adapted[target].items():
                 score(target, method, network, *artefact(group), origin_of(about, group))
-            trained = {key: path for key, path in (baseline_paths or {}).items() if key.startswith(f"{target}/")}
-            for key, path in trained.items():
-                name, origin = key.rpartition("/")[2], origin_of(checkpoint.about(path))
+            for (towards, name), path in baseline_paths.items():
+                if towards != target:
+                    continue
+                origin = origin_of(checkpoint.about(path))
                 own = checkpoint.load(path, torch_device)
                 if name in methods:
                     score(target, name, own, {}, {}, origin)
@@ -120,6 +122,6 @@ if __name__ == "__main__":
             threshold=snakemake.params.threshold,
             examples=snakemake.params.examples,
             device=snakemake.params.device,
-            baseline_paths=dict(zip(snakemake.params.baselines, snakemake.input.baselines, strict=True)),
+            baseline_paths=dict(zip(map(tuple, snakemake.params.baselines), snakemake.input.baselines, strict=True)),
             methods=snakemake.params.methods,
         )
