@@ -254,7 +254,7 @@ def test_killed_training_resumes_to_the_same_weights(tmp_path, source_path, targ
 
 def test_divergence_is_recorded_not_raised(tmp_path, source_path, target_path):
     path = run(tmp_path, source_path, target_path, learning_rate=1e30)
-    assert checkpoint.about(path)["status"] == "diverged in epoch 1"
+    assert checkpoint.about(path)["status"] == "diverged: the loss is not finite in epoch 1"
     assert not len(pd.read_csv(path.with_suffix(".csv"))) and not list(tmp_path.glob("*.resume.h5"))
 
 

@@ -19,7 +19,7 @@ RULE = {"target": "target_validation", "ynet": "target_oracle"}
 
 
 def row(method: str, seed: int, iou: float, target: str = "bright") -> dict:
-    status = "diverged in epoch 2" if np.isnan(iou) else ""
+    status = "diverged: the loss is not finite in epoch 2" if np.isnan(iou) else ""
     key = {"source": "dark", "target": target, "transform": "identity", "level": 0.0, "method": method, "seed": seed}
     origin = {"selection": RULE.get(method, "source_validation"), "n_target_images": 8, "status": status}
     return key | {"iou": iou, "dice": iou} | origin | {"image_presentations": 100 + seed}
@@ -71,7 +71,7 @@ def test_means_and_spread_over_seeds(compared_paths):
 def test_a_divergence_is_named_and_leaves_the_other_seeds(compared_paths):
     row = pd.read_csv(compared_paths[0]).set_index("method").loc["ynet"]
     assert row["seeds"] == 1 and row["iou"] == pytest.approx(0.6) and np.isnan(row["iou_sd"])
-    assert row["status"] == "diverged in epoch 2" and row["selection"] == "target_oracle"
+    assert row["status"] == "diverged: the loss is not finite in epoch 2" and row["selection"] == "target_oracle"
 
 
 def test_costs_are_one_row_per_job(compared_paths):
@@ -91,7 +91,13 @@ def test_the_page_prints_rule_seeds_and_seconds_and_keeps_the_talk_apart(compare
     shown = compared(*compared_paths, str(TEXTS / "baselines.rst"), str(TEXTS / "talk.csv"))
     (rows,) = shown["directions"].values()
     assert list(shown["directions"]) == ["dark → bright"]
-    for words in ("target_oracle", "source_validation", "target_validation", "diverged in epoch 2", "training seconds"):
+    for words in (
+        "target_oracle",
+        "source_validation",
+        "target_validation",
+        "diverged: the loss is not finite in epoch 2",
+        "training seconds",
+    ):
         assert words in rows
     # The source's ten seconds, for adaptation too; of the baseline the mean; of the oracle its own.
     assert [rows.count(f"<td>{seconds}</td>") for seconds in ("10.000", "40.000", "12.000")] == [2, 1, 1]

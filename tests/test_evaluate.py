@@ -110,7 +110,7 @@ def test_baselines_of_the_targets_have_rows_of_their_own(tmp_path, targets_path,
     for stem, about in {
         "model": {"selection": "source_validation", "n_target_images": 0, "image_presentations": 50},
         "ynet": made | {"status": ""},
-        "lost": made | {"status": "diverged in epoch 3"},
+        "lost": made | {"status": "diverged: the loss is not finite in epoch 3"},
     }.items():
         checkpoint.save(tmp_path / f"{stem}.h5", network, MODEL, about)
     methods = {**METHODS, "few": METHODS["batchnorm"] | {"images": 3}, "twice": {"function": "prior", "options": {}}}
@@ -129,7 +129,9 @@ def test_baselines_of_the_targets_have_rows_of_their_own(tmp_path, targets_path,
     assert row.loc["ynet", "iou"] == row.loc["source", "iou"]
     assert row.loc["ynet+batchnorm", "iou"] == row.loc["batchnorm", "iou"]
     assert row.loc["lost", ["iou", "dice", "iou_mean", "dice_mean", "predicted_foreground"]].isna().all()
-    assert row.loc["lost", "status"] == "diverged in epoch 3" and row["status"].notna().sum() == 1
+    assert (
+        row.loc["lost", "status"] == "diverged: the loss is not finite in epoch 3" and row["status"].notna().sum() == 1
+    )
     assert row["selection"].to_dict() == {
         **dict.fromkeys(["source", "batchnorm", "few", "twice"], "source_validation"),
         **dict.fromkeys(["ynet", "ynet+batchnorm", "lost"], "target_oracle"),

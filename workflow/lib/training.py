@@ -35,11 +35,11 @@ CURVE = ["epoch", "loss", "validation_iou", "learning_rate", "presented"]
 
 
 class Diverged(StudyError):
-    """A loss that is not finite; ``curve`` holds the epochs before."""
+    """A loss that is not finite: ``what`` names it, ``curve`` holds the epochs before."""
 
-    def __init__(self, message: str, curve: list[dict[str, float]]):
-        super().__init__(message)
-        self.curve = curve
+    def __init__(self, title: str, what: str, curve: list[dict[str, float]]):
+        super().__init__(f"{title}: {what}; lower train.learning_rate")
+        self.what, self.curve = what, curve
 
 
 @dataclass
@@ -201,8 +201,7 @@ def fit(
         means = {name: float(total) / seen for name, total in totals.items()}
         for name, mean in means.items():
             if not math.isfinite(mean):
-                message = f"{title}: the {_words(name)} is not finite in epoch {epoch + 1}; lower train.learning_rate"
-                raise Diverged(message, state.curve)
+                raise Diverged(title, f"the {_words(name)} is not finite in epoch {epoch + 1}", state.curve)
         network.eval()
         iou = metrics.scores(predict(network, validation, 0.5, device))["iou"]
         rate = learner.optimisers[0].param_groups[0]["lr"]

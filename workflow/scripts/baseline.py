@@ -39,7 +39,7 @@ def baseline(
             status = baselines.status(curve)
         except training.Diverged as error:
             logging.error("%s", error)
-            curve, status = error.curve, f"diverged in epoch {len(error.curve) + 1}"
+            curve, status = error.curve, f"diverged: {error.what}"
             network = UNet(**model)
     about = {"options": options, "method": method, "seed": seed, "selection": method["selection"], "status": status}
     about |= {"n_target_images": n_target_images, "image_presentations": training.presentations(curve)}
