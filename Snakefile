@@ -5,6 +5,7 @@ Each stage is one word: a rule file, a script, a test, a block of config.yaml. F
     generate -> train -> adapt -> evaluate -> tabulate -> correlate -> report
                      \\-> oracle            /
                       \\-> latents -> distances
+    generate -> baseline -> evaluate and tabulate -> compare -> report, where methods train with target images
 """
 
 from pathlib import Path
@@ -54,10 +55,12 @@ include: "workflow/rules/generate.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/oracle.smk"
 include: "workflow/rules/adapt.smk"
+include: "workflow/rules/baseline.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/latents.smk"
 include: "workflow/rules/distances.smk"
 include: "workflow/rules/tabulate.smk"
+include: "workflow/rules/compare.smk"
 include: "workflow/rules/correlate.smk"
 include: "workflow/rules/hypotheses.smk"
 include: "workflow/rules/report.smk"

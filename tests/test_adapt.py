@@ -1,5 +1,6 @@
 """BN adaptation: what it may change, and that it is what the question defines."""
 
+import math
 import re
 
 import h5py
@@ -21,6 +22,7 @@ MAY_CHANGE = {
     "decoder_only": r"decoder\d\..*\.(running_mean|running_var)",
     "prior": r".*\.(running_mean|running_var)",
     "standardise": r"input_mean|input_sd",
+    "tent": r".*\.(running_mean|running_var)|.*norm\d\.(weight|bias)",
 }
 
 
@@ -78,6 +80,27 @@ def test_standardising_undoes_an_affine_change(network):
         wanted = [network(images) for images in BRIGHT]
     with batchnorm.adapted(network, batchnorm.standardise(network, moved)):
         torch.testing.assert_close([network(images) for images in moved], wanted, rtol=1e-3, atol=1e-4)
+
+
+def test_entropy_by_hand():
+    logits = torch.tensor([0.0, 2.0, -2.0])
+    p = 1 / (1 + math.exp(-2.0))
+    expected = (math.log(2) - 2 * (p * math.log(p) + (1 - p) * math.log(1 - p))) / 3
+    assert batchnorm.entropy(logits).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_tent_makes_predictions_surer_than_batchnorm(network):
+    def unsure(state):
+        with batchnorm.adapted(network, state):
+            return sum(batchnorm.entropy(network(images)).item() for images in BRIGHT)
+
+    plain = batchnorm.batchnorm(network, BRIGHT)
+    assert unsure(batchnorm.tent(network, BRIGHT, steps=30, learning_rate=0.02)) < 0.9 * unsure(plain)
+    still = batchnorm.tent(network, BRIGHT, steps=1, learning_rate=1e-12)
+    torch.testing.assert_close({name: still[name] for name in plain}, plain, rtol=1e-4, atol=1e-5)
+    with torch.inference_mode():
+        again = batchnorm.tent(network, [images.clone() for images in BRIGHT], steps=1, learning_rate=1e-12)
+    torch.testing.assert_close(again, still)
 
 
 def test_source_statistics_are_dropped(network):

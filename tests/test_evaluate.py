@@ -103,3 +103,45 @@ def test_mixed_sizes_are_scored_together(tmp_path, network):
         store.append(group, *discs(4, 16, 2))
         assert [len(images) for images, _ in store.stacks(group)] == [7, 2]
         assert metrics.scores(predict(network, group, 0.5, torch.device("cpu")))["n_images"] == 9
+
+
+def test_baselines_of_the_targets_have_rows_of_their_own(tmp_path, targets_path, network):
+    """A baseline, BN adaptation on top of it, and one that diverged, whose row has no scores."""
+    name = "discs@brightness=0.2"
+    made = {"selection": "target_oracle", "n_target_images": 8, "image_presentations": 100}
+    for stem, about in {
+        "model": {"selection": "source_validation", "n_target_images": 0, "image_presentations": 50},
+        "ynet": made | {"status": ""},
+        "lost": made | {"status": "diverged: the loss is not finite in epoch 3"},
+    }.items():
+        checkpoint.save(tmp_path / f"{stem}.h5", network, MODEL, about)
+    methods = {**METHODS, "few": METHODS["batchnorm"] | {"images": 3}, "twice": {"function": "prior", "options": {}}}
+    adapt(str(tmp_path / "model.h5"), str(targets_path), str(tmp_path / "adapted.h5"), methods, 0, "cpu")
+    evaluate(
+        *(str(tmp_path / stem) for stem in ("model.h5", "targets.h5", "adapted.h5", "scores.csv", "masks.h5")),
+        source="dark", seed=3, threshold=0.5, examples=2, device="cpu",
+        baseline_paths={(name, stem): str(tmp_path / f"{stem}.h5") for stem in ("ynet", "lost")},
+        methods=["batchnorm", "ynet", "ynet+batchnorm", "lost"],
+    )  # fmt: skip
+    rows = pd.read_csv(tmp_path / "scores.csv").set_index(["transform", "method"])
+    assert set(rows.loc["identity"].index) == {"source", "batchnorm", "few", "twice"}
+    row = rows.loc["brightness"]
+    assert set(row.index) == {"source", "batchnorm", "few", "twice", "ynet", "ynet+batchnorm", "lost"}
+    # The baseline is the same network here: it scores as the source does, adapted and not.
+    assert row.loc["ynet", "iou"] == row.loc["source", "iou"]
+    assert row.loc["ynet+batchnorm", "iou"] == row.loc["batchnorm", "iou"]
+    assert row.loc["lost", ["iou", "dice", "iou_mean", "dice_mean", "predicted_foreground"]].isna().all()
+    assert (
+        row.loc["lost", "status"] == "diverged: the loss is not finite in epoch 3" and row["status"].notna().sum() == 1
+    )
+    assert row["selection"].to_dict() == {
+        **dict.fromkeys(["source", "batchnorm", "few", "twice"], "source_validation"),
+        **dict.fromkeys(["ynet", "ynet+batchnorm", "lost"], "target_oracle"),
+    }
+    assert row["n_target_images"].to_dict() == {
+        "source": 0, "batchnorm": 8, "few": 3, "twice": 8, "ynet": 8, "ynet+batchnorm": 8, "lost": 8,
+    }  # fmt: skip
+    # Each image once, but method prior looks twice.
+    assert row["image_presentations"].to_dict() == {
+        "source": 50, "batchnorm": 58, "few": 53, "twice": 66, "ynet": 100, "ynet+batchnorm": 108, "lost": 100,
+    }  # fmt: skip

@@ -8,9 +8,11 @@ method are keyword arguments, set by the config block ``methods``.
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from workflow.lib.unet import UNet, input_moments, pad
 
@@ -72,6 +74,34 @@ def standardise(network: UNet, batches: Iterable[Tensor]) -> State:
     return {"input_mean": mean, "input_sd": sd}
 
 
+def tent(network: UNet, batches: Iterable[Tensor], steps: int = 1, learning_rate: float = 0.001) -> State:
+    """:func:`batchnorm`, after ``steps`` passes that make the predictions surer (Wang et al. 2021, arXiv:2006.10726).
+
+    Each batch is normalised by its own statistics, and Adam moves weight and bias of every batch-norm layer, nothing
+    else, down the mean entropy of its pixels.
+    """
+    # Evaluation may run in inference mode, whose tensors know no gradient.
+    with torch.inference_mode(False), torch.enable_grad():
+        learner = deepcopy(network).requires_grad_(False)
+        for norm in norm_layers(learner).values():
+            norm.train().requires_grad_(True)
+        parameters = {name: tensor for name, tensor in learner.named_parameters() if tensor.requires_grad}
+        optimiser = torch.optim.Adam(parameters.values(), lr=learning_rate)
+        for _ in range(steps):
+            for images in batches:
+                optimiser.zero_grad(set_to_none=True)
+                entropy(learner(pad(images.clone(), network.depth))).backward()
+                optimiser.step()
+    state = {name: tensor.detach().clone() for name, tensor in parameters.items()}
+    with adapted(network, state):
+        return state | batchnorm(network, batches)
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Mean over pixels of the entropy of a foreground probability given by its logit, in nats."""
+    return (torch.sigmoid(logits) * -logits + functional.softplus(logits)).mean()
+
+
 METHODS: dict[str, Callable[..., State]] = {
     "batchnorm": batchnorm,
     "mean_only": mean_only,
@@ -80,6 +110,7 @@ METHODS: dict[str, Callable[..., State]] = {
     "decoder_only": decoder_only,
     "prior": prior,
     "standardise": standardise,
+    "tent": tent,
 }
 
 

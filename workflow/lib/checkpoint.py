@@ -33,6 +33,12 @@ def save(path: str | Path, network: UNet, model: dict, about: dict) -> None:
         put_tensors(file.create_group("weights"), network.state_dict())
 
 
+def about(path: str | Path) -> dict:
+    """What :func:`save` was told about a network."""
+    with store.read(path) as file:
+        return store.get_json(file, "about")
+
+
 def load(path: str | Path, device: torch.device) -> UNet:
     """The network of a checkpoint, in evaluation mode, its parameters frozen.
 

@@ -273,6 +273,23 @@ def predictions(shown: dict[str, tuple[str, dict[str, np.ndarray]] | None]) -> F
     return figure
 
 
+def masks_by_method(shown: dict[str, dict[str, np.ndarray]]) -> Figure:
+    """A row per pair: label -> title -> picture uint8 (H, W) or (H, W, 3); titles may differ between rows."""
+    if not shown:
+        return blank("No method of this study trains with target images.")
+    columns = max(map(len, shown.values()))
+    side = min(1.5, WIDTH / columns)
+    figure = Figure(figsize=(side * columns, (side + 0.45) * len(shown)))
+    canvas = _canvas(figure)
+    for row, (label, pictures) in enumerate(shown.items()):
+        y = row * (side + 0.45)
+        canvas.text(0.03, y + 0.15, label, weight="bold", size=8)
+        for column, (title, picture) in enumerate(pictures.items()):
+            canvas.text((column + 0.48) * side, y + 0.34, title, ha="center", size=6.5)
+            _place(canvas, picture, (column * side + 0.02, y + 0.4, 0.95 * side, 0.95 * side))
+    return figure
+
+
 def latents(shown: dict[str, dict[str, dict[str, dict]]]) -> Figure:
     """Histograms of single latent dimensions: the three that moved most, and the one in the middle of that order.
 

@@ -32,6 +32,11 @@ class Inputs:
         for images in store.image_batches(self.split, BATCH_PIXELS, self.half, self.chosen):
             yield to_input(images, self.device)
 
+    @property
+    def count(self) -> int:
+        """Number of the images, of all or of those chosen."""
+        return store.count(self.split) if self.chosen is None else len(self.chosen)
+
     def draw(self, n: int, seed: int) -> "Inputs":
         """``n`` of the images, drawn without repetition from ``seed``; all where there are no more."""
         total = store.count(self.split)

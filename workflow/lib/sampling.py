@@ -13,10 +13,11 @@ WINDOW_BYTES = 2**27
 
 
 class TrainingImages:
-    """Shuffled, flipped and cropped batches of a labelled split.
+    """Shuffled, flipped and cropped batches of a split: (images, masks), or (images,) where not ``labelled``.
 
-    A split larger than ``window_bytes`` is cut into runs of neighbouring images, and each epoch reads randomly
-    chosen runs, ``window_bytes`` at a time, and shuffles within them.
+    The masks of an unlabelled split are never read, nor need there be any. A split larger than ``window_bytes`` is cut
+    into runs of neighbouring images, and each epoch reads randomly chosen runs, ``window_bytes`` at a time, and
+    shuffles within them.
     """
 
     def __init__(
@@ -26,64 +27,72 @@ class TrainingImages:
         crop: list[int] | None = None,
         crops_per_image: int = 1,
         window_bytes: int = WINDOW_BYTES,
+        labelled: bool = True,
     ):
         self.batch, self.crop, self.crops_per_image = batch, crop, crops_per_image
         self.window_bytes = window_bytes
-        self.stacks: list[tuple[h5py.Dataset, h5py.Dataset]] = []
+        self.stacks: list[tuple[h5py.Dataset, ...]] = []
         for images, masks in store.stacks(split):
-            if masks is None:
+            if labelled and masks is None:
                 raise StudyError(f"{split.file.filename}: no masks in {split.name}, which training needs; add them")
             if crop and (images.shape[1] < crop[0] or images.shape[2] < crop[1]):
                 raise StudyError(
                     f"{split.file.filename}: images of {images.shape[1:3]} are smaller than "
                     f"config key train.crop {crop}; lower it"
                 )
-            self.stacks.append((images, masks))
+            self.stacks.append((images, masks) if labelled else (images,))
         self.n_images = store.count(split)
-        size = sum(images.size + masks.size for images, masks in self.stacks)
-        self.resident = [(images[:], masks[:]) for images, masks in self.stacks] if size <= window_bytes else None
+        size = sum(dataset.size for stack in self.stacks for dataset in stack)
+        whole = [tuple(dataset[:] for dataset in stack) for stack in self.stacks] if size <= window_bytes else None
+        self.resident: list[tuple[np.ndarray, ...]] | None = whole
 
     @property
     def per_epoch(self) -> int:
         """Images (or crops) presented in an epoch."""
         return self.n_images * self.crops_per_image
 
-    def epoch(self, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """(images, masks) of at most ``batch`` each: every image ``crops_per_image`` times."""
-        for images, masks in self._windows(rng):
-            order = rng.permutation(np.repeat(np.arange(len(images)), self.crops_per_image))
+    def epoch(self, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, ...]]:
+        """At most ``batch`` images each, with their masks: every image ``crops_per_image`` times."""
+        for window in self._windows(rng):
+            order = rng.permutation(np.repeat(np.arange(len(window[0])), self.crops_per_image))
             # A last batch of one image would leave batch norm at a bottleneck of one position without a variance.
             for chosen in np.array_split(order, max(1, -(-len(order) // self.batch))):
-                yield self._vary(images, masks, chosen, rng)
+                yield self._vary(window, chosen, rng)
 
-    def _windows(self, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def endless(self, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, ...]]:
+        """One :meth:`epoch` after another."""
+        while True:
+            yield from self.epoch(rng)
+
+    def _windows(self, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, ...]]:
         if self.resident is not None:
             yield from (self.resident[k] for k in rng.permutation(len(self.resident)))
             return
         for k in rng.permutation(len(self.stacks)):
-            images, masks = self.stacks[k]
+            stack = self.stacks[k]
+            images = stack[0]
             run = images.chunks[0]
             runs = rng.permutation(-(-len(images) // run))
-            image_bytes = (images.size + masks.size) // len(images)
+            image_bytes = sum(dataset.size for dataset in stack) // len(images)
             for part in np.array_split(runs, max(1, round(len(runs) * run * image_bytes / self.window_bytes))):
                 slices = [slice(first * run, (first + 1) * run) for first in np.sort(part)]
-                window = [np.concatenate([dataset[part] for part in slices]) for dataset in (images, masks)]
-                yield window[0], window[1]
+                yield tuple(np.concatenate([dataset[part] for part in slices]) for dataset in stack)
 
     def _vary(
-        self, images: np.ndarray, masks: np.ndarray, chosen: np.ndarray, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
+        self, window: tuple[np.ndarray, ...], chosen: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, ...]:
+        images = window[0]
         if self.crop is None:
-            pair = [images[chosen], masks[chosen]]
+            pair = [array[chosen] for array in window]
         else:
             rows, columns = self.crop
             tops = rng.integers(0, images.shape[1] - rows + 1, len(chosen))
             lefts = rng.integers(0, images.shape[2] - columns + 1, len(chosen))
             pair = [
                 np.stack([a[k, t : t + rows, s : s + columns] for k, t, s in zip(chosen, tops, lefts, strict=True)])
-                for a in (images, masks)
+                for a in window
             ]
         flips = [axis for axis in (1, 2) if rng.random() < 0.5]
         turn = rng.random() < 0.5 and pair[0].shape[1] == pair[0].shape[2]
         pair = [np.flip(a.swapaxes(1, 2) if turn else a, tuple(flips)) for a in pair]
-        return np.ascontiguousarray(pair[0]), np.ascontiguousarray(pair[1])
+        return tuple(np.ascontiguousarray(array) for array in pair)

@@ -104,10 +104,33 @@ class Study:
         """Adaptation methods of a shift family: name -> ``function``, its ``options``, ``images`` or ``at_test``."""
         found = {}
         for name in self.families[family].methods:
+            if baseline_of(name) in self.config["baselines"]:
+                continue
             entry = {"function": name} | self.config["methods"].get(name, {})
             options = {key: value for key, value in entry.items() if key not in ("function", "images", "at_test")}
             found[name] = {key: value for key, value in entry.items() if key not in options} | {"options": options}
         return found
+
+    def baseline(self, name: str) -> dict:
+        """``function``, ``selection``, ``options`` of a baseline; a variant has the rest from its function's entry."""
+        entries = self.config["baselines"]
+        entry = entries.get(entries[name]["function"], {}) | entries[name]
+        options = {key: value for key, value in entry.items() if key not in ("function", "selection")}
+        return {"function": entry["function"], "selection": entry["selection"], "options": options}
+
+    def baselines(self, source: str, family: str) -> list[tuple[str, str]]:
+        """(target, baseline) of the networks trained for one source towards a shift family; none towards itself."""
+        found = self.families[family]
+        names = [name for name in self.config["baselines"] if name in map(baseline_of, found.methods)]
+        return [(target, name) for target in found.targets if target != source for name in names]
+
+    @property
+    def trainings(self) -> list[tuple[str, str, str]]:
+        """(baseline, source, target) of the whole study, each once."""
+        found = (
+            (name, source, target) for source, family in self.pairs for target, name in self.baselines(source, family)
+        )
+        return list(dict.fromkeys(found))
 
 
 def study(config: dict) -> Study:
@@ -125,6 +148,11 @@ def study(config: dict) -> Study:
     if faults:
         raise StudyError("\n".join(faults))
     return Study(config, found, tuple(dict.fromkeys(sources + config["oracles"])))
+
+
+def baseline_of(method: str) -> str:
+    """The name before ``+batchnorm``: NAME+batchnorm is BN adaptation of the network that baseline NAME trained."""
+    return method.removesuffix("+batchnorm")
 
 
 def domain_spec(config: dict, name: str) -> dict:
@@ -220,14 +248,20 @@ def _own_faults(config: dict) -> Iterator[str]:
             yield f"config key methods.{name}.function: no such '{entry['function']}'{_hint(entry['function'], known)}"
         if {"images", "at_test"} <= entry.keys():
             yield f"config key methods.{name}: give 'images' or 'at_test', not both"
+    for name, entry in config["baselines"].items():
+        where, known = f"config key baselines.{name}", registry("baselines", "BASELINES")
+        if entry["function"] not in known:
+            yield f"{where}.function: no such '{entry['function']}'{_hint(entry['function'], known)}"
+        elif name in config["methods"] or name in registry("batchnorm", "METHODS"):
+            yield f"{where}: the name is that of an adaptation method too; rename it"
     names = [block["name"] for block in config["pairs"]]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"config key pairs: two blocks are named '{name}'; rename one"
     for number, block in enumerate(config["pairs"]):
         where = f"config key pairs.{number}"
         for name in block["methods"]:
-            known = [*registry("batchnorm", "METHODS"), *config["methods"]]
-            if name not in known:
+            known = [*registry("batchnorm", "METHODS"), *config["methods"], *config["baselines"]]
+            if name not in known and baseline_of(name) not in config["baselines"]:
                 yield f"{where}.methods: no such method '{name}'{_hint(name, known)}"
         for name, levels in block["transforms"].items():
             for level in levels:

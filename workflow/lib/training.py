@@ -1,26 +1,60 @@
-"""Supervised training of a U-Net on one labelled domain: the loop, its loss, its schedule, and how it resumes."""
+"""Training of a U-Net on one labelled domain: the loop, its loss, its schedule, and how it resumes.
+
+The loop takes a :class:`Learner`, so that methods which see unlabelled target images too share all but their step.
+"""
 
 import logging
 import math
 import sys
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim import Optimizer
 from tqdm import tqdm
 
 from workflow.lib import checkpoint, metrics, store
+from workflow.lib.augmentation import augment
+from workflow.lib.batchnorm import norm_layers
 from workflow.lib.errors import StudyError
 from workflow.lib.prediction import Inputs, predict
 from workflow.lib.sampling import TrainingImages
 from workflow.lib.unet import UNet, input_moments, to_input
 
 WARM_UP = 0.1
+
+
+CURVE = ["epoch", "loss", "validation_iou", "learning_rate", "presented"]
+
+
+class Diverged(StudyError):
+    """A loss that is not finite: ``what`` names it, ``curve`` holds the epochs before."""
+
+    def __init__(self, title: str, what: str, curve: list[dict[str, float]]):
+        super().__init__(f"{title}: {what}; lower train.learning_rate")
+        self.what, self.curve = what, curve
+
+
+@dataclass
+class Learner:
+    """A method as the loop sees it: ``parts`` train, of which ``network`` is kept.
+
+    ``step(images, masks, unlabelled)`` moves the weights once and returns its losses by name, detached, ``loss`` the
+    one that ``network`` descends. Images are (n, channels, H, W) in [0, 1], masks float (n, 1, H, W); ``unlabelled``
+    are images of the target, None where the loop has none.
+    """
+
+    network: UNet
+    parts: nn.Module
+    optimisers: list[Optimizer]
+    step: Callable[[Tensor, Tensor, Tensor | None], dict[str, Tensor]]
 
 
 @dataclass
@@ -50,6 +84,46 @@ def learning_rate(progress: float, peak: float) -> float:
     return peak * 0.5 * (1 + math.cos(math.pi * (progress - WARM_UP) / (1 - WARM_UP)))
 
 
+def fresh(model: dict, options: dict, device: torch.device) -> UNet:
+    """A U-Net of ``model`` with random weights, ready to train."""
+    network = UNet(**model)
+    for norm in norm_layers(network).values():
+        norm.momentum = options["batchnorm_momentum"]
+    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def presentations(curve: list[dict[str, float]]) -> int:
+    """Images that passed through a training step, of the source and of the target."""
+    return int(sum(row["presented"] for row in curve))
+
+
+def adam(module: nn.Module, learning_rate: float, weight_decay: float = 0) -> Optimizer:
+    """AdamW whose rate follows the schedule up to ``learning_rate`` and down again."""
+    group = {"params": module.parameters(), "peak": learning_rate}
+    return torch.optim.AdamW([group], lr=learning_rate, weight_decay=weight_decay)
+
+
+def descend(optimiser: Optimizer, loss: Tensor) -> None:
+    """One step of ``optimiser`` down ``loss``."""
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    optimiser.step()
+
+
+def supervised(network: UNet, options: dict, autocast: AbstractContextManager) -> Learner:
+    """Training with source labels alone. ``options``: config block ``train``."""
+    optimiser = adam(network, options["learning_rate"], options["weight_decay"])
+
+    def step(images: Tensor, masks: Tensor, unlabelled: Tensor | None) -> dict[str, Tensor]:
+        with autocast:
+            logits = network(images)
+        loss = segmentation_loss(logits.float(), masks)
+        descend(optimiser, loss)
+        return {"loss": loss.detach()}
+
+    return Learner(network, network, [optimiser], step)
+
+
 def train(
     network: UNet,
     domain: h5py.File,
@@ -59,27 +133,49 @@ def train(
     resume_path: Path,
     title: str,
 ) -> list[dict[str, float]]:
-    """Fit ``network`` in place to splits ``train`` and ``validation`` of ``domain``; returns the curve.
-
-    The weights kept are those of the epoch with the best IoU on the *source* validation split. Every epoch is saved
-    to ``resume_path``; a run that finds one there with the same options goes on from it and ends with the same
-    weights, since everything random is drawn from (seed, epoch). Errors: :class:`StudyError` on a loss that is
-    not finite.
-    """
+    """Fit ``network`` in place to splits ``train`` and ``validation`` of ``domain``: :func:`fit` with labels alone."""
     network.input_mean, network.input_sd = input_moments(Inputs(domain["train"], device))
-    images = TrainingImages(domain["train"], options["batch"], options["crop"], options.get("crops_per_image", 1))
-    optimiser = torch.optim.AdamW(
-        network.parameters(), lr=options["learning_rate"], weight_decay=options["weight_decay"]
-    )
+    learner = supervised(network, options, precision(options["precision"], device))
     fingerprint = {"options": options, "seed": seed, "domain": store.get_json(domain, "domain")}
-    state = _resume(resume_path, fingerprint, network, optimiser)
-    bfloat16 = _use_bfloat16(options["precision"], device)
+    images = labelled_images(domain["train"], options)
+    return fit(learner, images, None, domain["validation"], options, fingerprint, seed, device, resume_path, title)
+
+
+def labelled_images(split: h5py.Group, options: dict) -> TrainingImages:
+    """The training images of a source, as config block ``train`` asks."""
+    return TrainingImages(split, options["batch"], options["crop"], options.get("crops_per_image", 1))
+
+
+def fit(
+    learner: Learner,
+    images: TrainingImages,
+    unlabelled: TrainingImages | None,
+    validation: h5py.Group,
+    options: dict,
+    fingerprint: dict,
+    seed: int,
+    device: torch.device,
+    resume_path: Path,
+    title: str,
+) -> list[dict[str, float]]:
+    """Run the epochs of ``learner`` over ``images``, each batch beside one of ``unlabelled``; returns the curve.
+
+    The weights kept in ``learner.network`` are those of the epoch with the best IoU on ``validation``. Every epoch is
+    saved to ``resume_path``; a run that finds one there with the same ``fingerprint`` goes on from it and ends with
+    the same weights, since everything random is drawn from (seed, epoch), torch's own numbers included.
+    Errors: :class:`Diverged` on a loss that is not finite.
+    """
+    network, augmentation = learner.network, options.get("augment")
+    state = _resume(resume_path, fingerprint, learner)
 
     for epoch in range(len(state.curve), options["epochs"]):
         if _stale(state.curve) >= options["patience"]:
             break
-        started, total, presented = time.monotonic(), torch.zeros((), device=device), 0
-        network.train()
+        started, presented = time.monotonic(), 0
+        totals: dict[str, Tensor] = {}
+        others = unlabelled.endless(np.random.default_rng((seed, epoch, 1))) if unlabelled else None
+        torch.manual_seed(100_003 * seed + epoch)
+        learner.parts.train()
         with tqdm(
             total=images.per_epoch,
             desc=f"{title} epoch {epoch + 1}",
@@ -87,44 +183,56 @@ def train(
             leave=False,
             disable=not sys.stderr.isatty(),
         ) as bar:
+            seen = 0
             for batch, masks in images.epoch(np.random.default_rng((seed, epoch))):
-                rate = learning_rate(
-                    (epoch + presented / images.per_epoch) / options["epochs"], options["learning_rate"]
-                )
-                for group in optimiser.param_groups:
-                    group["lr"] = rate
-                with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-                    logits = network(to_input(batch, device))
-                true = torch.from_numpy(masks).to(device).unsqueeze(1).float()
-                loss = segmentation_loss(logits.float(), true)
-                optimiser.zero_grad(set_to_none=True)
-                loss.backward()
-                optimiser.step()
-                total += loss.detach() * len(batch)
-                presented += len(batch)
+                _set_rates(learner.optimisers, (epoch + seen / images.per_epoch) / options["epochs"])
+                shown, true = to_input(batch, device), torch.from_numpy(masks).to(device).unsqueeze(1).float()
+                other = to_input(next(others)[0], device) if others else None
+                if augmentation:
+                    shown, true = augment(augmentation, shown, true)
+                    other = None if other is None else augment(augmentation, other)[0]
+                losses = learner.step(shown, true, other)
+                for name, loss in losses.items():
+                    totals[name] = loss * len(batch) + totals.get(name, 0)
+                seen += len(batch)
+                presented += len(batch) + (0 if other is None else len(other))
                 bar.update(len(batch))
         seconds = time.monotonic() - started
+        means = {name: float(total) / seen for name, total in totals.items()}
+        for name, mean in means.items():
+            if not math.isfinite(mean):
+                raise Diverged(title, f"the {_words(name)} is not finite in epoch {epoch + 1}", state.curve)
         network.eval()
-        scores = metrics.scores(predict(network, domain["validation"], 0.5, device))
-        row = {
-            "epoch": epoch + 1,
-            "loss": float(total) / presented,
-            "validation_iou": scores["iou"],
-            "learning_rate": rate,
-        }
-        if not math.isfinite(row["loss"]):
-            raise StudyError(f"{title}: the loss is not finite in epoch {epoch + 1}; lower train.learning_rate")
-        state.curve.append(row)
-        if row["validation_iou"] > state.best_iou:
-            state.best_iou = row["validation_iou"]
+        iou = metrics.scores(predict(network, validation, 0.5, device))["iou"]
+        rate = learner.optimisers[0].param_groups[0]["lr"]
+        state.curve.append(
+            {"epoch": epoch + 1, **means, "validation_iou": iou, "learning_rate": rate, "presented": presented}
+        )
+        if iou > state.best_iou:
+            state.best_iou = iou
             state.best = {name: tensor.clone() for name, tensor in network.state_dict().items()}
         logging.info(
-            "epoch %d: loss %.4f, validation IoU %.4f, %.0f images/s",
-            epoch + 1, row["loss"], row["validation_iou"], presented / seconds,
+            "epoch %d: %s, validation IoU %.4f, %.0f images/s",
+            epoch + 1, ", ".join(f"{name} {mean:.4f}" for name, mean in means.items()), iou, presented / seconds,
         )  # fmt: skip
-        _save(resume_path, fingerprint, network, optimiser, state)
+        _save(resume_path, fingerprint, learner, state)
     network.load_state_dict(state.best)
     return state.curve
+
+
+def precision(name: str, device: torch.device) -> AbstractContextManager:
+    """What a forward pass runs under, for config key ``train.precision``."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=_use_bfloat16(name, device))
+
+
+def _set_rates(optimisers: list[Optimizer], progress: float) -> None:
+    for optimiser in optimisers:
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(progress, group["peak"])
+
+
+def _words(name: str) -> str:
+    return name if name == "loss" else f"{name} loss"
 
 
 def _stale(curve: list[dict[str, float]]) -> int:
@@ -139,18 +247,19 @@ def _use_bfloat16(precision: str, device: torch.device) -> bool:
     return precision == "bfloat16"
 
 
-def _save(path: Path, fingerprint: dict, network: UNet, optimiser, state: Progress) -> None:
+def _save(path: Path, fingerprint: dict, learner: Learner, state: Progress) -> None:
     with store.create(path) as file:
         store.put_json(file, "fingerprint", fingerprint)
         store.put_json(file, "curve", state.curve)
-        checkpoint.put_tensors(file.create_group("weights"), network.state_dict())
+        checkpoint.put_tensors(file.create_group("weights"), learner.parts.state_dict())
         checkpoint.put_tensors(file.create_group("best"), state.best)
-        for index, tensors in optimiser.state_dict()["state"].items():
-            checkpoint.put_tensors(file.create_group(f"optimiser/{index}"), tensors)
+        for number, optimiser in enumerate(learner.optimisers):
+            for index, tensors in optimiser.state_dict()["state"].items():
+                checkpoint.put_tensors(file.create_group(f"optimisers/{number}/{index}"), tensors)
 
 
-def _resume(path: Path, fingerprint: dict, network: UNet, optimiser) -> Progress:
-    """State of the epoch saved at ``path``, put into network and optimiser; a fresh one where there is none."""
+def _resume(path: Path, fingerprint: dict, learner: Learner) -> Progress:
+    """State of the epoch saved at ``path``, put into what trains; a fresh one where there is none."""
     if not path.exists():
         return Progress({}, -1.0, [])
     try:
@@ -159,10 +268,12 @@ def _resume(path: Path, fingerprint: dict, network: UNet, optimiser) -> Progress
                 logging.info("%s is of another configuration: starting afresh", path)
                 return Progress({}, -1.0, [])
             curve = store.get_json(file, "curve")
-            network.load_state_dict(checkpoint.get_tensors(file["weights"]))
-            saved = optimiser.state_dict()
-            saved["state"] = {int(k): checkpoint.get_tensors(group) for k, group in file["optimiser"].items()}
-            optimiser.load_state_dict(saved)
+            groups = [file[f"optimisers/{number}"] for number in range(len(learner.optimisers))]
+            learner.parts.load_state_dict(checkpoint.get_tensors(file["weights"]))
+            for optimiser, group in zip(learner.optimisers, groups, strict=True):
+                saved = optimiser.state_dict()
+                saved["state"] = {int(index): checkpoint.get_tensors(tensors) for index, tensors in group.items()}
+                optimiser.load_state_dict(saved)
             best = checkpoint.get_tensors(file["best"])
     except StudyError as error:
         logging.info("%s: starting afresh", error)

@@ -30,7 +30,7 @@ class Block(nn.Module):
 
 
 class UNet(nn.Module):
-    """Encoder, bottleneck of ``width * 2**depth`` channels, decoder with skips, one logit per pixel.
+    """Encoder, bottleneck of ``width * 2**depth`` channels, decoder with skips, ``outputs`` (one logit) per pixel.
 
     Blocks are named as in the tables: ``encoder1`` ... ``encoder{depth}``, ``bottleneck``,
     ``decoder{depth}`` ... ``decoder1``; block k has ``width * 2**(k-1)`` channels. Buffers ``input_mean`` and
@@ -40,7 +40,7 @@ class UNet(nn.Module):
     input_mean: Tensor
     input_sd: Tensor
 
-    def __init__(self, channels: int, width: int, depth: int):
+    def __init__(self, channels: int, width: int, depth: int, outputs: int = 1):
         super().__init__()
         self.depth = depth
         self.register_buffer("input_mean", torch.zeros(channels, 1, 1))
@@ -52,7 +52,7 @@ class UNet(nn.Module):
         for level in range(depth, 0, -1):
             self.add_module(f"up{level}", nn.ConvTranspose2d(widths[level], widths[level - 1], 2, stride=2))
             self.add_module(f"decoder{level}", Block(2 * widths[level - 1], widths[level - 1]))
-        self.head = nn.Conv2d(width, 1, 1)
+        self.head = nn.Conv2d(width, outputs, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (n, 1, H, W) of images (n, channels, H, W); H and W are multiples of ``2**depth``."""
@@ -60,13 +60,23 @@ class UNet(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """What the head receives: (n, width, H, W)."""
-        images = (images - self.input_mean) / self.input_sd
-        skips = []
+        return self.decode(*self.encode(images))
+
+    def standardise(self, images: Tensor) -> Tensor:
+        """Images (n, channels, H, W) as the first layer sees them."""
+        return (images - self.input_mean) / self.input_sd
+
+    def encode(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """What the bottleneck says, and the skips, finest first."""
+        images, skips = self.standardise(images), []
         for level in range(1, self.depth + 1):
             images = self.get_submodule(f"encoder{level}")(images)
             skips.append(images)
             images = functional.max_pool2d(images, 2)
-        images = self.bottleneck(images)
+        return self.bottleneck(images), skips
+
+    def decode(self, images: Tensor, skips: list[Tensor]) -> Tensor:
+        """What the head receives, from what :meth:`encode` returned."""
         for level in range(self.depth, 0, -1):
             images = self.get_submodule(f"up{level}")(images)
             images = self.get_submodule(f"decoder{level}")(torch.cat([skips[level - 1], images], dim=1))

@@ -1,6 +1,7 @@
 """
 Reads   <results>/models/{source}/seed{seed}.h5, <results>/adapted/{source}/seed{seed}/{family}.h5,
-        <results>/targets/{family}.h5 (split test)
+        <results>/targets/{family}.h5 (split test; images of split adapt after a baseline),
+        <results>/baselines/{method}/{source}/seed{seed}/{target}.h5 of the family's baselines and targets
 Writes  <results>/evaluated/{source}/seed{seed}/{family}.csv  a row per target and method
         <results>/evaluated/{source}/seed{seed}/{family}.h5   the first predicted masks of each
 """
@@ -12,6 +13,10 @@ rule evaluate:
         model="<results>/models/{source}/seed{seed}.h5",
         targets="<results>/targets/{family}.h5",
         adapted="<results>/adapted/{source}/seed{seed}/{family}.h5",
+        baselines=lambda wildcards: [
+            f"<results>/baselines/{name}/{wildcards.source}/seed{wildcards.seed}/{target}.h5"
+            for target, name in STUDY.baselines(wildcards.source, wildcards.family)
+        ],
         code=code("evaluate"),
     output:
         scores="<results>/evaluated/{source}/seed{seed}/{family}.csv",
@@ -28,6 +33,8 @@ rule evaluate:
         runtime=60,
         gpu=0 if config["device"] == "cpu" else 1,
     params:
+        baselines=lambda wildcards: STUDY.baselines(wildcards.source, wildcards.family),
+        methods=lambda wildcards: list(STUDY.families[wildcards.family].methods),
         threshold=config["evaluate"]["threshold"],
         examples=config["evaluate"]["examples"],
         device=config["device"],

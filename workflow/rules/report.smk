@@ -21,6 +21,14 @@ FIGURES = [
     "methods",
     "channels",
 ]
+# Read where a method trains with target images.
+COMPARISON = [
+    "<results>/tables/baselines.csv",
+    "<results>/tables/costs.csv",
+    "<results>/figures/baselines.svg",
+    f"{TEXTS}/baselines.rst",
+    f"{TEXTS}/talk.csv",
+]
 NETWORKS = [
     f"{domain}/seed{seed}" for domain in STUDY.networks for seed in config["seeds"]
 ]
@@ -48,6 +56,7 @@ rule report:
         latents=expand("<results>/latents/{job}.h5", job=EVALUATED),
         template=f"{TEXTS}/page.html.j2",
         captions=expand("{texts}/{figure}.rst", texts=TEXTS, figure=FIGURES),
+        comparison=COMPARISON if STUDY.trainings else [],
         code=code("report"),
     output:
         domains=report(

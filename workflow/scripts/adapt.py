@@ -1,5 +1,9 @@
 """Adapt a trained network to every target of a shift family: network + unlabelled images -> statistics only."""
 
+from collections.abc import Iterator
+
+from torch import Tensor
+
 from workflow.lib import batchnorm, checkpoint, devices, job, store
 from workflow.lib.prediction import Inputs
 
@@ -16,16 +20,32 @@ def adapt(
     network = checkpoint.load(model_path, torch_device)
     with store.read(targets_path) as targets, store.create(adapted_path) as adapted:
         for target, splits in targets.items():
+            group = adapted.create_group(target)
             for name, method in methods.items():
-                kept = adapted.create_group(f"{target}/{name}")
+                kept = group.create_group(name)
                 if "at_test" in method:
                     store.put_json(kept, "method", method)
                     continue
                 images = Inputs(splits["adapt"], torch_device)
                 if "images" in method:
                     images = images.draw(method["images"], seed)
-                state = batchnorm.METHODS[method["function"]](network, images, **method["options"])
+                counted = Counted(images)
+                state = batchnorm.METHODS[method["function"]](network, counted, **method["options"])
                 checkpoint.put_tensors(kept, state)
+                store.put_json(kept, "n_target_images", images.count)
+                store.put_json(kept, "image_presentations", counted.presented)
+
+
+class Counted:
+    """Batches of images, and how many images a method took from them, pass after pass."""
+
+    def __init__(self, batches: Inputs):
+        self.batches, self.presented = batches, 0
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for batch in self.batches:
+            self.presented += len(batch)
+            yield batch
 
 
 if __name__ == "__main__":

@@ -1,17 +1,24 @@
-"""Score a network, unadapted and adapted, on the test split of every target of a shift family.
+"""Score a network, unadapted and adapted, and the baselines on the test split of every target of a shift family.
 
 Networks + statistics + labelled test images -> one row per target and method, and the first predicted masks.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from functools import partial
+from types import MappingProxyType
 
 import h5py
 import numpy as np
 import pandas as pd
 
 from workflow.lib import batchnorm, checkpoint, devices, job, metrics, store, theory
-from workflow.lib.prediction import BATCH_PIXELS, predict
+from workflow.lib.batchnorm import State
+from workflow.lib.prediction import BATCH_PIXELS, Inputs, predict
+from workflow.lib.unet import UNet
+
+# What a row says of how its network came about. Selection: which labelled images chose the epoch. Presentations: images
+# that passed through a training step or an adaptation, labelled and unlabelled. Status: what went wrong, or nothing.
+ORIGIN = ["selection", "n_target_images", "image_presentations", "status"]
 
 
 def evaluate(
@@ -25,29 +32,64 @@ def evaluate(
     threshold: float,
     examples: int,
     device: str,
+    baseline_paths: Mapping[tuple[str, str], str] = MappingProxyType({}),
+    methods: Collection[str] = (),
 ) -> None:
-    """Write scores to ``scores_path`` and the first ``examples`` masks of ``{target}/{method}`` to ``masks_path``."""
+    """Write scores to ``scores_path`` and the first ``examples`` masks of ``{target}/{method}`` to ``masks_path``.
+
+    ``baseline_paths``: (target, baseline) -> its network, scored under its name and, as ``methods`` ask, with BN
+    adaptation on top. One that diverged has a row without scores and masks without foreground.
+    """
     torch_device = devices.pick(device)
-    network = checkpoint.load(model_path, torch_device)
+    network, about = checkpoint.load(model_path, torch_device), checkpoint.about(model_path)
     rows = []
     with (
         store.read(targets_path) as targets,
         store.read(adapted_path) as adapted,
         store.create(masks_path) as masks,
     ):
-        for target, splits in targets.items():
+
+        def score(target: str, method: str, network: UNet, state: State, how: dict, origin: dict) -> None:
+            splits, kept = targets[target], []
+            with batchnorm.adapted(network, {name: tensor.to(torch_device) for name, tensor in state.items()}):
+                predictions = predict(network, splits["test"], threshold, torch_device, **how)
+                scores = metrics.scores(keep(predictions, examples, kept))
+            if origin["status"].startswith("diverged"):
+                kept = [np.zeros_like(part) for part in kept]
+                scores |= dict.fromkeys(scores.keys() - {"n_images", "true_foreground"}, np.nan)
+            store.put(masks, f"{target}/{method}", np.concatenate(kept).astype(np.uint8))
             spec = store.get_json(splits, "domain")
             key = {"source": source, "target": spec["name"], "transform": spec["transform"], "level": spec["level"]}
+            rows.append(key | {"method": method, "seed": seed} | scores | facts | origin)
+
+        for target, splits in targets.items():
             facts = {"clipped_share": splits["test"].attrs["clipped_share"], "pixel_ceiling": ceiling(splits["test"])}
-            for method, group in [("source", None), *adapted[target].items()]:
-                state, how = ({}, {}) if group is None else artefact(group)
-                with batchnorm.adapted(network, {name: tensor.to(torch_device) for name, tensor in state.items()}):
-                    kept: list[np.ndarray] = []
-                    predictions = predict(network, splits["test"], threshold, torch_device, **how)
-                    scores = metrics.scores(keep(predictions, examples, kept))
-                store.put(masks, f"{target}/{method}", np.concatenate(kept).astype(np.uint8))
-                rows.append(key | {"method": method, "seed": seed} | scores | facts)
+            score(target, "source", network, {}, {}, origin_of(about))
+            for method, group in adapted[target].items():
+                score(target, method, network, *artefact(group), origin_of(about, group))
+            for (towards, name), path in baseline_paths.items():
+                if towards != target:
+                    continue
+                origin = origin_of(checkpoint.about(path))
+                own = checkpoint.load(path, torch_device)
+                if name in methods:
+                    score(target, name, own, {}, {}, origin)
+                if f"{name}+batchnorm" in methods:
+                    images = Inputs(splits["adapt"], torch_device)
+                    state = batchnorm.batchnorm(own, images)
+                    presented = origin["image_presentations"] + images.count
+                    score(target, f"{name}+batchnorm", own, state, {}, origin | {"image_presentations": presented})
     pd.DataFrame(rows).to_csv(scores_path, index=False)
+
+
+def origin_of(about: dict, group: h5py.Group | None = None) -> dict:
+    """The columns :data:`ORIGIN` of a network, or of what stage adapt made of it; empty where it is not known."""
+    origin = {name: about.get(name, "") for name in ORIGIN}
+    if group is not None:
+        counts = {name: store.get_json(group, name) if name in group.attrs else "" for name in ORIGIN[1:3]}
+        presented = (origin["image_presentations"], counts["image_presentations"])
+        origin |= counts | {"image_presentations": "" if "" in presented else sum(presented)}
+    return origin
 
 
 def ceiling(split: h5py.Group) -> float:
@@ -92,4 +134,6 @@ if __name__ == "__main__":
             threshold=snakemake.params.threshold,
             examples=snakemake.params.examples,
             device=snakemake.params.device,
+            baseline_paths=dict(zip(map(tuple, snakemake.params.baselines), snakemake.input.baselines, strict=True)),
+            methods=snakemake.params.methods,
         )

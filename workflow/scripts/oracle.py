@@ -20,10 +20,11 @@ def oracle(
     rows = []
     for name, model_path, data_path in zip(networks, model_paths, data_paths, strict=True):
         network = checkpoint.load(model_path, torch_device)
+        presented = checkpoint.about(model_path).get("image_presentations", "")
         with store.read(data_path) as data:
-            rows.append(
-                {"target": name, "seed": seed} | metrics.scores(predict(network, data["test"], threshold, torch_device))
-            )
+            scores = metrics.scores(predict(network, data["test"], threshold, torch_device))
+            origin = {"selection": "target_validation", "n_target_images": store.count(data["train"])}
+        rows.append({"target": name, "seed": seed} | scores | origin | {"image_presentations": presented})
     pd.DataFrame(rows).to_csv(scores_path, index=False)
 
 

@@ -18,6 +18,8 @@ COLUMNS = {
     "iou": "IoU",
     "dice": "Dice",
     "n_images": "test images",
+    "n_target_images": "target images",
+    "iou_sd": "sd of IoU",
     "iou_before": "IoU before",
     "iou_after": "IoU after",
     "own_iou": "source at home",
@@ -28,6 +30,7 @@ COLUMNS = {
     "spearman": "Spearman",
     "below_null": "share not above null",
 }
+PAIR = ["source", "target"]
 LATENT_CASES = ("works", "fails", "harms")
 PACKAGES = ("snakemake", "torch", "numpy", "scipy", "pandas", "matplotlib", "seaborn", "h5py")
 
@@ -36,14 +39,15 @@ def report(
     tables: dict[str, str], oracle_paths: list[str], curves: dict[str, str], data_paths: list[str],
     targets_paths: list[str], masks: dict[str, str], latents: dict[str, str], layers: list[str], activation: str,
     decays: list[str], title: str, settings: dict, template_path: str, captions: dict[str, str],
-    figure_paths: dict[str, str], page_path: str,
+    figure_paths: dict[str, str], page_path: str, comparison: list[str] | None = None,
 ) -> None:  # fmt: skip
     """Write a figure to each of ``figure_paths`` and the page, which holds them all.
 
     Dicts map to paths: ``tables`` from the name of a table, ``captions`` and ``figure_paths`` from that of a figure,
     ``curves`` from ``domain/seed0``, ``masks`` and ``latents`` from ``source/seed0/family``. ``layers`` are in the
     order of the network, ``activation`` is the one that figures show, ``decays`` the networks whose weight decay is
-    compared, and ``settings`` is the config, to be printed.
+    compared, ``settings`` is the config, to be printed, and ``comparison`` the arguments of :func:`compared`, where a
+    method trains with target images.
     """
     segmentation, gains, distances, correlations = (
         read(tables[name]) for name in ("segmentation", "gains", "distances", "correlations")
@@ -89,6 +93,7 @@ def report(
         tables=page_tables(pairs, gains, oracles, correlations, cases)
         | {"hypotheses": html(verdicts(read(tables["hypotheses"])))},
         unlabelled=sorted(set(segmentation.loc[segmentation["iou"].isna(), "target"])),
+        comparison=compared(*comparison) if comparison else None,
         n_pairs=len(pairs),
         seeds=sorted(oracles["seed"].unique()),
         settings=yaml.safe_dump(settings, sort_keys=False),
@@ -290,6 +295,38 @@ def page_tables(
     }
 
 
+def compared(baselines_path: str, costs_path: str, figure_path: str, caption_path: str, talk_path: str) -> dict:
+    """What the section on the baselines shows: its tables in HTML, and its figure."""
+    table, costs = read(baselines_path), read(costs_path)
+    seconds = costs.groupby(["method", "source", "target"])["training_seconds"].mean()
+    at_home = {source: seconds.get(("source", source, source)) for source in table["source"]}
+    names = [target_name(*key) for key in zip(table["target"], table["transform"], table["level"], strict=True)]
+    keys = zip(table["method"].str.removesuffix("+batchnorm"), table["source"], names, strict=True)
+    # Adaptation starts from the source's network; the oracle is the network of the target.
+    table["training_seconds"] = [
+        seconds.get(("source", target, target) if method == "target" else (method, source, target), at_home[source])
+        for method, source, target in keys
+    ]
+    shown = [
+        *["method", "selection", "seeds", "n_target_images", "image_presentations", "iou", "iou_sd", "gain_iou"],
+        *["gap_closed", "training_seconds", "status"],
+    ]
+    table = table.assign(target=names, status=table["status"].fillna(""), order=table["method"].map(_place))
+    table = table.sort_values(["source", "target", "order", "method"])
+    directions = {f"{source} → {target}": html(rows[shown]) for (source, target), rows in table.groupby(PAIR)}
+    return {
+        "directions": directions,
+        "talk": html(pd.read_csv(talk_path)),
+        "figure": base64.b64encode(Path(figure_path).read_bytes()).decode(),
+        "caption": Path(caption_path).read_text().strip().split("\n\n"),
+    }
+
+
+def _place(method: str) -> int:
+    """Rows in the order of the question: without adaptation, all others, the oracle."""
+    return {"source": 0, "target": 2}.get(method, 1)
+
+
 def html(table: pd.DataFrame) -> str:
     """A table in HTML, escaped, with the columns in words."""
     named = table.rename(columns=lambda name: COLUMNS.get(name, name.replace("_", " ")))
@@ -327,4 +364,5 @@ if __name__ == "__main__":
             captions=dict(zip(snakemake.params.figures, snakemake.input.captions, strict=True)),
             figure_paths={name: snakemake.output[name] for name in snakemake.params.figures},
             page_path=snakemake.output.page,
+            comparison=list(snakemake.input.comparison),
         )

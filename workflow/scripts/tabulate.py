@@ -24,6 +24,7 @@ SEGMENTATION = [
         "dice_mean",
     ],
     *["predicted_foreground", "true_foreground", *FACTS],
+    *["selection", "n_target_images", "image_presentations", "status"],
 ]
 GAINS = [
     *[
@@ -49,7 +50,7 @@ def tabulate(
 ) -> None:  # fmt: skip
     """Write the tables, each sorted by its key, a pair that two blocks of the config share once."""
     segmentation = with_oracles(read(evaluated_paths), read(oracle_paths))
-    write(segmentation[SEGMENTATION], segmentation_path)
+    write(segmentation.reindex(columns=SEGMENTATION), segmentation_path)
     write(gains(segmentation)[GAINS], gains_path)
     write(read(distances_paths), distances_path)
     write(read(channels_paths), channels_path)

@@ -9,22 +9,20 @@ import pandas as pd
 import torch
 
 from workflow.lib import checkpoint, devices, job, store, training
-from workflow.lib.unet import UNet
 
 
 def train(data_path: str, model_path: str, curve_path: str, model: dict, options: dict, seed: int, device: str) -> None:
     """Train on ``data_path`` and write the best epoch to ``model_path``, one row per epoch to ``curve_path``."""
     torch.manual_seed(seed)
-    network = UNet(**model)
-    for norm in (module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)):
-        norm.momentum = options["batchnorm_momentum"]
     torch_device = devices.pick(device)
-    network = network.to(torch_device, memory_format=torch.channels_last)
+    network = training.fresh(model, options, torch_device)
     resume_path = Path(model_path).with_suffix(".resume.h5")
     title = f"{Path(data_path).stem} seed {seed}"
     with store.read(data_path) as domain:
         curve = training.train(network, domain, options, seed, torch_device, resume_path, title)
-    checkpoint.save(model_path, network, model, {"options": options, "seed": seed, "epochs": len(curve)})
+    about = {"options": options, "seed": seed, "epochs": len(curve), "selection": "source_validation"}
+    about |= {"n_target_images": 0, "image_presentations": training.presentations(curve)}
+    checkpoint.save(model_path, network, model, about)
     pd.DataFrame(curve).to_csv(curve_path, index=False)
     resume_path.unlink(missing_ok=True)
 

@@ -1,0 +1,41 @@
+"""
+Reads   <results>/data/{source}.h5 (splits train, validation), <results>/data/{target}.h5 (images of split adapt; masks
+        of split validation where the selection is target_oracle)
+Writes  <results>/baselines/{method}/{source}/seed{seed}/{target}.h5   the epoch selected, a plain U-Net
+        <results>/baselines/{method}/{source}/seed{seed}/{target}.csv  one row per epoch, a column per loss term
+"""
+
+
+rule baseline:
+    """Train with source labels and unlabelled images of one target."""
+    input:
+        source=lambda wildcards: f"{config['results']}/data/{domain_of(wildcards.source)}.h5",
+        target="<results>/data/{target}.h5",
+        code=code("baseline"),
+    output:
+        model="<results>/baselines/{method}/{source}/seed{seed}/{target}.h5",
+        curve="<results>/baselines/{method}/{source}/seed{seed}/{target}.csv",
+    log:
+        "<logs>/baseline/{method}/{source}/seed{seed}/{target}.log",
+    benchmark:
+        "<benchmarks>/baseline/{method}/{source}/seed{seed}/{target}.tsv"
+    wildcard_constraints:
+        method="[^/]+",
+        target="[^/]+",
+    priority: 5
+    conda:
+        "../../envs/torch.yaml"
+    threads: config["train"]["threads"]
+    resources:
+        mem_mb=2000,
+        runtime=720,
+        gpu=0 if config["device"] == "cpu" else 1,
+    params:
+        model={"channels": config["generate"]["channels"], **config["model"]},
+        method=lambda wildcards: STUDY.baseline(wildcards.method),
+        options={
+            key: value for key, value in config["train"].items() if key != "threads"
+        },
+        device=config["device"],
+    script:
+        "../scripts/baseline.py"

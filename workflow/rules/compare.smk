@@ -1,0 +1,61 @@
+"""
+Reads   <results>/tables/segmentation.csv, gains.csv, <results>/evaluated/**.h5, <results>/targets/*.h5,
+        <benchmarks>/train/**.tsv, <benchmarks>/baseline/**.tsv
+Writes  <results>/tables/baselines.csv    a row per pair, method and selection rule
+        <results>/tables/costs.csv        a row per training job; seconds do not repeat
+        <results>/figures/baselines.svg   predicted masks of every method on the same image
+"""
+
+MEASURED = {
+    ("train", "source", domain, domain, seed): (
+        f"<benchmarks>/train/{domain}/seed{seed}.tsv"
+    )
+    for domain in STUDY.trained
+    for seed in config["seeds"]
+} | {
+    ("baseline", method, source, target, seed): (
+        f"<benchmarks>/baseline/{method}/{source}/seed{seed}/{target}.tsv"
+    )
+    for method, source, target in STUDY.trainings
+    for seed in config["seeds"]
+}
+COMPARED = [
+    f"{source}/seed{config['seeds'][0]}/{family}"
+    for source, family in STUDY.pairs
+    if STUDY.baselines(source, family)
+]
+
+
+rule compare:
+    """Set the baselines beside adaptation, and say what each cost."""
+    input:
+        segmentation="<results>/tables/segmentation.csv",
+        gains="<results>/tables/gains.csv",
+        benchmarks=list(MEASURED.values()),
+        masks=expand("<results>/evaluated/{job}.h5", job=COMPARED),
+        targets=expand("<results>/targets/{family}.h5", family=STUDY.families),
+        code=code("compare"),
+    output:
+        baselines="<results>/tables/baselines.csv",
+        costs="<results>/tables/costs.csv",
+        figure=report(
+            "<results>/figures/baselines.svg",
+            caption="../report/baselines.rst",
+            category="2 When it works",
+        ),
+    log:
+        "<logs>/compare.log",
+    benchmark:
+        "<benchmarks>/compare.tsv"
+    conda:
+        "../../envs/report.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        trainings=STUDY.trainings,
+        measured=list(MEASURED),
+        jobs=COMPARED,
+        families=list(STUDY.families),
+    script:
+        "../scripts/compare.py"

@@ -1,0 +1,63 @@
+"""Train with source labels and unlabelled target images: two domains -> network and training curve.
+
+A training that diverges is recorded, not raised: the other cells of the study go on, and its own has empty scores.
+"""
+
+import logging
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from workflow.lib import baselines, checkpoint, devices, job, store, training
+from workflow.lib.unet import UNet
+
+
+def baseline(
+    source_path: str,
+    target_path: str,
+    model_path: str,
+    curve_path: str,
+    model: dict,
+    method: dict,
+    options: dict,
+    seed: int,
+    device: str,
+) -> None:
+    """Write the epoch that ``method`` selects to ``model_path``, a plain U-Net, and the curve to ``curve_path``."""
+    torch.manual_seed(seed)
+    torch_device = devices.pick(device)
+    network = training.fresh(model, options, torch_device)
+    resume_path = Path(model_path).with_suffix(".resume.h5")
+    title = f"{method['function']} {Path(source_path).stem} to {Path(target_path).stem} seed {seed}"
+    with store.read(source_path) as source, store.read(target_path) as target:
+        n_target_images = store.count(target["adapt"])
+        try:
+            curve = baselines.train(
+                network, model, source, target, method, options, seed, torch_device, resume_path, title
+            )
+            status = baselines.status(curve)
+        except training.Diverged as error:
+            logging.error("%s", error)
+            curve, status = error.curve, f"diverged: {error.what}"
+            network = UNet(**model)
+    about = {"options": options, "method": method, "seed": seed, "selection": method["selection"], "status": status}
+    about |= {"n_target_images": n_target_images, "image_presentations": training.presentations(curve)}
+    checkpoint.save(model_path, network, model, about)
+    pd.DataFrame(curve, columns=list(curve[0]) if curve else training.CURVE).to_csv(curve_path, index=False)
+    resume_path.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    with job.run(snakemake.log[0]):
+        baseline(
+            source_path=snakemake.input.source,
+            target_path=snakemake.input.target,
+            model_path=snakemake.output.model,
+            curve_path=snakemake.output.curve,
+            model=snakemake.params.model,
+            method=snakemake.params.method,
+            options=snakemake.params.options,
+            seed=int(snakemake.wildcards.seed),
+            device=snakemake.params.device,
+        )

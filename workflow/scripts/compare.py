@@ -1,0 +1,111 @@
+"""Set the baselines beside adaptation: tables and benchmarks -> one row per pair and method, costs, and a figure.
+
+What jobs cost differs from run to run, so it has a table of its own, which does not repeat byte for byte.
+"""
+
+import numpy as np
+import pandas as pd
+
+from workflow.lib import figures, job, store
+from workflow.lib.names import target_name
+
+PAIR = ["source", "target", "transform", "level"]
+COSTS = ["stage", "method", "source", "target", "seed", "training_seconds", "peak_mb"]
+
+
+def compare(
+    segmentation_path: str,
+    gains_path: str,
+    trainings: list[tuple[str, str, str]],
+    benchmarks: dict[tuple[str, str, str, str, int], str],
+    masks: dict[str, str],
+    targets: dict[str, str],
+    baselines_path: str,
+    costs_path: str,
+    figure_path: str,
+) -> None:
+    """Write the two tables and the figure.
+
+    ``trainings``: (baseline, source, full name of the target); ``benchmarks``: (stage, method, source, target, seed)
+    -> what Snakemake measured of that job; ``masks``: ``source/seed0/family`` -> predicted masks; ``targets``:
+    family -> its images.
+    """
+    names = {"source": str, "target": str}
+    segmentation, gains = (pd.read_csv(path, dtype=names) for path in (segmentation_path, gains_path))
+    pairs = {(source, target) for _, source, target in trainings}
+    summary(of_pairs(segmentation, pairs), gains).to_csv(baselines_path, index=False, float_format="%.9g")
+    costs(benchmarks).to_csv(costs_path, index=False, float_format="%.9g")
+    figures.save(figures.masks_by_method(pictures(sorted(pairs), masks, targets)), figure_path)
+
+
+def of_pairs(table: pd.DataFrame, pairs: set[tuple[str, str]]) -> pd.DataFrame:
+    """The rows of ``table`` whose source and full target are among ``pairs``."""
+    keys = zip(table["source"], table["target"], table["transform"], table["level"], strict=True)
+    return table[[(source, target_name(*target)) in pairs for source, *target in keys]]
+
+
+def summary(segmentation: pd.DataFrame, gains: pd.DataFrame) -> pd.DataFrame:
+    """A row per pair, method and selection rule: mean and standard deviation over seeds; empty sd for one seed.
+
+    ``seeds`` counts those with a score, and ``status`` names what went wrong in any.
+    """
+    outcomes = gains[[*PAIR, "method", "seed", "gain_iou", "gap_closed"]]
+    rows = segmentation.merge(outcomes, on=[*PAIR, "method", "seed"], how="left")
+    rows[["selection", "status"]] = rows[["selection", "status"]].fillna("").astype(str)
+    return (
+        rows.groupby([*PAIR, "method", "selection"])
+        .agg(
+            seeds=("iou", "count"),
+            n_target_images=("n_target_images", "max"),
+            image_presentations=("image_presentations", "mean"),
+            iou=("iou", "mean"),
+            iou_sd=("iou", "std"),
+            gain_iou=("gain_iou", "mean"),
+            gain_sd=("gain_iou", "std"),
+            gap_closed=("gap_closed", "mean"),
+            status=("status", lambda found: "; ".join(sorted(set(found) - {""}))),
+        )
+        .reset_index()
+    )
+
+
+def costs(benchmarks: dict[tuple[str, str, str, str, int], str]) -> pd.DataFrame:
+    """A row per job: wall seconds, starting included, of its last attempt, and its peak memory in MB."""
+    rows = []
+    for key, path in benchmarks.items():
+        measured = pd.read_csv(path, sep="\t", na_values="-").iloc[-1]
+        rows.append((*key, measured["s"], measured["max_rss"]))
+    return pd.DataFrame(rows, columns=COSTS).sort_values(COSTS[:5])
+
+
+def pictures(pairs: list[tuple[str, str]], masks: dict[str, str], targets: dict[str, str]) -> dict[str, dict]:
+    """Pair -> title -> picture uint8 of its first test image: the image, the truth, and each method's mask.
+
+    Of the first seed; the first shift family that holds the pair speaks for it.
+    """
+    shown: dict[str, dict[str, np.ndarray]] = {}
+    for source, target in pairs:
+        for key, path in masks.items():
+            with store.read(path) as predicted, store.read(targets[key.split("/")[2]]) as family:
+                if key.split("/")[0] == source and target in predicted and f"{source} → {target}" not in shown:
+                    images, true = store.stacks(family[target]["test"])[0]
+                    found = {"image": images[0]} | ({} if true is None else {"true mask": 255 * true[0]})
+                    for method in sorted(predicted[target], key=lambda name: (name != "source", name)):
+                        found[method] = 255 * predicted[f"{target}/{method}"][0]
+                    shown[f"{source} → {target}"] = found
+    return shown
+
+
+if __name__ == "__main__":
+    with job.run(snakemake.log[0]):
+        compare(
+            segmentation_path=snakemake.input.segmentation,
+            gains_path=snakemake.input.gains,
+            trainings=snakemake.params.trainings,
+            benchmarks=dict(zip(snakemake.params.measured, snakemake.input.benchmarks, strict=True)),
+            masks=dict(zip(snakemake.params.jobs, snakemake.input.masks, strict=True)),
+            targets=dict(zip(snakemake.params.families, snakemake.input.targets, strict=True)),
+            baselines_path=snakemake.output.baselines,
+            costs_path=snakemake.output.costs,
+            figure_path=snakemake.output.figure,
+        )
