@@ -57,24 +57,28 @@ def tables(tmp_path):
         "value": 1.0,
         "null": 0.1,
     }
-    paths = {name: str(tmp_path / f"{name}.csv") for name in ("first", "again", "oracle", "far", "s", "g", "d")}
+    paths = {name: str(tmp_path / f"{name}.csv") for name in ("first", "again", "oracle", "far", "scored", "s", "g", "d", "l")}
     pd.DataFrame(evaluated[::-1]).to_csv(paths["first"], index=False)
     pd.DataFrame(evaluated[:2]).to_csv(paths["again"], index=False)
     pd.DataFrame(oracles).to_csv(paths["oracle"], index=False)
     pd.DataFrame([distance]).to_csv(paths["far"], index=False)
+    scored = [{"source": "a", "target": name, "transform": "identity", "level": 0.0, "seed": 0} for name in "cb"]
+    pd.DataFrame(scored).assign(own_iou=0.9).to_csv(paths["scored"], index=False)
     tabulate(
         [paths["first"], paths["again"]],
         [paths["oracle"]],
         [paths["far"]],
+        [paths["scored"], paths["scored"]],
         paths["s"],
         paths["g"],
         paths["d"],
+        paths["l"],
     )
-    return [pd.read_csv(paths[name]) for name in ("s", "g", "d")]
+    return [pd.read_csv(paths[name]) for name in ("s", "g", "d", "l")]
 
 
 def test_columns_are_those_of_the_contract(tables):
-    segmentation, gains, distances = tables
+    segmentation, gains, distances, _ = tables
     assert list(segmentation) == SEGMENTATION and list(gains) == GAINS
     assert list(distances) == [
         "source", "target", "transform", "level", "seed", "layer", "activation", "state", "distance", "value", "null",
@@ -87,6 +91,10 @@ def test_rows_are_sorted_and_single(tables):
     assert not segmentation.duplicated(keys).any()
     assert segmentation[keys].equals(segmentation[keys].sort_values(keys, ignore_index=True))
     assert list(segmentation["method"]) == ["batchnorm", "source", "target"] * 2 + ["batchnorm", "source"]
+
+
+def test_scores_without_labels_are_joined_and_sorted(tables):
+    assert list(tables[3]["target"]) == ["b", "c"]
 
 
 def test_gains_and_gaps(tables):

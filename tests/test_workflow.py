@@ -14,8 +14,8 @@ from workflow.lib.lineage import code
 
 ROOT = Path(__file__).parents[1]
 SMOKE = "workflow/studies/smoke.yaml"
-NETWORK_STAGES = {"train", "oracle", "adapt", "evaluate", "latents"}
-TABLES = ("segmentation", "gains", "distances", "correlations")
+NETWORK_STAGES = {"train", "oracle", "adapt", "evaluate", "latents", "score"}
+TABLES = ("segmentation", "gains", "distances", "scores", "correlations")
 
 
 def snakemake(checkout: Path, *arguments: str, overlay: dict | None = None) -> subprocess.CompletedProcess:
@@ -107,7 +107,7 @@ def test_a_new_target_redoes_no_training_and_no_other_family(finished):
     wider = pairs(transforms={"identity": [0], "brightness": [0.1, 0.2]}, **grid)
     jobs = planned(finished, {"pairs": wider})
     assert jobs == {
-        "generate_targets": 1, "adapt": 2, "evaluate": 2, "latents": 2, "distances": 2,
+        "generate_targets": 1, "adapt": 2, "evaluate": 2, "latents": 2, "distances": 2, "score": 2,
         "tabulate": 1, "correlate": 1, "report": 1, "all": 1,
     }  # fmt: skip
 
@@ -143,8 +143,9 @@ LINEAGE = {
     "perlin": {"generate"},
     "sampling": {"train"},
     "training": {"train"},
-    "batchnorm": {"adapt", "evaluate", "latents"},
-    "metrics": {"train", "oracle", "evaluate"},
+    "batchnorm": {"adapt", "evaluate", "latents", "score"},
+    "metrics": {"train", "oracle", "evaluate", "score"},
+    "shapes": {"score"},
     "latents": {"latents"},
     "distances": {"distances"},
     "correlations": {"correlate"},
@@ -158,16 +159,18 @@ FOLLOWS = {
         "evaluate",
         "latents",
         "distances",
+        "score",
         "tabulate",
         "correlate",
         "report",
     },
-    "train": {"oracle", "adapt", "evaluate", "latents", "distances", "tabulate", "correlate", "report"},
+    "train": {"oracle", "adapt", "evaluate", "latents", "distances", "score", "tabulate", "correlate", "report"},
     "oracle": {"tabulate", "correlate", "report"},
-    "adapt": {"evaluate", "latents", "distances", "tabulate", "correlate", "report"},
+    "adapt": {"evaluate", "latents", "distances", "score", "tabulate", "correlate", "report"},
     "evaluate": {"tabulate", "correlate", "report"},
     "latents": {"distances", "tabulate", "correlate", "report"},
     "distances": {"tabulate", "correlate", "report"},
+    "score": {"tabulate", "correlate", "report"},
     "correlate": {"report"},
 }
 

@@ -42,14 +42,15 @@ SMALLEST_GAP = 0.01
 
 
 def tabulate(
-    evaluated_paths: list[str], oracle_paths: list[str], distances_paths: list[str],
-    segmentation_path: str, gains_path: str, distances_path: str,
+    evaluated_paths: list[str], oracle_paths: list[str], distances_paths: list[str], scores_paths: list[str],
+    segmentation_path: str, gains_path: str, distances_path: str, scores_path: str,
 ) -> None:  # fmt: skip
-    """Write the three tables, each sorted by its key, a pair that two blocks of the config share once."""
+    """Write the four tables, each sorted by its key, a pair that two blocks of the config share once."""
     segmentation = with_oracles(read(evaluated_paths), read(oracle_paths))
     write(segmentation[SEGMENTATION], segmentation_path)
     write(gains(segmentation)[GAINS], gains_path)
     write(read(distances_paths), distances_path)
+    write(read(scores_paths), scores_path)
 
 
 def with_oracles(scores: pd.DataFrame, oracles: pd.DataFrame) -> pd.DataFrame:
@@ -93,7 +94,9 @@ if __name__ == "__main__":
             evaluated_paths=list(snakemake.input.evaluated),
             oracle_paths=list(snakemake.input.oracles),
             distances_paths=list(snakemake.input.distances),
+            scores_paths=list(snakemake.input.scores),
             segmentation_path=snakemake.output.segmentation,
             gains_path=snakemake.output.gains,
             distances_path=snakemake.output.distances,
+            scores_path=snakemake.output.scores,
         )
