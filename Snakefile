@@ -14,6 +14,7 @@ from snakemake.utils import min_version
 
 from workflow.lib.errors import StudyError
 from workflow.lib.lineage import code
+from workflow.lib.names import domain_of
 from workflow.lib.study import duplicate_keys, study
 
 min_version("9.14")
@@ -59,4 +60,5 @@ include: "workflow/rules/distances.smk"
 include: "workflow/rules/score.smk"
 include: "workflow/rules/tabulate.smk"
 include: "workflow/rules/correlate.smk"
+include: "workflow/rules/hypotheses.smk"
 include: "workflow/rules/report.smk"

@@ -29,6 +29,7 @@ def write_domain(
     store.put_json(group, "domain", {"name": "discs", "transform": "identity", "level": 0.0} | (spec or {}))
     for number, (split, n) in enumerate(splits.items()):
         store.append(group.create_group(split), *discs(n, size, 10 * seed + number, **means))
+        group[split].attrs["clipped_share"] = 0.0
 
 
 @pytest.fixture

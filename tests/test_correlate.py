@@ -14,6 +14,7 @@ COLUMNS = [
     "distance",
     "layer",
     "activation",
+    "unit",
     "state",
     "outcome",
     "spearman",
@@ -38,7 +39,13 @@ def pairs(n_sources=3, n_targets=8, levels=(0.0, 0.1, 0.2), seeds=(0, 1)):
 
 def measured(pairs, value, distance="wasserstein", state="before"):
     """Rows of ``distances.csv``."""
-    place = {"layer": "bottleneck", "activation": "before_relu", "state": state, "distance": distance}
+    place = {
+        "layer": "bottleneck",
+        "activation": "before_relu",
+        "unit": "position",
+        "state": state,
+        "distance": distance,
+    }
     return pairs.assign(**place, value=value, null=0.1)
 
 

@@ -4,11 +4,13 @@ from unittest.mock import Mock
 
 import numpy as np
 import ot
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 from scipy.linalg import expm
 
+from workflow.lib import channels, store
 from workflow.lib.distances import (
     DISTANCES,
     RIDGE,
@@ -20,6 +22,7 @@ from workflow.lib.distances import (
     wasserstein,
     wasserstein_diagonal,
 )
+from workflow.scripts.distances import distances as measure
 
 every_distance = pytest.mark.parametrize("distance", DISTANCES.values(), ids=DISTANCES)
 gaussian_wasserstein = pytest.mark.parametrize("distance", [wasserstein, wasserstein_diagonal])
@@ -309,3 +312,34 @@ def test_few_rows_drown_a_shift_in_full_covariance_only():
 def test_latents_that_cannot_be(rows, mean, covariance, message):
     with pytest.raises(ValueError, match=message):
         Latents(rows, mean, covariance)
+
+
+def test_dead_and_non_gaussian_channels_are_counted():
+    rng = np.random.default_rng(0)
+    normal = rng.standard_normal((512, 3))
+    rows = np.column_stack([normal, normal[:, 0].clip(0), 1e-6 * normal[:, 1], np.ones(512)])
+    assert channels.shares(rows.astype(np.float32)) == {"dead": 2 / 6, "non_gaussian": 1 / 6}
+    assert channels.kolmogorov(rows)[3] == pytest.approx(0.25, abs=0.06)
+    assert (channels.kolmogorov(normal) < 0.06).all()
+
+
+def test_stage_writes_a_row_per_place_and_the_channels_of_the_source(tmp_path):
+    rng = np.random.default_rng(0)
+    spec = {"name": "b", "transform": "noise", "level": 0.1}
+    with store.create(tmp_path / "targets.h5") as targets, store.create(tmp_path / "latents.h5") as latents:
+        store.put_json(targets.create_group("b@noise=0.1"), "domain", spec)
+        for number, group in enumerate(
+            ("source/reference", "source/null", "targets/b@noise=0.1/before", "targets/b@noise=0.1/after")
+        ):
+            for unit in ("position", "image"):
+                rows = rng.standard_normal((40, 4)) + 3 * (number == 2)
+                arrays = {"rows": rows, "mean": rows.mean(0), "covariance": np.cov(rows.T)}
+                for key, array in arrays.items():
+                    store.put(latents, f"{group}/encoder1/before_relu/{unit}/{key}", array)
+    names = ["wasserstein", "sliced_wasserstein"]
+    measure(*(str(tmp_path / name) for name in ("latents.h5", "targets.h5", "d.csv", "c.csv")), names, 16, "a", 0)
+    table = pd.read_csv(tmp_path / "d.csv")
+    assert len(table) == 2 * 2 * len(names)
+    value = table.set_index(["unit", "state", "distance"])["value"]
+    assert (value.xs("before", level="state") > 4 * value.xs("after", level="state")).all()
+    assert list(pd.read_csv(tmp_path / "c.csv")["unit"]) == ["image", "position"]

@@ -60,7 +60,7 @@ def test_a_row_per_target_and_method(evaluated, tmp_path):
     assert list(scores["method"]) == ["source", "batchnorm"] * 2
     assert list(scores["transform"]) == ["identity"] * 2 + ["brightness"] * 2
     assert set(scores["target"]) == {"discs"} and set(scores["seed"]) == {3} and set(scores["n_images"]) == {8}
-    assert scores["iou"].between(0, 1).all()
+    assert scores["iou"].between(0, 1).all() and scores["pixel_ceiling"].between(0.9, 1).all()
     with store.read(tmp_path / "masks.h5") as masks:
         assert masks["discs/batchnorm"].shape == (2, 16, 16)
 
@@ -89,7 +89,9 @@ def test_a_target_without_masks_has_no_scores_but_a_prediction(evaluated, target
         for group in targets.values():
             del group["test/masks"], group["adapt/masks"]
     unlabelled = evaluated()
-    assert unlabelled[["iou", "dice", "iou_mean", "dice_mean", "true_foreground"]].isna().all(axis=None)
+    assert (
+        unlabelled[["iou", "dice", "iou_mean", "dice_mean", "true_foreground", "pixel_ceiling"]].isna().all(axis=None)
+    )
     assert unlabelled["predicted_foreground"].equals(labelled["predicted_foreground"])
 
 

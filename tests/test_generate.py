@@ -48,6 +48,15 @@ def test_clipped_share_is_recorded(tmp_path):
         assert file["a/test"].attrs["clipped_share"] == pytest.approx(background, abs=0.05)
 
 
+def test_a_transform_of_the_drawing_is_done_once_and_recorded_as_a_transform(tmp_path):
+    spec = SPEC | {"transform": "foreground", "level": 1.0}
+    generate({"a": SPEC, "b": spec}, ["test"], str(tmp_path / "a.h5"), at_top=False, workers=1)
+    with h5py.File(tmp_path / "a.h5") as file:
+        before, after = file["a/test/masks"][:], file["b/test/masks"][:]
+        assert json.loads(file["b"].attrs["domain"]) == spec
+    assert np.all(after >= before) and after.mean() - before.mean() > 0.1
+
+
 def test_same_images_whatever_else_is_in_the_grid(tmp_path):
     generate(targets(), SPLITS, str(tmp_path / "a.h5"), at_top=False, workers=1)
     generate({"0.30-0.70": SPEC}, ["test"], str(tmp_path / "b.h5"), at_top=True, workers=2)

@@ -126,7 +126,8 @@ class TestHdf5:
         expected = pixels((30, 8, 6))
         assert_same(images_of(spec), expected if channels == 1 else np.stack([expected] * 3, axis=-1))
         assert_same(masks_of(spec), labels((30, 8, 6)))
-        assert real.describe(spec) == {"images": 30, "sizes": [[8, 6]], "dtype": "uint8", "has_masks": True}
+        found = {"images": 30, "sizes": [[8, 6]], "dtype": "uint8", "has_masks": True, "coloured": False}
+        assert real.describe(spec) == found
 
     def test_colour_becomes_luma_or_stays(self, tmp_path):
         colours = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255], [10, 20, 31]], np.uint8)
@@ -516,7 +517,8 @@ class TestBlocks:
 def test_the_real_domains_load(name, count, size, foreground):
     spec = spec_of(DATA / f"{name}.h5", {"train": 0.6, "validation": 0.1, "adapt": 0.1, "test": 0.2})
     real.check(name, spec)
-    assert real.describe(spec) == {"images": count, "sizes": [size], "dtype": "uint8", "has_masks": True}
+    found = {"images": count, "sizes": [size], "dtype": "uint8", "has_masks": True}
+    assert real.describe(spec) == found | {"coloured": name == "nuclei_he320"}
     masks = [mask for part in real.SPLITS for mask in masks_of(spec, part)]
     assert len(masks) == count
     assert round(100 * np.mean(masks), 1) == foreground

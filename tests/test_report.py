@@ -9,11 +9,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workflow.lib import showcase, store
+from workflow.lib import figures, showcase, store
 from workflow.lib.names import target_name
 from workflow.scripts.report import report
 
-FIGURES = ["domains", "training", "maps", "transforms", "predictions", "latents", "distances", "correlations"]
+FIGURES = [
+    "domains",
+    "training",
+    "maps",
+    "transforms",
+    "predictions",
+    "latents",
+    "distances",
+    "correlations",
+    "depth",
+    "methods",
+    "channels",
+]
 TEXTS = Path(__file__).parents[1] / "workflow" / "report"
 SIZE = 16
 OWN = 0.9
@@ -57,7 +69,7 @@ def write_latents(path: Path, names: list[str], layers: list[str], states: list[
         for group, layer in itertools.product(groups, layers):
             rows = rng.normal(size=(20, 5))
             for key, array in (("rows", rows), ("mean", rows.mean(0)), ("covariance", np.cov(rows.T))):
-                store.put(file, f"{group}/{layer}/before_relu/{key}", array)
+                store.put(file, f"{group}/{layer}/before_relu/position/{key}", array)
 
 
 def make_study(
@@ -106,14 +118,27 @@ def make_study(
                 for layer, state, distance in itertools.product(
                     layers, ("before", "after"), ("wasserstein", "bhattacharyya")
                 ):
-                    row = {"layer": layer, "activation": "before_relu", "state": state, "distance": distance}
+                    row = {
+                        "layer": layer,
+                        "activation": "before_relu",
+                        "unit": "position",
+                        "state": state,
+                        "distance": distance,
+                    }
                     distances.append(key | row | {"value": rng.uniform(0, 2), "null": 0.5})
     for name, seed in itertools.product(sources, seeds):
         curves[f"{name}/seed{seed}"] = str(folder / f"curve-{name}-{seed}.csv")
         rows = [{"epoch": epoch, "loss": 1 / epoch, "validation_iou": 0.3 * epoch} for epoch in (1, 2, 3)]
         pd.DataFrame(rows).to_csv(curves[f"{name}/seed{seed}"], index=False)
     correlations = [
-        {"distance": distance, "layer": layer, "activation": "before_relu", "state": state, "outcome": outcome}
+        {
+            "distance": distance,
+            "layer": layer,
+            "activation": "before_relu",
+            "unit": "position",
+            "state": state,
+            "outcome": outcome,
+        }
         | {"spearman": spearman, "pearson": 0.1, "ci_low": spearman - 0.1, "ci_high": spearman + 0.1, "n": 18}
         for outcome, sign in (("gain_iou", 1), ("iou_after", -1))
         for (layer, state, distance), spearman in zip(
@@ -126,6 +151,16 @@ def make_study(
         {"target": name, "seed": seed, "n_images": 2, "iou": OWN, "dice": 0.95} for name in sources for seed in seeds
     ]
     tables = {"segmentation": segmentation, "gains": gains, "distances": distances, "correlations": correlations}
+    verdict = {
+        "claim": "flips fail",
+        "verdict": "supported",
+        "experiment": "all",
+        "figure": "maps",
+        "bound": "at most 1",
+    }
+    numbers = {"value": 0.5, "low": 0.4, "high": 0.6, "seeds": 3}
+    untested = dict.fromkeys(numbers, np.nan) | {"verdict": "not tested", "claim": "an untested claim"}
+    tables["hypotheses"] = [{"hypothesis": "H2"} | verdict | numbers, {"hypothesis": "H9"} | verdict | untested]
     for name, rows in (tables | {"oracle": oracle}).items():
         pd.DataFrame(rows).to_csv(folder / f"{name}.csv", index=False)
     return {
@@ -138,6 +173,7 @@ def make_study(
         "latents": latents,
         "layers": layers,
         "activation": "before_relu",
+        "decays": [],
         "title": "Does it work? <yes & no>",
         "settings": {"seeds": list(seeds), "model": {"width": 4}},
         "template_path": str(TEXTS / "page.html.j2"),
@@ -180,6 +216,8 @@ def test_every_figure_says_what_it_shows(arguments):
         "latents": ["works", "fails", "harms", "encoder1", "bottleneck", "after adaptation"],
         "distances": ["wasserstein", "bhattacharyya", "bottleneck", "-0.72 [-0.82, -0.62]"],
         "correlations": ["with gain", "with IoU after", "wasserstein"],
+        "methods": ["batchnorm", "other", "mean gain, polarity flipped"],
+        "depth": ["Spearman with gain", "encoder1", "bottleneck", "before relu"],
     }.items():
         for word in words:
             assert word in texts[name].replace("−", "-"), f"{name} lacks '{word}'"
@@ -210,14 +248,23 @@ def test_the_answer_is_worked_out_from_the_tables(page):
 
 
 def test_the_page_holds_every_figure_caption_and_case(arguments, page):
-    assert page.count("<img ") == len(FIGURES)
-    for path in arguments["captions"].values():
+    assert page.count("<img ") == len(FIGURES) - 1 and "Weight decay and the ReLU" not in page
+    assert "0.500 (0.400 to 0.600)" in page and "an untested claim" not in page
+    for path in (path for name, path in arguments["captions"].items() if name != "channels"):
         assert Path(path).read_text()[:40].split("\n")[0].replace("'", "&#39;") in page
     for case in showcase.CASES:
         assert f"<td>{case.name}</td>" in page
     assert "<td>batchnorm</td>" in page and "<td>other</td>" in page
     assert "Does it work? &lt;yes &amp; no&gt;" in page
     assert "width: 4" in page and "matplotlib 3" in page
+
+
+def test_channels_of_networks_with_another_weight_decay():
+    rows = np.random.default_rng(0).standard_normal((512, 5))
+    activations = {"before_relu": rows, "after_relu": rows.clip(0)}
+    figure = figures.channels({"a": activations, "a~decay": activations}, "bottleneck")
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles[1] == "a, bottleneck after the ReLU: 0% dead, 100% not Gaussian" and len(titles) == 4
 
 
 def test_the_page_needs_nothing_from_outside(page):

@@ -146,6 +146,43 @@ def test_a_key_that_stands_twice(tmp_path):
         duplicate_keys([path])
 
 
+@pytest.mark.parametrize(
+    ("transforms", "domain", "message"),
+    [
+        ({"hue": [0, 30]}, {"means": [0.2, 0.6]}, r"^domain 'mine' is gray, .*'hue' .* generate\.channels: 3"),
+        ({"saturation": [1]}, {"path": "mine.h5"}, r"^domain 'mine' is gray, and transform 'saturation'"),
+        ({"texture": [1]}, {"path": "mine.h5"}, r"^domain 'mine' is real, .*'texture' .* synthetic targets$"),
+        ({"foreground": [1]}, {"means": [0.2, 0.6], "threshold": 0.1}, r"^domain 'mine' is given by 'threshold'"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_domain_without_what_a_transform_changes_is_one_line(transforms, domain, message, channels, tmp_path):
+    if "path" in domain:
+        domain = {"path": str(tmp_path / "mine.h5")}
+        with store.create(domain["path"]) as file:
+            file["images"] = np.zeros((20, 16, 16), np.uint8)
+    config = changed("domains", {"mine": domain})
+    config["generate"] |= {"channels": channels}
+    config["pairs"][0] |= {"targets": ["mine", "0.10-0.90"], "transforms": transforms}
+    name, levels = next(iter(transforms.items()))
+    with pytest.raises(StudyError, match=message) as caught:
+        study(config)
+    assert "\n" not in str(caught.value)
+    config["pairs"][0] |= {"targets": [f"mine@{name}={levels[-1]}"], "transforms": {"identity": [0]}}
+    with pytest.raises(StudyError, match=message):
+        study(config)
+
+
+def test_colours_may_be_a_domains_own_or_lie_in_its_file(tmp_path):
+    with store.create(tmp_path / "mine.h5") as file:
+        file["images"] = np.zeros((20, 16, 16, 3), np.uint8)
+    stain = {"means": [[0.5, 0.2, 0.5], [0.9, 0.8, 0.9]]}
+    config = changed("domains", {"stain": stain, "mine": {"path": str(tmp_path / "mine.h5")}})
+    config["generate"] |= {"channels": 3}
+    config["pairs"][0] |= {"targets": ["stain", "mine"], "transforms": {"hue": [30], "saturation": [-1]}}
+    assert len(study(config).families["means-hue"].targets) == 2
+
+
 def test_every_key_of_the_schema_is_described():
     """The schema is the manual: a leaf without a description or a meaning to look up is a hole in it."""
     schema = yaml.safe_load(SCHEMA.read_text())
@@ -171,6 +208,30 @@ def test_families_of_the_default_study():
     assert len(default.families["means-identity"].sources) >= 3
 
 
+def test_a_variant_changes_the_training_of_its_networks_only():
+    config = changed("variants", {"decay": {"train": {"weight_decay": 0.1}}, "wide": {"model": {"width": 16}}})
+    config["pairs"][0]["sources"] = ["0.30-0.70", "0.30-0.70~decay", "0.30-0.70~wide"]
+    found = study(config)
+    assert found.networks == ("0.30-0.70", "0.30-0.70~decay", "0.30-0.70~wide")
+    (model, options), (_, decayed), (wide, _) = (found.training(name) for name in found.networks)
+    assert decayed == options | {"weight_decay": 0.1} and wide == model | {"width": 16}
+    assert found.specs(["0.30-0.70~decay"], ["test"])["0.30-0.70~decay"]["name"] == "0.30-0.70"
+
+
+@pytest.mark.parametrize(
+    ("role", "message"),
+    [
+        ("sources", r"network '0\.30-0\.70~deca': no variant 'deca' under config key variants; did you mean 'decay'"),
+        ("targets", r"domain '0\.30-0\.70~deca': a variant is trained, so it can be a source, not a target"),
+    ],
+)
+def test_variants_that_cannot_be(role, message):
+    config = changed("variants", {"decay": {"train": {"weight_decay": 0.1}}})
+    config["pairs"][0][role] = ["0.30-0.70~deca"]
+    with pytest.raises(StudyError, match=message):
+        study(config)
+
+
 def test_a_family_is_cut_into_jobs_and_grows_at_its_end():
     def families(grid):
         config = changed("adapt.domains_per_job", 4)
@@ -192,7 +253,7 @@ def test_specs_hold_what_makes_the_domain():
     assert fine["name"] == "fine" and fine["transform"] == "noise" and fine["level"] == 0.1
     assert fine["perlin"] == DEFAULT["generate"]["perlin"] | {"scale": 8}
     assert fine["threshold"] == 0.1 and "foreground" not in fine
-    assert fine["images"] == {"adapt": 32, "test": 64}
+    assert fine["images"] == {"adapt": 48, "test": 128}
     assert specs["0.10-0.90"]["means"] == [0.1, 0.9] and specs["0.10-0.90"]["foreground"] == 0.35
 
 

@@ -25,7 +25,7 @@ def row(target, transform, level, method, iou, source="a"):
         "method": method,
         "seed": 0,
     }
-    return key | {"iou": iou} | SCORES
+    return key | {"iou": iou} | SCORES | {"clipped_share": 0.01, "pixel_ceiling": 0.9}
 
 
 @pytest.fixture
@@ -52,36 +52,42 @@ def tables(tmp_path):
     }
     distance |= {
         "activation": "before_relu",
+        "unit": "position",
         "state": "before",
         "distance": "wasserstein",
         "value": 1.0,
         "null": 0.1,
     }
-    paths = {name: str(tmp_path / f"{name}.csv") for name in ("first", "again", "oracle", "far", "scored", "s", "g", "d", "l")}
+    paths = {
+        name: str(tmp_path / f"{name}.csv")
+        for name in ("first", "again", "oracle", "far", "shares", "scored", "s", "g", "d", "c", "l")
+    }
     pd.DataFrame(evaluated[::-1]).to_csv(paths["first"], index=False)
     pd.DataFrame(evaluated[:2]).to_csv(paths["again"], index=False)
     pd.DataFrame(oracles).to_csv(paths["oracle"], index=False)
     pd.DataFrame([distance]).to_csv(paths["far"], index=False)
+    place = {"source": "a", "seed": 0, "layer": "bottleneck", "activation": "before_relu", "unit": "position"}
+    pd.DataFrame([place | {"dead": 0.1, "non_gaussian": 0.2}] * 2).to_csv(paths["shares"], index=False)
     scored = [{"source": "a", "target": name, "transform": "identity", "level": 0.0, "seed": 0} for name in "cb"]
     pd.DataFrame(scored).assign(own_iou=0.9).to_csv(paths["scored"], index=False)
     tabulate(
         [paths["first"], paths["again"]],
         [paths["oracle"]],
         [paths["far"]],
-        [paths["scored"], paths["scored"]],
-        paths["s"],
-        paths["g"],
-        paths["d"],
-        paths["l"],
+        [paths["shares"]] * 2,
+        [paths["scored"]] * 2,
+        *(paths[name] for name in "sgdcl"),
     )
-    return [pd.read_csv(paths[name]) for name in ("s", "g", "d", "l")]
+    return [pd.read_csv(paths[name]) for name in "sgdcl"]
 
 
 def test_columns_are_those_of_the_contract(tables):
-    segmentation, gains, distances, _ = tables
+    segmentation, gains, distances, channels, _ = tables
+    assert len(channels) == 1
     assert list(segmentation) == SEGMENTATION and list(gains) == GAINS
     assert list(distances) == [
-        "source", "target", "transform", "level", "seed", "layer", "activation", "state", "distance", "value", "null",
+        "source", "target", "transform", "level", "seed", "layer", "activation", "unit", "state", "distance",
+        "value", "null",
     ]  # fmt: skip
 
 
@@ -94,7 +100,7 @@ def test_rows_are_sorted_and_single(tables):
 
 
 def test_scores_without_labels_are_joined_and_sorted(tables):
-    assert list(tables[3]["target"]) == ["b", "c"]
+    assert list(tables[4]["target"]) == ["b", "c"]
 
 
 def test_gains_and_gaps(tables):

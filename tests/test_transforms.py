@@ -1,16 +1,57 @@
 """Transformations: what holds for all of them, and the exact values of each."""
 
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import ndimage
 
-from workflow.lib import transforms
+from workflow.lib import synthetic, transforms
 from workflow.lib.errors import StudyError
 from workflow.lib.lineage import registry
+from workflow.lib.transforms import TRANSFORMS
 
 # One line per transform: a level that it takes.
-LEVELS = {"identity": 0, "brightness": 0.2, "contrast": 1, "gamma": -1.5, "noise": 0.3}
+LEVELS = {
+    "identity": 0,
+    "brightness": 0.2,
+    "contrast": 1,
+    "gamma": -1.5,
+    "inversion": 0.8,
+    "illumination": 2,
+    "hue": 40,
+    "saturation": 1,
+    "noise": 0.3,
+    "blur": 1.5,
+    "sharpen": 1,
+    "quantisation": 5,
+    "jpeg": 70,
+    "crop": 0.5,
+    "zoom": 0.5,
+    "rotation": 30,
+    "shear": -0.4,
+    "stretch": 1,
+    "elastic": 2,
+    "foreground": -0.7,
+    "texture": 1,
+    "noise_correlation": 1.5,
+}
+SHAPES = [(3, 8, 6), (3, 8, 6, 3)]
+ACTING = [
+    (name, shape)
+    for name, transform in TRANSFORMS.items()
+    for shape in SHAPES[transform.changes == "colours" :]
+    if transform.changes != "drawing"
+]
+GEOMETRIC = [name for name, transform in TRANSFORMS.items() if "geometry" in transform.function.__module__]
+DRAWN = [name for name, transform in TRANSFORMS.items() if transform.changes == "drawing"]
+SPEC = {
+    "name": "0.60-0.30", "transform": "identity", "level": 0.0, "channels": 1, "size": [64, 64], "means": [0.6, 0.3],
+    "noise": {"mask_sd": 0.05, "background_sd": 0.1}, "foreground": 0.35,
+    "perlin": {"octaves": 2, "persistence": 0.5, "lacunarity": 2.0, "scale": 16},
+}  # fmt: skip
 
 
 def block(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -24,15 +65,14 @@ def apply(name: str, images: np.ndarray, level: float, seed: int = 0) -> np.ndar
 
 
 def test_every_transform_has_a_level_here():
-    assert LEVELS.keys() == transforms.TRANSFORMS.keys()
+    assert LEVELS.keys() == TRANSFORMS.keys()
 
 
 def test_the_registry_is_read_without_importing_it():
-    assert registry("transforms", "TRANSFORMS") == list(transforms.TRANSFORMS)
+    assert registry("transforms", "TRANSFORMS") == list(TRANSFORMS)
 
 
-@pytest.mark.parametrize("shape", [(3, 8, 6), (3, 8, 6, 3)])
-@pytest.mark.parametrize("name", transforms.TRANSFORMS)
+@pytest.mark.parametrize(("name", "shape"), ACTING)
 class TestAll:
     @pytest.mark.parametrize("level", [0, 0.0, -0.0])
     def test_level_zero_changes_nothing(self, name, shape, level):
@@ -40,7 +80,7 @@ class TestAll:
         rng = np.random.default_rng(1)
         for changed, unchanged in (
             transforms.apply(name, images, masks, level, rng),
-            transforms.TRANSFORMS[name].function(images, masks, level, rng),
+            TRANSFORMS[name].function(images, masks, level, rng),
         ):
             np.testing.assert_array_equal(changed, images)
             np.testing.assert_array_equal(unchanged, masks)
@@ -55,9 +95,11 @@ class TestAll:
         kept = images.copy(), masks.copy()
         changed, moved = transforms.apply(name, images, masks, LEVELS[name], np.random.default_rng(0))
         assert changed.dtype == moved.dtype == np.uint8
-        assert changed.shape == images.shape and moved.shape == masks.shape
+        assert changed.shape == moved.shape + images.shape[3:]
+        assert (moved.shape == masks.shape) == (name != "crop")
         assert set(np.unique(moved)) <= {0, 1}
         assert np.array_equal(changed, images) == (name == "identity")
+        assert np.array_equal(moved, masks) == (name not in GEOMETRIC)
         np.testing.assert_array_equal(images, kept[0])
         np.testing.assert_array_equal(masks, kept[1])
 
@@ -80,7 +122,7 @@ class TestAll:
 
     def test_the_ends_of_the_range_are_taken_and_what_lies_beyond_is_not(self, name, shape):
         images, _ = block(shape)
-        transform = transforms.TRANSFORMS[name]
+        transform = TRANSFORMS[name]
         for level in (transform.low, transform.high):
             assert apply(name, images, level).dtype == np.uint8
         for level in (transform.low - 0.1, transform.high + 0.1, float("nan"), float("inf")):
@@ -101,6 +143,12 @@ class TestAll:
         ("contrast", 8, [0, 0, 0, 255, 255, 255]),
         ("gamma", 1, [0, 0, 63, 64, 157, 255]),
         ("gamma", -1, [0, 16, 180, 181, 226, 255]),
+        ("inversion", 1, [255, 254, 128, 127, 55, 0]),
+        ("inversion", 0.5, [128] * 6),
+        ("inversion", 0.25, [64, 64, 127, 128, 164, 191]),
+        ("quantisation", 7, [0, 0, 0, 255, 255, 255]),
+        ("quantisation", 6, [0, 0, 85, 170, 170, 255]),  # 0, 85, 170, 255
+        ("illumination", 2, [0, 1, 254, 64, 200, 255]),  # factors 1/2, 1, 2 along a row
     ],
 )
 def test_exact_values(name, level, expected):
@@ -145,10 +193,192 @@ def test_noise_is_clipped():
     assert (values == 255).mean() > 0.3 and (values == 0).mean() > 0.1
 
 
+def test_a_full_inversion_twice_is_the_identity():
+    images, _ = block((3, 8, 6))
+    np.testing.assert_array_equal(apply("inversion", apply("inversion", images, 1), 1), images)
+
+
+def test_hue_by_a_third_of_a_turn_passes_the_channels_on():
+    images, _ = block((3, 8, 6, 3))
+    np.testing.assert_array_equal(apply("hue", images, 120), images[..., [2, 0, 1]])  # red becomes green
+    np.testing.assert_array_equal(apply("hue", images, -120), images[..., [1, 2, 0]])
+    np.testing.assert_array_equal(apply("hue", images, 180), apply("hue", images, -180))
+
+
+@pytest.mark.parametrize(("name", "level", "factor"), [("hue", 70, 1), ("saturation", 1, 2), ("saturation", -1, 0.5)])
+def test_colours_keep_their_grey_and_scale_their_distance_from_it(name, level, factor):
+    images = np.random.default_rng(0).integers(100, 156, (3, 8, 6, 3)).astype(np.uint8)
+    changed = apply(name, images, level)
+    assert np.abs(changed.mean(-1) - images.mean(-1)).max() <= 0.5
+    distance, before = (np.linalg.norm(rgb - rgb.mean(-1, keepdims=True), axis=-1) for rgb in (changed, images))
+    assert np.abs(distance - factor * before).max() <= 1
+    grey = np.full((1, 4, 4, 3), 77, np.uint8)
+    np.testing.assert_array_equal(apply(name, grey, level), grey)
+
+
+@pytest.mark.parametrize("sd", [2, 4.5])
+def test_blur_turns_an_edge_into_a_normal_distribution(sd):
+    images = np.zeros((1, 8, 64), np.uint8)
+    images[:, :, 32:] = 255
+    expected = [255 * NormalDist(31.5, sd).cdf(column) for column in range(64)]
+    assert np.abs(apply("blur", images, sd) - np.array(expected)).max() < 2  # a pixel is no point
+    flat = np.full((1, 8, 8), 99, np.uint8)
+    np.testing.assert_array_equal(apply("blur", flat, 32), flat)
+
+
+def test_sharpening_adds_what_blur_takes_away():
+    images = np.random.default_rng(0).integers(110, 146, (2, 32, 32)).astype(np.uint8)
+    expected = images + 2 * (images - apply("blur", images, 1).astype(float))
+    assert np.abs(apply("sharpen", images, 2) - expected).max() <= 0.5 + 2 * 0.5
+    flat = np.full((1, 8, 8), 99, np.uint8)
+    np.testing.assert_array_equal(apply("sharpen", flat, 16), flat)
+
+
+def test_jpeg_loses_more_with_each_level_and_at_last_all_but_the_mean_of_a_block():
+    images = np.random.default_rng(0).normal(128, 20, (4, 32, 32)).round().astype(np.uint8)
+    errors = [np.abs(apply("jpeg", images, level) - images.astype(float)).mean() for level in (0, 5, 50, 90)]
+    assert errors == sorted(set(errors)) and errors[0] == 0
+    blocks = apply("jpeg", images, 99).reshape(4, 4, 8, 4, 8)
+    assert np.all(blocks == blocks[:, :, :1, :, :1])
+
+
+def discs() -> tuple[np.ndarray, np.ndarray]:
+    """Two off-centre discs as images that are their masks, 0 and 255."""
+    rows, columns = np.mgrid[:64, :64]
+    masks = np.stack([np.hypot(rows - 24, columns - 36) < 12, np.hypot(rows - 35, columns - 30) < 17]).astype(np.uint8)
+    return 255 * masks, masks
+
+
+@pytest.mark.parametrize("name", GEOMETRIC)
+def test_image_and_mask_move_alike(name):
+    moved, masks = transforms.apply(name, *discs(), LEVELS[name], np.random.default_rng(0))
+    for image, mask in zip(moved, masks, strict=True):
+        edge = ndimage.binary_dilation(mask) & ~ndimage.binary_erosion(mask, border_value=1)
+        assert not ((image > 127) != mask)[~edge].any()
+        assert 0.05 < mask.mean() < 0.9 and edge.mean() < 0.2
+
+
+@pytest.mark.parametrize(
+    ("name", "level", "expected"),
+    [
+        ("rotation", 90, lambda a: np.rot90(a, 1, (1, 2))),
+        ("rotation", -90, lambda a: np.rot90(a, -1, (1, 2))),
+        ("rotation", 180, lambda a: a[:, ::-1, ::-1]),
+        ("crop", 0.5, lambda a: a[:, 2:6, 2:6]),  # 4.5 of 9 rounds to the even 4
+        ("shear", 1, lambda a: np.stack([np.roll(a[:, row], row - 4, axis=1) for row in range(9)], 1)),
+        ("zoom", 1, None),
+    ],
+)
+def test_whole_pixels_are_moved_exactly(name, level, expected):
+    rng = np.random.default_rng(3)
+    images, masks = rng.integers(0, 256, (2, 9, 9)).astype(np.uint8), rng.integers(0, 2, (2, 9, 9)).astype(np.uint8)
+    found = transforms.apply(name, images, masks, level, rng)
+    for moved, still in zip(found, (images, masks), strict=True):
+        if name == "zoom":
+            np.testing.assert_array_equal(moved[:, ::2, ::2], still[:, 2:7, 2:7])
+        elif name == "shear":
+            np.testing.assert_array_equal(moved[:, 2:7, 2:7], expected(still)[:, 2:7, 2:7])
+            np.testing.assert_array_equal(moved[:, 0, 0], still[:, 0, 4])
+        else:
+            np.testing.assert_array_equal(moved, expected(still))
+
+
+@pytest.mark.parametrize(
+    ("name", "level", "width", "height"), [("zoom", 1, 40, 24), ("zoom", -1, 10, 6), ("stretch", 2, 40, 6)]
+)
+def test_scales_are_powers_of_two(name, level, width, height):
+    masks = np.zeros((1, 64, 64), np.uint8)
+    masks[:, 26:38, 22:42] = 1  # 12 rows, 20 columns in the middle
+    moved = transforms.apply(name, 255 * masks, masks, level, np.random.default_rng(0))[1][0]
+    assert [line[12:52].sum() for line in (moved[32], moved[:, 32])] == [width, height]  # mirrored ones lie outside
+
+
+def test_elastic_displacement_has_the_asked_size_and_grows_with_the_level_only():
+    ramp = np.broadcast_to(np.arange(0, 256, 2, dtype=np.uint8), (60, 64, 128))
+    moved = (apply("elastic", ramp, level).astype(float) - ramp for level in (1, 3))
+    one, three = (part[:, :, 16:-16] / 2 for part in moved)
+    assert np.sqrt((three**2).mean()) == pytest.approx(3, rel=0.05)
+    assert np.corrcoef(one.ravel(), three.ravel())[0, 1] > 0.95
+
+
+def drawn(name: str, level: float, spec: dict = SPEC, n: int = 64) -> tuple[np.ndarray, np.ndarray]:
+    changed = transforms.drawn(spec | {"transform": name, "level": level})
+    images, masks = zip(*synthetic.blocks(changed, spec["name"], "test", n, 0), strict=True)
+    return np.concatenate(images), np.concatenate(masks)
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_drawing_changes_its_spec_and_leaves_finished_images(name):
+    spec = SPEC | {"transform": name, "level": LEVELS[name]}
+    assert transforms.drawn(spec | {"level": 0.0}) == spec | {"level": 0.0}
+    changed = transforms.drawn(spec)
+    assert sum(changed[key] != spec[key] for key in spec) == 1
+    images, masks = block((3, 8, 6))
+    assert transforms.apply(name, images, masks, LEVELS[name], np.random.default_rng(0))[0] is images
+    before, after = drawn(name, 0.0, n=4), drawn(name, LEVELS[name], n=4)
+    assert not np.array_equal(before[0], after[0])
+    assert np.array_equal(before[1], after[1]) == (name == "noise_correlation")
+    np.testing.assert_array_equal(drawn(name, LEVELS[name], n=4)[0], after[0])
+
+
+@pytest.mark.parametrize("level", [-6, -1, 0.5, 6])
+def test_the_foreground_share_moves_by_logits(level):
+    share = drawn("foreground", level, n=600)[1].mean()
+    expected = 1 / (1 + np.exp(-np.log(0.35 / 0.65) - level))
+    # Heights within an image are alike: one image is worth about 20 independent pixels.
+    assert abs(share - expected) < 4 * np.sqrt(expected * (1 - expected) / (20 * 600)) + 1e-3
+
+
+def test_texture_scales_the_masks_at_an_equal_share():
+    edges, shares = {}, {}
+    for level in (-1, 0, 1):
+        masks = drawn("texture", level, n=400)[1].astype(int)
+        edges[level], shares[level] = np.abs(np.diff(masks, axis=2)).mean(), masks.mean()
+    assert edges[-1] / edges[0] == pytest.approx(2, rel=0.1) and edges[0] / edges[1] == pytest.approx(2, rel=0.1)
+    assert max(shares.values()) - min(shares.values()) < 0.03
+
+
+@pytest.mark.parametrize("sd", [0.7, 2])
+def test_correlated_noise_has_the_moments_of_white_noise(sd):
+    images, masks = drawn("noise_correlation", sd, n=400)
+    for inside, mean, deviation in ((masks == 1, 0.6, 0.05), (masks == 0, 0.3, 0.1)):
+        expected = synthetic.clipped_moments(mean, deviation)
+        found = images[inside] / 255
+        assert found.mean() == pytest.approx(expected[0], abs=0.002)
+        assert found.std() == pytest.approx(expected[1], rel=0.02)
+    background = (images - 76.5) * (masks == 0)
+    both = (masks[:, :, 1:] == 0) & (masks[:, :, :-1] == 0)
+    product = (background[:, :, 1:] * background[:, :, :-1])[both].mean()
+    kernel = ndimage.gaussian_filter1d(np.eye(1, 65, 32)[0], sd)
+    assert product / 25.5**2 == pytest.approx((kernel[1:] * kernel[:-1]).sum() / (kernel**2).sum(), abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("transform", "changes", "coloured", "message"),
+    [
+        ("hue", {}, False, r"domain '0.60-0.30' is gray, and transform 'hue' needs colours; set generate.channels: 3"),
+        ("saturation", {"path": "a.h5"}, False, r"is gray, and transform 'saturation' needs colours"),
+        ("texture", {"path": "a.h5"}, True, r"domain '0.60-0.30' is real, .*; take synthetic targets"),
+        ("foreground", {"foreground": None, "threshold": 0.1}, True, r"is given by 'threshold', .*; give 'foreground'"),
+    ],
+)
+def test_a_domain_without_what_would_change_is_refused_in_one_line(transform, changes, coloured, message):
+    spec = SPEC | changes | {"transform": transform, "level": LEVELS[transform]}
+    with pytest.raises(StudyError, match=message) as caught:
+        transforms.check_domain(spec, coloured)
+    assert "\n" not in str(caught.value)
+    transforms.check_domain(spec | {"level": 0.0}, coloured)
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_a_synthetic_domain_in_colour_goes_through_every_transform(name):
+    transforms.check_domain(SPEC | {"transform": name, "level": LEVELS[name]}, coloured=True)
+
+
 def test_an_unknown_name_is_met_with_the_nearest_or_with_all():
     with pytest.raises(StudyError, match=r"^transform 'brigthness' is not known; did you mean 'brightness'\?$"):
         transforms.check("brigthness", 0.1)
-    with pytest.raises(StudyError, match=r"known: identity, .*noise$"):
+    with pytest.raises(StudyError, match=r"known: identity, .*noise_correlation$"):
         transforms.check("xyz", 0)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 PAIR = ["source", "target", "transform", "level", "seed"]
-DISTANCE = ["distance", "layer", "activation", "state"]
+DISTANCE = ["distance", "layer", "activation", "unit", "state"]
 # Weights (rows x resamples) held at once: 32 MB.
 BLOCK = 2**22
 

@@ -15,9 +15,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
+from workflow.lib.channels import DEAD, shares
+from workflow.lib.names import domain_of
 from workflow.lib.showcase import means, on_grid
+from workflow.lib.theory import predicted_map
 
 WIDTH = 10  # inches
+BLANK = "blank"
 IOU = Normalize(0, 1)
 QUANTITIES = {"iou_before": "IoU before", "iou_after": "IoU after", "gain_iou": "gain"}
 COLOURS = {"iou_before": "viridis", "iou_after": "viridis", "gain_iou": "vlag_r"}
@@ -51,8 +55,9 @@ def save(figure: Figure, path: str) -> None:
 
 
 def blank(message: str) -> Figure:
-    """A figure that says why there is none."""
+    """A figure that says why there is none; the page leaves it out."""
     figure = Figure(figsize=(WIDTH, 0.6))
+    figure.set_label(BLANK)
     figure.text(0.5, 0.5, message, ha="center", va="center", size=9)
     return figure
 
@@ -143,7 +148,8 @@ def training(curves: pd.DataFrame, sources: list[str]) -> Figure:
 def maps(table: pd.DataFrame, specs: dict[str, dict], sources: list[str]) -> Figure:
     """IoU before, after and gain at identity: over the grid of means for each source, and source x other targets.
 
-    ``table``: a row per source and target, averaged over seeds, home included.
+    ``table``: a row per source and target, averaged over seeds, home included. Lines are the theory's: where a
+    classifier of single pixels reaches an IoU of a half (:mod:`workflow.lib.theory`).
     """
     if not len(table):
         return blank("No pair without a transform has scores.")
@@ -167,7 +173,8 @@ def maps(table: pd.DataFrame, specs: dict[str, dict], sources: list[str]) -> Fig
         x, y = number % per_row * width, number // per_row * height
         panels = _panels(figure, (1, 3), (x + 0.6, y + 0.5, width - 0.7, height - 0.95), (0.3, 0))[0]
         _over(panels[1], 22, f"source {source}", size=9)
-        _maps_of_source(panels, of_grid[of_grid["source"] == source], grid, grid.get(source), norms, size)
+        _maps_of_source(panels, of_grid[of_grid["source"] == source], grid, grid.get(domain_of(source)), norms, size)
+        _boundaries(panels, specs[domain_of(source)], _axes_of(grid))
     if len(others):
         box = (margins[0], top + 0.3, WIDTH - 0.1 - margins[0], 0.3 * len(names[0]))
         for axes, (column, title) in zip(_panels(figure, (1, 3), box, (0.2, 0))[0], QUANTITIES.items(), strict=True):
@@ -233,8 +240,9 @@ def predictions(shown: dict[str, tuple[str, dict[str, np.ndarray]] | None]) -> F
     absent = ", ".join(name for name in shown if name not in occurring)
     if not occurring:
         return blank(f"None of these cases occurs in this study: {absent}.")
-    height, left = 1.5, 2.6
-    figure = Figure(figsize=(left + 4 * height, 0.3 + height * len(occurring) + 0.25 * bool(absent)))
+    left, columns = 2.6, max(len(pictures) for _, pictures in occurring.values())
+    height = min(1.5, (1.4 * WIDTH - left) / columns)
+    figure = Figure(figsize=(left + columns * height, 0.3 + height * len(occurring) + 0.25 * bool(absent)))
     canvas = _canvas(figure)
     for row, (name, (label, pictures)) in enumerate(occurring.items()):
         y = 0.3 + row * height
@@ -244,7 +252,9 @@ def predictions(shown: dict[str, tuple[str, dict[str, np.ndarray]] | None]) -> F
             x = left + column * height
             _place(canvas, picture, (x, y, 0.94 * height, 0.94 * height))
             if row == 0:
-                canvas.text(x + 0.47 * height, y - 0.08, title, ha="center")
+                canvas.text(
+                    x + 0.47 * height, y - 0.08, title.replace("_", " "), ha="center", size=8 if height > 1 else 6
+                )
     if absent:
         canvas.text(0.05, 0.45 + height * len(occurring), f"does not occur in this study: {absent}", style="italic")
     return figure
@@ -308,18 +318,18 @@ def correlations(table: pd.DataFrame) -> Figure:
     if not len(table):
         return blank("Too few pairs for a correlation.")
     outcomes = list(dict.fromkeys(["gain_iou", "iou_after", *table["outcome"]]))
-    layers = list(table[["layer", "activation"]].drop_duplicates().itertuples(index=False, name=None))
+    layers = list(table[["layer", "activation", "unit"]].drop_duplicates().itertuples(index=False, name=None))
     names = list(dict.fromkeys(table["distance"]))
     height = 0.24 * len(names) + 0.2
     figure = Figure(figsize=(WIDTH, height * len(layers) + 1))
     left = 1 + 0.065 * max(map(len, names))
     box = (left, 0.25, WIDTH - left - 0.15, height * len(layers) - 0.1)
     panels = _panels(figure, (len(layers), len(outcomes)), box, (0.4, 0.1), sharex=True, sharey=True)
-    for row, (layer, activation) in zip(panels, layers, strict=True):
+    for row, (layer, activation, unit) in zip(panels, layers, strict=True):
         for axes, outcome in zip(row, outcomes, strict=True):
-            part = table[(table["layer"] == layer) & (table["activation"] == activation)]
+            part = table.query("layer == @layer and activation == @activation and unit == @unit")
             _dots(axes, part[part["outcome"] == outcome], names)
-        row[0].set_ylabel(f"{layer}\n{activation.replace('_', ' ')}")
+        row[0].set_ylabel(f"{layer}\n{activation.replace('_', ' ')}" + (" per image" if unit == "image" else ""))
         row[0].set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
         row[0].set_ylim(len(names) - 0.5, -0.5)
     for axes, outcome in zip(panels[0], outcomes, strict=True):
@@ -327,6 +337,103 @@ def correlations(table: pd.DataFrame) -> Figure:
     for axes in panels[-1]:
         axes.set(xlabel="Spearman correlation", xlim=(-1, 1), xticks=[-1, -0.5, 0, 0.5, 1])
     _legend(figure, {f"{state} adaptation": colour for state, colour in STATES.items()}, marker="o")
+    return figure
+
+
+def depth(table: pd.DataFrame, distances: pd.DataFrame, layers: list[str]) -> Figure:
+    """By layer, in the order of the network: distance over null, and Spearman with gain and adapted IoU.
+
+    ``table``: rows of ``correlations.csv``; ``distances``: rows of ``distances.csv``. A row of panels per activation
+    and unit, a line per distance and state.
+    """
+    kinds = sorted(
+        distances[["activation", "unit"]].drop_duplicates().itertuples(index=False, name=None),
+        key=lambda kind: (kind[0] != "before_relu", kind[1] != "position"),
+    )
+    names = list(dict.fromkeys(distances["distance"]))
+    colours = dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
+    columns = ["value / null", "gain_iou", "iou_after"]
+    figure = Figure(figsize=(WIDTH, 2 * len(kinds) + 1.1))
+    panels = _panels(figure, (len(kinds), 3), (0.8, 0.25, WIDTH - 0.9, 2 * len(kinds) - 0.2), (0.45, 0.3), sharex=True)
+    ratios = distances.assign(ratio=distances["value"] / distances["null"].where(distances["null"] > 0))
+    keys = ["activation", "unit", "distance", "state", "layer"]
+    medians = ratios.groupby(keys)["ratio"].median()
+    spearmans = table.set_index([*keys, "outcome"])["spearman"]
+    for row, kind in zip(panels, kinds, strict=True):
+        for name in names:
+            for state, style in {"before": "--", "after": "-"}.items():
+                look = {"color": colours[name], "ls": style, "marker": "o", "markersize": 3, "lw": 1.2}
+                places = [(*kind, name, state, layer) for layer in layers]
+                row[0].plot(layers, medians.reindex(places).to_numpy(), **look)
+                for axes, outcome in zip(row[1:], columns[1:], strict=True):
+                    axes.plot(layers, spearmans.reindex([(*place, outcome) for place in places]).to_numpy(), **look)
+        row[0].set_yscale("log")
+        row[0].axhline(1, color="0.6", lw=0.6)
+        for axes in row[1:]:
+            axes.set(ylim=(-1.02, 1.02), yticks=[-1, -0.5, 0, 0.5, 1])
+            axes.axhline(0, color="0.6", lw=0.6)
+        row[0].set_ylabel(f"{kind[0].replace('_', ' ')}\nper {kind[1]}")
+    titles = ["median distance / its null", "Spearman with gain", "Spearman with IoU after"]
+    for axes, title in zip(panels[0], titles, strict=True):
+        axes.set_title(title, weight="bold")
+    for axes in panels[-1]:
+        axes.tick_params(axis="x", rotation=60)
+    words = {f"{name.replace('_', ' ')}": colour for name, colour in colours.items()}
+    _legend(figure, words)
+    return figure
+
+
+def methods(table: pd.DataFrame) -> Figure:
+    """Mean gain of every method under every transform: over the pairs that keep the polarity, and that flip it.
+
+    ``table``: rows of ``gains.csv``, averaged over seeds, with ``polarity`` (kept, flipped, or empty where unknown).
+    """
+    if table["method"].nunique() < 2:
+        return blank("This study compares no methods.")
+    groups = [group for group in (*POLARITY, "") if (table["polarity"] == group).any()]
+    names, columns = (list(dict.fromkeys(table[key])) for key in ("method", "transform"))
+    limit = max(0.1, float(table["gain_iou"].abs().max()))
+    height = 0.26 * len(names)
+    figure = Figure(figsize=(WIDTH, height + 1.5))
+    box = (1.5, 0.3, WIDTH - 1.6, height)
+    for axes, group in zip(_panels(figure, (1, len(groups)), box, (0.2, 0))[0], groups, strict=True):
+        part = table[table["polarity"] == group]
+        square = part.pivot_table(index="method", columns="transform", values="gain_iou")
+        square = square.reindex(index=names, columns=columns)
+        _heat(axes, square, "gain_iou", Normalize(-limit, limit), size=7 if len(columns) * len(groups) <= 24 else 0)
+        axes.set_title(f"mean gain, polarity {group}" if group else "mean gain", weight="bold")
+        axes.set_xticklabels(columns, rotation=60, ha="right")
+        axes.set_yticklabels(names if group == groups[0] else [])
+    return figure
+
+
+def channels(shown: dict[str, dict[str, np.ndarray]], layer: str) -> Figure:
+    """Every channel of a layer, standardised, one line each: a row per network, before and after the ReLU.
+
+    ``shown``: network -> activation -> rows (r, C).
+    """
+    if len(shown) < 2:
+        return blank("This study trains no variant with another weight decay.")
+    figure = Figure(figsize=(WIDTH, 2.3 * len(shown) + 0.5))
+    panels = _panels(figure, (len(shown), 2), (0.6, 0.35, WIDTH - 0.7, 2.3 * len(shown) - 0.3), (0.4, 0.5), sharex=True)
+    grid = np.linspace(-4, 4, 61)
+    middle = (grid[1:] + grid[:-1]) / 2
+    for row, (network, activations) in zip(panels, shown.items(), strict=True):
+        for axes, activation in zip(row, ("before_relu", "after_relu"), strict=True):
+            rows = activations[activation]
+            sd = rows.std(axis=0)
+            alive = sd > DEAD * np.sqrt(np.mean(sd**2))
+            for column in ((rows - rows.mean(axis=0)) / np.where(sd > 0, sd, 1)).T[alive]:
+                axes.plot(middle, np.histogram(column, grid, density=True)[0], color=BLUE, lw=0.5, alpha=0.35)
+            axes.plot(middle, np.exp(-(middle**2) / 2) / np.sqrt(2 * np.pi), color="0.1", lw=1, ls="--")
+            counted = shares(rows)
+            axes.set_title(
+                f"{network}, {layer} {activation.replace('_relu', ' the ReLU')}: "
+                f"{counted['dead']:.0%} dead, {counted['non_gaussian']:.0%} not Gaussian",
+            )
+            axes.set(ylim=(0, 1.2), yticks=[])
+    for axes in panels[-1]:
+        axes.set_xlabel("activation, in standard deviations from its mean")
     return figure
 
 
@@ -418,6 +525,21 @@ def _maps_of_source(
         axes.set(title=title, xlabel="mask mean", ylabel="background mean" if column == "iou_before" else "")
         if own is not None:
             _mark_cell(axes, across.index(own[0]), down.index(own[1]))
+
+
+def _boundaries(panels: np.ndarray, spec: dict, scales: list[list[float]]) -> None:
+    """The theory's boundary before (dashed) and after adaptation (solid), on the maps of a source of known means."""
+    pair = means(spec)
+    if pair is None or "foreground" not in spec:
+        return
+    sds = spec["noise"]["mask_sd"], spec["noise"]["background_sd"]
+    fine = np.linspace(min(map(min, scales)), max(map(max, scales)), 41)
+    before, after = predicted_map(pair, sds, spec["foreground"], fine)
+    across, down = (np.interp(fine, scale, np.arange(len(scale)) + 0.5) for scale in scales)
+    for axes, shown in zip(panels, ([0], [1], [0, 1]), strict=True):
+        for state in shown:
+            reached = (before, after)[state]
+            axes.contour(across, down, reached, [0.5], colors="0.15", linewidths=1.3, linestyles=("--", "-")[state])
 
 
 def _heat(axes: Axes, square: pd.DataFrame, column: str, norm: Normalize, size: float) -> None:

@@ -1,10 +1,12 @@
 """Activations inside the network, summarised while they pass: sampled rows and exact moments.
 
-One row is one spatial position of one image. Nothing grows with the number of images but the rows kept.
+One row is one spatial position of one image (unit ``position``) or the mean over the positions of one image (unit
+``image``). Nothing grows with the number of images but the rows kept.
 """
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import torch
@@ -66,35 +68,43 @@ def summarise(
     n_images: int,
     layers: list[str],
     activations: list[str],
+    units: list[str],
     rows: int,
 ) -> dict[str, dict[str, np.ndarray]]:
-    """``layer/activation`` -> :meth:`Summary.arrays`, in one forward pass over ``batches``.
+    """``layer/activation/unit`` -> :meth:`Summary.arrays`, in one forward pass over ``batches``.
 
     ``rows`` are kept in all, the same number and positions from each image whatever the domain (fewer where the
-    layer has fewer positions). ``before_relu`` is what the second ReLU of the block receives: the output of batch norm.
+    layer has fewer positions, and of unit ``image`` one from each). ``before_relu`` is what the second ReLU of the
+    block receives: the output of batch norm.
     """
     per_image = -(-rows // n_images)
     summaries = {
-        f"{layer}/{activation}": Summary(per_image, stream)
+        f"{layer}/{activation}/{unit}": Summary(per_image, stream)
         for stream, layer in enumerate(layers)
         for activation in activations
+        for unit in units
     }
     with torch.inference_mode(), _hooked(network, summaries):
         for images in batches:
-            network(pad(images, network.depth))
+            network.features(pad(images, network.depth))
     return {name: summary.arrays() for name, summary in summaries.items()}
+
+
+def _add_means(summary: Summary, activation: Tensor) -> None:
+    summary.add(activation.float().mean((2, 3), keepdim=True))
 
 
 @contextmanager
 def _hooked(network: UNet, summaries: dict[str, Summary]) -> Iterator[None]:
     hooks = []
     for name, summary in summaries.items():
-        layer, activation = name.split("/")
+        layer, activation, unit = name.split("/")
         relu = network.get_submodule(f"{layer}.relu2")
+        add = summary.add if unit == "position" else partial(_add_means, summary)
         if activation == "before_relu":
-            hooks.append(relu.register_forward_pre_hook(lambda _, taken, summary=summary: summary.add(taken[0])))
+            hooks.append(relu.register_forward_pre_hook(lambda _, taken, add=add: add(taken[0])))
         else:
-            hooks.append(relu.register_forward_hook(lambda _, __, given, summary=summary: summary.add(given)))
+            hooks.append(relu.register_forward_hook(lambda _, __, given, add=add: add(given)))
     try:
         yield
     finally:

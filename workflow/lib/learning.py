@@ -33,10 +33,10 @@ FEW = 5
 def candidates(scores: pd.DataFrame, distances: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, list[str]]]:
     """A row per pair with every label-free number, and their names by kind: ``score`` and ``distance``.
 
-    A distance is named ``DISTANCE_LAYER_ACTIVATION_STATE``, over its null with ``_to_null``. A number measured before
+    A distance is named ``DISTANCE_LAYER_ACTIVATION_UNIT_STATE``, over its null with ``_to_null``. A number measured before
     and after adaptation also comes as the difference, ``NAME_change``.
     """
-    names = ["distance", "layer", "activation", "state"]
+    names = ["distance", "layer", "activation", "unit", "state"]
     wide = distances.assign(name=distances[names].agg("_".join, axis=1))
     values = wide.pivot_table(index=PAIR, columns="name", values="value")
     nulls = wide.pivot_table(index=PAIR, columns="name", values="null")

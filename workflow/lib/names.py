@@ -6,6 +6,11 @@ def target_name(domain: str, transform: str, level: float) -> str:
     return domain if transform == "identity" or level == 0 else f"{domain}@{transform}={level:g}"
 
 
+def domain_of(network: str) -> str:
+    """The domain that a network is trained on: ``0.30-0.70`` of ``0.30-0.70~wide``, trained as variant ``wide``."""
+    return network.partition("~")[0]
+
+
 def layer_names(depth: int) -> list[str]:
     """The blocks of a U-Net, in the order in which an image passes them."""
     down = [f"encoder{k}" for k in range(1, depth + 1)]

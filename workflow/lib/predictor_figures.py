@@ -17,7 +17,7 @@ PANELS = {
 ALWAYS_SHOWN = ("baseline", "transparent", "learned")
 # Of single scores and of distances, the best few by absolute Spearman, and the talk's own.
 BEST = 6
-TALK = "bhattacharyya_bottleneck_before_relu_before"
+TALK = "bhattacharyya_bottleneck_before_relu_position_before"
 COLOURS = {"baseline": GREY, "score": "#56b4e9", "distance": "#e69f00", "transparent": "#009e73", "learned": BLUE}
 
 

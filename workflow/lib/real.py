@@ -77,7 +77,8 @@ def check(name: str, spec: dict) -> None:
 
 
 def describe(spec: dict) -> dict:
-    """``images`` (their number), ``sizes`` (distinct [rows, columns]), ``dtype`` as stored, ``has_masks``.
+    """``images`` (their number), ``sizes`` (distinct [rows, columns]), ``dtype`` as stored, ``has_masks``, and
+    whether any is ``coloured`` (RGB).
 
     Errors: :class:`StudyError` naming the file.
     """
@@ -87,6 +88,7 @@ def describe(spec: dict) -> dict:
         "sizes": [list(size) for size in dict.fromkeys(shape[:2] for shape in series.shapes)],
         "dtype": series.dtype.name,
         "has_masks": series.masks is not None,
+        "coloured": any(len(shape) == 3 for shape in series.shapes),
     }
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from workflow.lib.names import target_name
+from workflow.lib.names import domain_of, target_name
 
 PAIR = ["source", "target", "transform", "level"]
 KEY = [*PAIR, "seed"]
@@ -101,7 +101,7 @@ def main_method(gains: pd.DataFrame) -> str:
 def at_identity(table: pd.DataFrame) -> pd.DataFrame:
     """Level 0 of any transform is the identity: such rows under that name, and each row once."""
     table = table.assign(transform=table["transform"].where(table["level"] != 0, "identity"))
-    keys = [name for name in (*KEY, "method", "layer", "activation", "state", "distance") if name in table]
+    keys = [name for name in (*KEY, "method", "layer", "activation", "unit", "state", "distance") if name in table]
     return table.drop_duplicates(keys)
 
 
@@ -124,13 +124,14 @@ def pairs(
     table = table.rename(columns={"predicted_foreground": "foreground_before"}).sort_values(KEY, ignore_index=True)
     named = zip(table["target"], table["transform"], table["level"], strict=True)
     table["name"] = [target_name(*target) for target in named]
-    table["home"] = table["name"] == table["source"]
+    domains = table["source"].map(domain_of)
+    table["home"] = table["name"] == domains
     known = {name: means(spec) for name, spec in specs.items()}
-    both = [(known[source], known[name]) for source, name in zip(table["source"], table["name"], strict=True)]
+    both = [(known[source], known[name]) for source, name in zip(domains, table["name"], strict=True)]
     plain = {name for name, spec in specs.items() if on_grid(spec)}
     table["polarity"] = [_polarity(*pair) for pair in both]
     table["brightness"] = [_is_common_shift(*pair) for pair in both]
-    table["brightness"] &= table["source"].isin(plain) & table["name"].isin(plain)
+    table["brightness"] &= domains.isin(plain) & table["name"].isin(plain)
     table["towards_mask"] = [_towards_mask(*pair) for pair in both]
     return table
 
@@ -169,7 +170,7 @@ def cases(pairs: pd.DataFrame) -> dict[str, pd.Series | None]:
 def below_null(correlations: pd.DataFrame, distances: pd.DataFrame) -> pd.DataFrame:
     """``correlations`` and, as ``below_null``, the share of the pairs whose distance does not exceed its null."""
     below = (distances["value"] <= distances["null"]).where(distances["null"].notna() & distances["value"].notna())
-    keys = ["distance", "layer", "activation", "state"]
+    keys = ["distance", "layer", "activation", "unit", "state"]
     shares = distances[keys].assign(below_null=below.astype(float)).groupby(keys, as_index=False).mean()
     return correlations.merge(shares, on=keys, how="left")
 
@@ -185,7 +186,7 @@ def method_scores(gains: pd.DataFrame) -> pd.DataFrame:
     and the median share of the gap to a target-trained network that is closed."""
     gains = at_identity(gains)
     named = zip(gains["target"], gains["transform"], gains["level"], strict=True)
-    home = np.array([target_name(*target) for target in named], object) == gains["source"]
+    home = np.array([target_name(*target) for target in named], object) == gains["source"].map(domain_of)
     pooled = gains[~home & gains["gain_iou"].notna()].groupby([*PAIR, "method"]).mean(numeric_only=True).reset_index()
     pooled = pooled.assign(gained=pooled["gain_iou"] > SMALL, lost=pooled["gain_iou"] < -SMALL, n=1)
     means = dict.fromkeys(["iou_before", "iou_after", "gain_iou", "gained", "lost"], "mean")
@@ -280,7 +281,8 @@ def told(correlations: pd.DataFrame) -> Iterator[str]:
 
 
 def _in_words(row: pd.Series) -> str:
-    return f"{row['distance'].replace('_', ' ')} of {row['layer']} {row['activation'].replace('_relu', ' the ReLU')}"
+    place = f"{row['layer']} {row['activation'].replace('_relu', ' the ReLU')}"
+    return f"{row['distance'].replace('_', ' ')} of {place}" + (", image means," if row["unit"] == "image" else "")
 
 
 def _spearman(row: pd.Series) -> str:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
-from itertools import permutations
+from itertools import islice, permutations
 from pathlib import Path
 
 import yaml
@@ -17,9 +17,10 @@ from jsonschema import Draft202012Validator
 from workflow.lib import real, transforms
 from workflow.lib.errors import StudyError
 from workflow.lib.lineage import registry
-from workflow.lib.names import layer_names, target_name
+from workflow.lib.names import domain_of, layer_names, target_name
 
 SCHEMA = Path(__file__).parents[1] / "schemas" / "config.schema.yaml"
+IRREGULAR = {"epochs", "learning_rate", "batchnorm_momentum"}
 MEANS = re.compile(r"^(\d\.\d\d)-(\d\.\d\d)$")
 
 
@@ -42,11 +43,11 @@ class Family:
 
 @dataclass(frozen=True)
 class Study:
-    """A checked config. ``families``: name -> :class:`Family`; ``trained``: domains with a network of their own."""
+    """A checked config. ``families``: name -> :class:`Family`; ``networks``: trained domains, ``~VARIANT`` and all."""
 
     config: dict
     families: dict[str, Family]
-    trained: tuple[str, ...]
+    networks: tuple[str, ...]
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
@@ -60,6 +61,40 @@ class Study:
             if "images" in spec:
                 spec["images"] = {split: spec["images"][split] for split in splits}
         return found
+
+    @property
+    def layers(self) -> list[str]:
+        """Layers whose latents are taken, in the order of the network."""
+        asked, known = self.config["latents"]["layers"], layer_names(self.config["model"]["depth"])
+        return [layer for layer in known if asked == "all" or layer in asked]
+
+    @property
+    def irregular(self) -> list[str]:
+        """Variants that change how long, how fast, or with what momentum of the statistics a network is trained."""
+        return [name for name, entry in self.config["variants"].items() if IRREGULAR & entry.get("train", {}).keys()]
+
+    @property
+    def decays(self) -> list[str]:
+        """Sources of one domain whose networks differ in weight decay alone; none where there are no two."""
+        variants = self.config["variants"]
+        plain = [source for source, _ in self.pairs if "~" not in source]
+        for domain in dict.fromkeys(plain):
+            others = [
+                source
+                for source in dict.fromkeys(source for source, _ in self.pairs)
+                if domain_of(source) == domain
+                and variants.get(source.partition("~")[2], {}).get("train", {}).keys() == {"weight_decay"}
+            ]
+            if others:
+                return [domain, *others]
+        return []
+
+    def training(self, network: str) -> tuple[dict, dict]:
+        """(``model``, ``train``) of a network: those of the config, with what its variant changes."""
+        variant = self.config["variants"].get(network.partition("~")[2], {})
+        model = {"channels": self.config["generate"]["channels"]} | self.config["model"] | variant.get("model", {})
+        options = self.config["train"] | variant.get("train", {})
+        return model, {key: value for key, value in options.items() if key != "threads"}
 
     def targets(self, family: str, splits: list[str]) -> dict[str, dict]:
         """The :meth:`specs` of every target of a shift family."""
@@ -97,7 +132,7 @@ def domain_spec(config: dict, name: str) -> dict:
 
     Real domains have a ``path``; synthetic ones have what :mod:`workflow.lib.synthetic` asks for.
     """
-    base, _, shift = name.partition("@")
+    base, _, shift = domain_of(name).partition("@")
     transform, _, level = shift.partition("=")
     spec = {"name": base, "transform": transform or "identity", "level": float(level or 0)}
     generate = config["generate"]
@@ -170,7 +205,7 @@ def _own_faults(config: dict) -> Iterator[str]:
     }.items():
         section, leaf = key.split(".")
         for name in config[section][leaf]:
-            if name not in known:
+            if name not in known and config[section][leaf] != "all":
                 yield f"config key {key}: no such entry '{name}'{_hint(name, known)}"
     if (config["generate"].get("threshold") is None) == (config["generate"].get("foreground") is None):
         yield "config key generate: give exactly one of 'threshold' and 'foreground' (set the other to null)"
@@ -212,16 +247,48 @@ def _own_faults(config: dict) -> Iterator[str]:
 
 def _domain_faults(config: dict, families: dict[str, Family], sources: list[str]) -> Iterator[str]:
     """Faults of the domains that the pairs name: unknown, unreadable, or without the masks that training needs."""
-    trained = set(sources) | set(config["oracles"])
+    networks = set(sources) | set(config["oracles"])
+    for name in sorted(networks):
+        _, tilde, variant = name.partition("~")
+        if tilde and variant not in config["variants"]:
+            hint = _hint(variant, config["variants"])
+            yield f"network '{name}': no variant '{variant}' under config key variants{hint}"
+    trained = {domain_of(name) for name in networks}
+    for name in sorted({name for family in families.values() for name in family.domains if "~" in name}):
+        yield f"domain '{name}': a variant is trained, so it can be a source, not a target; name {domain_of(name)}"
     asked = {name for family in families.values() for name in family.domains} | trained
     for key in config["domains"]:
         if any(key.lower() == other.lower() for other in config["domains"] if other != key):
             yield f"config key domains.{key}: two domains differ in case only; rename one"
+    sound = []
     for name in sorted(asked):
         try:
             _check_domain(config, name, name in trained)
+            sound.append(name)
         except StudyError as error:
             yield str(error)
+    shifted = [family.targets for family in families.values() if set(family.domains) <= set(sound)]
+    for targets in [*shifted, [name for name in sound if "@" in name]]:
+        # One line says it for all targets of a family.
+        yield from islice(_shift_faults(config, targets), 1)
+
+
+def _shift_faults(config: dict, targets: list[str]) -> Iterator[str]:
+    """Targets without what their transform changes: colours, or a drawing."""
+    for target in targets:
+        spec = domain_spec(config, target)
+        try:
+            transforms.check_domain(spec, _is_coloured(spec))
+        except StudyError as error:
+            yield str(error)
+
+
+def _is_coloured(spec: dict) -> bool:
+    if spec["channels"] == 1:
+        return False
+    if "path" in spec:
+        return real.describe(spec)["coloured"]
+    return any(isinstance(mean, list) and len(set(mean)) > 1 for mean in spec["means"])
 
 
 def _check_domain(config: dict, name: str, trained: bool) -> None:

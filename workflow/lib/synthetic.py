@@ -4,7 +4,7 @@ A domain is a dict; its grey levels run from 0 (black) to 1 (white):
 
     size: [rows, columns]        channels: 1 or 3
     means: [mask, background]    each a number, or three for 3 channels
-    noise: {mask_sd, background_sd}
+    noise: {mask_sd, background_sd, correlation}         correlation: px, may be left out; see :func:`_correlated`
     perlin: {octaves, persistence, lacunarity, scale}    see :mod:`workflow.lib.perlin`
     threshold or foreground: mask where the height map exceeds this value, or expected share of mask pixels
 
@@ -138,13 +138,36 @@ def _block(
     values = np.empty((flat.size, len(levels)), np.uint8)
     for channel, table in enumerate(levels):
         stream = np.random.SFC64(entropy("noise", seed, split, number, name, channel))
+        correlation = spec["noise"].get("correlation", 0)
+        ranks = _correlated(_bits(stream, flat.size).reshape(masks.shape), correlation).ravel() if correlation else None
         for start in range(0, flat.size, PART_PIXELS):
             part = slice(start, start + PART_PIXELS)
             index = flat[part] * np.uint32(2**16)
-            index |= stream.random_raw(-(-index.size // 4)).view(np.uint16)[: index.size]
+            index |= _bits(stream, index.size) if ranks is None else ranks[part]
             values[part, channel] = table.take(index)
     images = values.reshape(*masks.shape, -1)
     return images if len(levels) > 1 else images[..., 0], masks
+
+
+def _bits(stream: np.random.SFC64, n: int) -> np.ndarray:
+    """``n`` uniform draws, uint16."""
+    return stream.random_raw(-(-n // 4)).view(np.uint16)[:n]
+
+
+def _correlated(bits: np.ndarray, sd: float) -> np.ndarray:
+    """Uniform draws uint16 (n, rows, columns) made alike to their neighbours, each one still uniform.
+
+    The normal quantiles of ``bits`` are smoothed by a Gaussian of ``sd`` px, periodic over the image, scaled back to
+    unit variance, and turned into ranks again: with them each class keeps its distribution of grey levels exactly.
+    """
+    from scipy import ndimage, special
+
+    point = np.zeros(bits.shape[1:])
+    point[0, 0] = 1
+    kernel = ndimage.gaussian_filter(point, sd, mode="wrap")
+    field = ndimage.gaussian_filter(NORMAL[bits], sd, mode="wrap", axes=(1, 2))
+    field /= np.sqrt((kernel**2).sum())
+    return (special.ndtr(field) * (2**16 - 1e-6)).astype(np.uint16)
 
 
 def _heights(options: dict, size: tuple[int, int], n: int, *parts: str | int) -> np.ndarray:

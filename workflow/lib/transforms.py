@@ -1,73 +1,67 @@
-"""Image transformations that make a shift, each with a level; level 0 is the identity bit for bit.
+"""Transformations that make a shift, each with a level; level 0 is the identity bit for bit.
 
-Grey levels have a full range of 1 (0 is black, 1 is white), whatever the bits they are stored in. Values are
-computed in floating point, clipped, and rounded once, halves upwards: ties to even would map neighbouring
-grey levels onto one when a brightness falls between two of them.
+Three kinds, told apart by :attr:`Transform.changes`: of grey levels (:mod:`workflow.lib.intensity`), of places
+(:mod:`workflow.lib.geometry`), which move the masks along, and of how a synthetic domain is drawn
+(:mod:`workflow.lib.drawing`), for what no finished image can be given any more.
 
 A new transform is one function and its line in :data:`TRANSFORMS`, one line in the config, and one test case.
 """
 
 from collections.abc import Callable
 from difflib import get_close_matches
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from workflow.lib import drawing, geometry, intensity
 from workflow.lib.errors import StudyError
-
-Block = tuple[np.ndarray, np.ndarray | None]
-GREY = np.arange(256, dtype=np.float32)
 
 
 class Transform(NamedTuple):
-    """``function(images, masks, level, rng)`` gives (images, masks); ``low`` and ``high`` bound its level.
+    """``low`` and ``high`` bound the level, ``unit`` is the text for axes and messages.
 
-    Images are uint8 (b, H, W) or (b, H, W, 3), masks uint8 0/1 (b, H, W) or None; none is written to, and
-    what does not change may be handed back as it is. A function that moves pixels moves the masks along.
-    ``unit`` is the text for axes and messages.
+    ``function(images, masks, level, rng)`` gives (images, masks): images uint8 (b, H, W) or (b, H, W, 3), masks
+    uint8 0/1 (b, H, W) or None. None is written to, and what does not change may be handed back as it is. Where
+    ``changes`` is "colours" the images are RGB; where it is "drawing" it is ``function(spec, level)`` instead, which
+    gives the changed parameters of a synthetic domain (see :mod:`workflow.lib.synthetic`).
     """
 
-    function: Callable[[np.ndarray, np.ndarray | None, float, np.random.Generator], Block]
+    function: Callable[..., Any]
     unit: str
     low: float
     high: float
+    changes: str = "images"
 
 
-def identity(images: np.ndarray, masks: np.ndarray | None, level: float, rng: np.random.Generator) -> Block:
+def identity(images: np.ndarray, masks: np.ndarray | None, level: float, rng: np.random.Generator) -> tuple:
     """Images as they are; ``level`` is 0."""
     return images, masks
-
-
-def brightness(images: np.ndarray, masks: np.ndarray | None, level: float, rng: np.random.Generator) -> Block:
-    """Add ``level`` (grey level)."""
-    return _mapped(images, GREY + 255 * level), masks
-
-
-def contrast(images: np.ndarray, masks: np.ndarray | None, level: float, rng: np.random.Generator) -> Block:
-    """Stretch about mid-grey (0.5) by the factor ``2**level``."""
-    return _mapped(images, (GREY - 127.5) * 2**level + 127.5), masks
-
-
-def gamma(images: np.ndarray, masks: np.ndarray | None, level: float, rng: np.random.Generator) -> Block:
-    """Raise grey levels to the power ``2**level``: above 0 darkens, below 0 brightens."""
-    return _mapped(images, 255 * (GREY / 255) ** 2**level), masks
-
-
-def noise(images: np.ndarray, masks: np.ndarray | None, level: float, rng: np.random.Generator) -> Block:
-    """Add white Gaussian noise of standard deviation ``level`` (grey level), per pixel and channel."""
-    values = rng.standard_normal(images.shape, dtype=np.float32)
-    values *= 255 * level
-    values += images
-    return _rounded(values), masks
 
 
 # At 8 stops of contrast every 8-bit pixel is black or white, and at -8 all are mid-grey.
 TRANSFORMS: dict[str, Transform] = {
     "identity": Transform(identity, "none", 0, 0),
-    "brightness": Transform(brightness, "grey level", -1, 1),
-    "contrast": Transform(contrast, "stops (log2 of the factor)", -8, 8),
-    "gamma": Transform(gamma, "stops (log2 of the exponent)", -8, 8),
-    "noise": Transform(noise, "sd in grey level", 0, 1),
+    "brightness": Transform(intensity.brightness, "grey level", -1, 1),
+    "contrast": Transform(intensity.contrast, "stops (log2 of the factor)", -8, 8),
+    "gamma": Transform(intensity.gamma, "stops (log2 of the exponent)", -8, 8),
+    "inversion": Transform(intensity.inversion, "share of the negative", 0, 1),
+    "illumination": Transform(intensity.illumination, "stops from the left edge to the right", -8, 8),
+    "hue": Transform(intensity.hue, "degrees", -180, 180, "colours"),
+    "saturation": Transform(intensity.saturation, "stops (log2 of the factor)", -8, 8, "colours"),
+    "noise": Transform(intensity.noise, "sd in grey level", 0, 1),
+    "blur": Transform(intensity.blur, "px (sd of the Gaussian)", 0, 32),
+    "sharpen": Transform(intensity.sharpen, "share of the detail that is added", 0, 16),
+    "quantisation": Transform(intensity.quantisation, "bits lost of 8", 0, 7),
+    "jpeg": Transform(intensity.jpeg, "points of JPEG quality below 100", 0, 99),
+    "crop": Transform(geometry.crop, "share of each side cut off", 0, 0.9),
+    "zoom": Transform(geometry.zoom, "stops (log2 of the magnification)", -3, 3),
+    "rotation": Transform(geometry.rotation, "degrees, counter-clockwise", -180, 180),
+    "shear": Transform(geometry.shear, "columns per row", -2, 2),
+    "stretch": Transform(geometry.stretch, "stops (log2 of the change of width / height)", -3, 3),
+    "elastic": Transform(geometry.elastic, "px (rms displacement along an axis)", 0, 8),
+    "foreground": Transform(drawing.foreground, "logits of the foreground share", -6, 6, "drawing"),
+    "texture": Transform(drawing.texture, "octaves (log2 of the factor on the Perlin scale)", -3, 3, "drawing"),
+    "noise_correlation": Transform(drawing.noise_correlation, "px (sd of the Gaussian)", 0, 8, "drawing"),
 }
 
 
@@ -88,29 +82,51 @@ def check(name: str, level: float) -> None:
         )
 
 
-def apply(name: str, images: np.ndarray, masks: np.ndarray | None, level: float, rng: np.random.Generator) -> Block:
+def check_domain(spec: dict, coloured: bool) -> None:
+    """Whether the domain of ``spec`` can go through its transform; ``coloured``: its images are not all grey.
+
+    Errors: :class:`StudyError` naming the domain and the remedy.
+    """
+    name, transform = spec["name"], spec["transform"]
+    changes = TRANSFORMS[transform].changes
+    if spec["level"] == 0 or changes == "images":
+        return
+    if changes == "colours" and not coloured:
+        raise StudyError(
+            f"domain '{name}' is gray, and transform '{transform}' needs colours; set generate.channels: 3 and take "
+            f"an RGB domain of yours, or one such as domains.stain: {{means: [[0.6, 0.2, 0.5], [0.9, 0.8, 0.9]]}}"
+        )
+    if changes == "drawing" and "path" in spec:
+        raise StudyError(
+            f"domain '{name}' is real, and transform '{transform}' changes how a synthetic domain is drawn; "
+            f"take synthetic targets"
+        )
+    drawn(spec)
+
+
+def drawn(spec: dict) -> dict:
+    """The parameters by which a domain is drawn: ``spec``, changed where its transform changes the drawing.
+
+    Errors: :class:`StudyError` where the domain does not have the parameter that would change.
+    """
+    transform = TRANSFORMS[spec["transform"]]
+    if spec["level"] == 0 or transform.changes != "drawing":
+        return spec
+    return transform.function(spec, spec["level"])
+
+
+def apply(
+    name: str, images: np.ndarray, masks: np.ndarray | None, level: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray | None]:
     """(images, masks) under transform ``name`` at ``level``; at level 0 the very arrays, nothing drawn.
 
     Images are uint8 (b, H, W) or (b, H, W, 3), masks uint8 0/1 (b, H, W) or None. ``rng`` feeds the random
-    transforms: a series cut into other blocks gets the same result from the same generator.
+    transforms: a series cut into other blocks gets the same result from the same generator. What changes the drawing
+    has done its work before (:func:`drawn`) and leaves the images alone.
 
     Errors: :class:`StudyError` as :func:`check`.
     """
     check(name, level)
-    if level == 0:
+    if level == 0 or TRANSFORMS[name].changes == "drawing":
         return images, masks
     return TRANSFORMS[name].function(images, masks, level, rng)
-
-
-def _rounded(values: np.ndarray) -> np.ndarray:
-    """float32 on the scale of 0 to 255, which is overwritten, to uint8."""
-    np.clip(values, 0, 255, out=values)
-    values += 0.5
-    return values.astype(np.uint8)
-
-
-def _mapped(images: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Each value replaced by its entry (float32, 256) of ``table``."""
-    # bytes.translate is eight times as fast as indexing, which first widens every pixel to 8 bytes.
-    pixels = bytearray(images).translate(_rounded(table).tobytes())
-    return np.frombuffer(pixels, np.uint8).reshape(images.shape)

@@ -1,6 +1,7 @@
 """
 Reads   <results>/latents/{source}/seed{seed}/{family}.h5
 Writes  <results>/distances/{source}/seed{seed}/{family}.csv  a row per target, layer, state and distance
+        <results>/distances/{source}/seed{seed}/{family}.channels.csv  shares of dead and non-Gaussian channels
 """
 
 
@@ -12,6 +13,7 @@ rule distances:
         code=code("distances"),
     output:
         distances="<results>/distances/{source}/seed{seed}/{family}.csv",
+        channels="<results>/distances/{source}/seed{seed}/{family}.channels.csv",
     log:
         "<logs>/distances/{source}/seed{seed}/{family}.log",
     benchmark:

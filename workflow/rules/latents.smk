@@ -1,6 +1,6 @@
 """
 Reads   <results>/models/{source}/seed{seed}.h5, <results>/adapted/{source}/seed{seed}/{family}.h5,
-        <results>/data/{source}.h5 and <results>/targets/{family}.h5 (images of split adapt)
+        <results>/data/{domain}.h5 of the source and <results>/targets/{family}.h5 (images of split adapt)
 Writes  <results>/latents/{source}/seed{seed}/{family}.h5  rows and moments per layer, before and after
 """
 
@@ -9,7 +9,7 @@ rule latents:
     """Summarise the activations of source and targets inside the network."""
     input:
         model="<results>/models/{source}/seed{seed}.h5",
-        source="<results>/data/{source}.h5",
+        source=lambda wildcards: f"{config['results']}/data/{domain_of(wildcards.source)}.h5",
         targets="<results>/targets/{family}.h5",
         adapted="<results>/adapted/{source}/seed{seed}/{family}.h5",
         code=code("latents"),
@@ -27,8 +27,9 @@ rule latents:
         runtime=60,
         gpu=0 if config["device"] == "cpu" else 1,
     params:
-        layers=config["latents"]["layers"],
+        layers=STUDY.layers,
         activations=config["latents"]["activations"],
+        units=config["latents"]["units"],
         rows=config["latents"]["rows"],
         device=config["device"],
     script:

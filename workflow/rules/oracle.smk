@@ -1,14 +1,16 @@
 """
-Reads   <results>/models/{domain}/seed{seed}.h5, <results>/data/{domain}.h5 of every trained domain
-Writes  <results>/oracle/seed{seed}.csv  a row per trained domain: its score on its own test split
+Reads   <results>/models/{network}/seed{seed}.h5, <results>/data/{domain}.h5 of every network
+Writes  <results>/oracle/seed{seed}.csv  a row per network: its score on the test split of its own domain
 """
 
 
 rule oracle:
     """Score each trained network at home: the oracle of a target, and a check of every source."""
     input:
-        models=expand("<results>/models/{domain}/seed{{seed}}.h5", domain=STUDY.trained),
-        data=expand("<results>/data/{domain}.h5", domain=STUDY.trained),
+        models=expand(
+            "<results>/models/{network}/seed{{seed}}.h5", network=STUDY.networks
+        ),
+        data=expand("<results>/data/{domain}.h5", domain=map(domain_of, STUDY.networks)),
         code=code("oracle"),
     output:
         scores="<results>/oracle/seed{seed}.csv",
@@ -24,7 +26,7 @@ rule oracle:
         runtime=60,
         gpu=0 if config["device"] == "cpu" else 1,
     params:
-        domains=list(STUDY.trained),
+        networks=list(STUDY.networks),
         threshold=config["evaluate"]["threshold"],
         device=config["device"],
     script:

@@ -17,9 +17,12 @@ FIGURES = [
     "latents",
     "distances",
     "correlations",
+    "depth",
+    "methods",
+    "channels",
 ]
 NETWORKS = [
-    f"{domain}/seed{seed}" for domain in STUDY.trained for seed in config["seeds"]
+    f"{domain}/seed{seed}" for domain in STUDY.networks for seed in config["seeds"]
 ]
 
 
@@ -33,9 +36,13 @@ rule report:
         gains="<results>/tables/gains.csv",
         distances="<results>/tables/distances.csv",
         correlations="<results>/tables/correlations.csv",
+        hypotheses="<results>/tables/hypotheses.csv",
         oracles=expand("<results>/oracle/seed{seed}.csv", seed=config["seeds"]),
         curves=expand("<results>/models/{network}.csv", network=NETWORKS),
-        data=expand("<results>/data/{domain}.h5", domain=STUDY.trained),
+        data=expand(
+            "<results>/data/{domain}.h5",
+            domain=dict.fromkeys(map(domain_of, STUDY.networks)),
+        ),
         targets=expand("<results>/targets/{family}.h5", family=STUDY.families),
         masks=expand("<results>/evaluated/{job}.h5", job=EVALUATED),
         latents=expand("<results>/latents/{job}.h5", job=EVALUATED),
@@ -83,6 +90,21 @@ rule report:
             caption="../report/correlations.rst",
             category="3 Can it be told",
         ),
+        depth=report(
+            "<results>/figures/depth.svg",
+            caption="../report/depth.rst",
+            category="3 Can it be told",
+        ),
+        methods=report(
+            "<results>/figures/methods.svg",
+            caption="../report/methods.rst",
+            category="2 When it works",
+        ),
+        channels=report(
+            "<results>/figures/channels.svg",
+            caption="../report/channels.rst",
+            category="3 Can it be told",
+        ),
         page="<results>/report.html",
     log:
         "<logs>/report.log",
@@ -94,11 +116,12 @@ rule report:
         mem_mb=1000,
         runtime=30,
     params:
-        tables=["segmentation", "gains", "distances", "correlations"],
+        tables=["segmentation", "gains", "distances", "correlations", "hypotheses"],
         networks=NETWORKS,
         jobs=EVALUATED,
-        layers=config["latents"]["layers"],
+        layers=STUDY.layers,
         activation=config["latents"]["activations"][0],
+        decays=STUDY.decays,
         figures=FIGURES,
         title=config["report"]["title"],
         settings=STUDY.config,

@@ -29,7 +29,7 @@ rule score:
     """Judge unadapted and adapted predictions without the target's masks."""
     input:
         model="<results>/models/{source}/seed{seed}.h5",
-        source="<results>/data/{source}.h5",
+        source=lambda wildcards: f"{config['results']}/data/{domain_of(wildcards.source)}.h5",
         targets="<results>/targets/{family}.h5",
         adapted="<results>/adapted/{source}/seed{seed}/{family}.h5",
         partner=lambda wildcards: list(partner(wildcards).values()),

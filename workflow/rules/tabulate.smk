@@ -1,6 +1,7 @@
 """
 Reads   <results>/evaluated/**.csv, <results>/oracle/*.csv, <results>/distances/**.csv, <results>/scores/**.csv
 Writes  <results>/tables/segmentation.csv, gains.csv, distances.csv, scores.csv: the results contract
+        <results>/tables/channels.csv: shares of dead and non-Gaussian channels of every source
 """
 
 EVALUATED = [
@@ -16,12 +17,14 @@ rule tabulate:
         evaluated=expand("<results>/evaluated/{job}.csv", job=EVALUATED),
         oracles=expand("<results>/oracle/seed{seed}.csv", seed=config["seeds"]),
         distances=expand("<results>/distances/{job}.csv", job=EVALUATED),
+        channels=expand("<results>/distances/{job}.channels.csv", job=EVALUATED),
         scores=expand("<results>/scores/{job}.csv", job=EVALUATED),
         code=code("tabulate"),
     output:
         segmentation="<results>/tables/segmentation.csv",
         gains="<results>/tables/gains.csv",
         distances="<results>/tables/distances.csv",
+        channels="<results>/tables/channels.csv",
         scores="<results>/tables/scores.csv",
     log:
         "<logs>/tabulate.log",

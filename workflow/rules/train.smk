@@ -1,22 +1,23 @@
 """
 Reads   <results>/data/{domain}.h5
-Writes  <results>/models/{domain}/seed{seed}.h5   the epoch with the best source-validation IoU
-        <results>/models/{domain}/seed{seed}.csv  one row per epoch
+Writes  <results>/models/{network}/seed{seed}.h5   the epoch with the best source-validation IoU
+        <results>/models/{network}/seed{seed}.csv  one row per epoch
+        A network is named after its domain; DOMAIN~VARIANT is trained with what config key variants changes.
 """
 
 
 rule train:
     """Train a U-Net on one domain with its labels."""
     input:
-        data="<results>/data/{domain}.h5",
+        data=lambda wildcards: f"{config['results']}/data/{domain_of(wildcards.network)}.h5",
         code=code("train"),
     output:
-        model="<results>/models/{domain}/seed{seed}.h5",
-        curve="<results>/models/{domain}/seed{seed}.csv",
+        model="<results>/models/{network}/seed{seed}.h5",
+        curve="<results>/models/{network}/seed{seed}.csv",
     log:
-        "<logs>/train/{domain}/seed{seed}.log",
+        "<logs>/train/{network}/seed{seed}.log",
     benchmark:
-        "<benchmarks>/train/{domain}/seed{seed}.tsv"
+        "<benchmarks>/train/{network}/seed{seed}.tsv"
     # Everything waits for the networks.
     priority: 10
     conda:
@@ -27,10 +28,8 @@ rule train:
         runtime=720,
         gpu=0 if config["device"] == "cpu" else 1,
     params:
-        model={"channels": config["generate"]["channels"], **config["model"]},
-        options={
-            key: value for key, value in config["train"].items() if key != "threads"
-        },
+        model=lambda wildcards: STUDY.training(wildcards.network)[0],
+        options=lambda wildcards: STUDY.training(wildcards.network)[1],
         device=config["device"],
     script:
         "../scripts/train.py"

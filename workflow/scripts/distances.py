@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from workflow.lib import job, store
+from workflow.lib import channels, job, store
 from workflow.lib.distances import DISTANCES, Latents, projections
 
 
@@ -10,22 +10,29 @@ def distances(
     latents_path: str,
     targets_path: str,
     distances_path: str,
+    channels_path: str,
     names: list[str],
     n_projections: int,
     source: str,
     seed: int,
 ) -> None:
-    """Write value and null of every distance in ``names``; the null is between the two halves of the source."""
-    rows = []
+    """Write value and null of every distance in ``names``; the null is between the two halves of the source.
+
+    ``channels_path`` gets the shares of dead and of non-Gaussian channels of the source, a row per layer.
+    """
+    rows, shares = [], []
     with store.read(latents_path) as latents, store.read(targets_path) as targets:
         specs = {target: store.get_json(group, "domain") for target, group in targets.items()}
-        for layer, activation, reference in summaries(latents["source/reference"]):
+        for path, reference in summaries(latents["source/reference"]):
+            layer, activation, unit = path.split("/")
+            place = {"layer": layer, "activation": activation, "unit": unit}
+            shares.append({"source": source, "seed": seed} | place | channels.shares(reference.rows))
             directions = projections(reference.mean.size, n_projections, seed=0)
-            half = load(latents[f"source/null/{layer}/{activation}"])
+            half = load(latents[f"source/null/{path}"])
             nulls = {name: DISTANCES[name](reference, half, directions) for name in names}
             for target, spec in specs.items():
                 for state, group in latents[f"targets/{target}"].items():
-                    taken = load(group[f"{layer}/{activation}"])
+                    taken = load(group[path])
                     for name in names:
                         rows.append(
                             {
@@ -34,8 +41,7 @@ def distances(
                                 "transform": spec["transform"],
                                 "level": spec["level"],
                                 "seed": seed,
-                                "layer": layer,
-                                "activation": activation,
+                                **place,
                                 "state": state,
                                 "distance": name,
                                 "value": DISTANCES[name](reference, taken, directions),
@@ -43,13 +49,15 @@ def distances(
                             }
                         )
     pd.DataFrame(rows).to_csv(distances_path, index=False)
+    pd.DataFrame(shares).to_csv(channels_path, index=False)
 
 
 def summaries(group):
-    """(layer, activation, latents) of everything below a group."""
+    """(``layer/activation/unit``, latents) of everything below a group."""
     for layer, activations in group.items():
-        for activation, arrays in activations.items():
-            yield layer, activation, load(arrays)
+        for activation, units in activations.items():
+            for unit, arrays in units.items():
+                yield f"{layer}/{activation}/{unit}", load(arrays)
 
 
 def load(group) -> Latents:
@@ -63,6 +71,7 @@ if __name__ == "__main__":
             latents_path=snakemake.input.latents,
             targets_path=snakemake.input.targets,
             distances_path=snakemake.output.distances,
+            channels_path=snakemake.output.channels,
             names=snakemake.params.names,
             n_projections=snakemake.params.projections,
             source=snakemake.wildcards.source,

@@ -10,8 +10,8 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from workflow.lib import batchnorm, checkpoint, devices, job, metrics, store
-from workflow.lib.prediction import predict
+from workflow.lib import batchnorm, checkpoint, devices, job, metrics, store, theory
+from workflow.lib.prediction import BATCH_PIXELS, predict
 
 
 def evaluate(
@@ -37,6 +37,8 @@ def evaluate(
     ):
         for target, splits in targets.items():
             spec = store.get_json(splits, "domain")
+            key = {"source": source, "target": spec["name"], "transform": spec["transform"], "level": spec["level"]}
+            facts = {"clipped_share": splits["test"].attrs["clipped_share"], "pixel_ceiling": ceiling(splits["test"])}
             for method, group in [("source", None), *adapted[target].items()]:
                 state, how = ({}, {}) if group is None else artefact(group)
                 with batchnorm.adapted(network, {name: tensor.to(torch_device) for name, tensor in state.items()}):
@@ -44,14 +46,19 @@ def evaluate(
                     predictions = predict(network, splits["test"], threshold, torch_device, **how)
                     scores = metrics.scores(keep(predictions, examples, kept))
                 store.put(masks, f"{target}/{method}", np.concatenate(kept).astype(np.uint8))
-                key = {
-                    "source": source,
-                    "target": spec["name"],
-                    "transform": spec["transform"],
-                    "level": spec["level"],
-                }
-                rows.append(key | {"method": method, "seed": seed} | scores)
+                rows.append(key | {"method": method, "seed": seed} | scores | facts)
     pd.DataFrame(rows).to_csv(scores_path, index=False)
+
+
+def ceiling(split: h5py.Group) -> float:
+    """:func:`theory.pixel_ceiling` of a labelled split of gray images, else NaN."""
+    counts = np.zeros((2, 256), np.int64)
+    for images, masks in store.batches(split, BATCH_PIXELS):
+        if masks is None or images.ndim == 4:
+            return float("nan")
+        for label in (0, 1):
+            counts[label] += np.bincount(images[masks == label], minlength=256)
+    return theory.pixel_ceiling(counts[1], counts[0])
 
 
 def artefact(group: h5py.Group) -> tuple[dict, dict]:

@@ -38,9 +38,10 @@ def write_split(group, spec: dict, split: str, workers: int) -> None:
 
 
 def blocks(spec: dict, split: str, workers: int):
-    """(images, masks or None) of a split before any transformation, block by block."""
+    """(images, masks or None) of a split, block by block; of transformations, those of the drawing are done."""
     if "path" in spec:
         return real.blocks(spec["name"], spec, split)
+    spec = transforms.drawn(spec)
     return synthetic.blocks(spec, spec["name"], split, spec["images"][split], spec["seed"], workers=workers)
 
 

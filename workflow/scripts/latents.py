@@ -20,10 +20,11 @@ def latents(
     latents_path: str,
     layers: list[str],
     activations: list[str],
+    units: list[str],
     rows: int,
     device: str,
 ) -> None:
-    """Write ``.../{layer}/{activation}`` groups of rows, mean and covariance; ``after`` is method ``batchnorm``."""
+    """Write ``.../{layer}/{activation}/{unit}`` groups of rows and moments; ``after`` is method ``batchnorm``."""
     torch_device = devices.pick(device)
     network = checkpoint.load(model_path, torch_device)
     with (
@@ -37,7 +38,7 @@ def latents(
             if store.count(split) < 2:
                 raise StudyError(f"{split.file.filename}: {split.name} needs two images at least; lengthen that split")
             images = Inputs(split, torch_device, half)
-            found = summarise(network, images, store.count(split) // 2, layers, activations, rows)
+            found = summarise(network, images, store.count(split) // 2, layers, activations, units, rows)
             for layer, arrays in found.items():
                 for key, array in arrays.items():
                     store.put(latents, f"{name}/{layer}/{key}", array)
@@ -62,6 +63,7 @@ if __name__ == "__main__":
             latents_path=snakemake.output.latents,
             layers=snakemake.params.layers,
             activations=snakemake.params.activations,
+            units=snakemake.params.units,
             rows=snakemake.params.rows,
             device=snakemake.params.device,
         )

@@ -9,21 +9,20 @@ from workflow.lib.prediction import predict
 def oracle(
     model_paths: list[str],
     data_paths: list[str],
-    domains: list[str],
+    networks: list[str],
     scores_path: str,
     seed: int,
     threshold: float,
     device: str,
 ) -> None:
-    """Write one row per trained domain; ``target`` is its full name, transformation included."""
+    """Write one row per network; ``target`` is its full name, transformation and variant included."""
     torch_device = devices.pick(device)
     rows = []
-    for domain, model_path, data_path in zip(domains, model_paths, data_paths, strict=True):
+    for name, model_path, data_path in zip(networks, model_paths, data_paths, strict=True):
         network = checkpoint.load(model_path, torch_device)
         with store.read(data_path) as data:
             rows.append(
-                {"target": domain, "seed": seed}
-                | metrics.scores(predict(network, data["test"], threshold, torch_device))
+                {"target": name, "seed": seed} | metrics.scores(predict(network, data["test"], threshold, torch_device))
             )
     pd.DataFrame(rows).to_csv(scores_path, index=False)
 
@@ -33,7 +32,7 @@ if __name__ == "__main__":
         oracle(
             model_paths=list(snakemake.input.models),
             data_paths=list(snakemake.input.data),
-            domains=snakemake.params.domains,
+            networks=snakemake.params.networks,
             scores_path=snakemake.output.scores,
             seed=int(snakemake.wildcards.seed),
             threshold=snakemake.params.threshold,

@@ -10,7 +10,7 @@ import pandas as pd
 import yaml
 
 from workflow.lib import figures, job, showcase, store
-from workflow.lib.names import target_name
+from workflow.lib.names import domain_of, target_name
 
 SCORES = ["iou_before", "iou_after", "own_iou"]
 COLUMNS = {
@@ -34,14 +34,15 @@ PACKAGES = ("snakemake", "torch", "numpy", "scipy", "pandas", "matplotlib", "sea
 def report(
     tables: dict[str, str], oracle_paths: list[str], curves: dict[str, str], data_paths: list[str],
     targets_paths: list[str], masks: dict[str, str], latents: dict[str, str], layers: list[str], activation: str,
-    title: str, settings: dict, template_path: str, captions: dict[str, str], figure_paths: dict[str, str],
-    page_path: str,
+    decays: list[str], title: str, settings: dict, template_path: str, captions: dict[str, str],
+    figure_paths: dict[str, str], page_path: str,
 ) -> None:  # fmt: skip
     """Write a figure to each of ``figure_paths`` and the page, which holds them all.
 
     Dicts map to paths: ``tables`` from the name of a table, ``captions`` and ``figure_paths`` from that of a figure,
     ``curves`` from ``domain/seed0``, ``masks`` and ``latents`` from ``source/seed0/family``. ``layers`` are in the
-    order of the network, ``settings`` is the config, to be printed, and ``activation`` is the one that figures show.
+    order of the network, ``activation`` is the one that figures show, ``decays`` the networks whose weight decay is
+    compared, and ``settings`` is the config, to be printed.
     """
     segmentation, gains, distances, correlations = (
         read(tables[name]) for name in ("segmentation", "gains", "distances", "correlations")
@@ -53,30 +54,39 @@ def report(
     cases = showcase.cases(pairs)
     pooled = showcase.over_seeds(pairs)
     correlations = in_order(showcase.below_null(correlations, distances), layers)
-    clouds = in_order(with_gains(distances[distances["activation"] == activation], pairs), layers)
-    for name, figure in {
-        "domains": figures.domains(*domain_examples(specs, splits, sources)),
+    shown = few(layers)
+    clouds = distances.query("activation == @activation and unit == 'position' and layer in @shown")
+    clouds = in_order(with_gains(clouds, pairs), layers)
+    drawn = {
+        "domains": figures.domains(*domain_examples(specs, splits, list(dict.fromkeys(map(domain_of, sources))))),
         "training": figures.training(training_curves(curves), sources),
         "maps": figures.maps(pooled[pooled["transform"] == "identity"], specs, sources),
         "transforms": figures.transforms(pooled, sources),
-        "predictions": figures.predictions(predictions(cases, splits, masks, showcase.main_method(gains))),
-        "latents": figures.latents(latent_samples(cases, latents, layers, activation)),
+        "predictions": figures.predictions(predictions(cases, splits, masks, gains)),
+        "latents": figures.latents(latent_samples(cases, latents, shown, activation)),
         "distances": figures.distances(
-            clouds, correlations.query("activation == @activation and outcome == 'gain_iou'")
+            clouds,
+            correlations.query("activation == @activation and unit == 'position' and outcome == 'gain_iou'"),
         ),
-        "correlations": figures.correlations(correlations),
-    }.items():
+        "depth": figures.depth(correlations, distances, layers),
+        "correlations": figures.correlations(correlations[correlations["layer"].isin(shown)]),
+        "methods": figures.methods(by_method(gains, pairs)),
+        "channels": figures.channels(channel_samples(latents, decays, "bottleneck"), "bottleneck"),
+    }
+    for name, figure in drawn.items():
         figures.save(figure, figure_paths[name])
 
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     page = template.from_string(Path(template_path).read_text()).render(
         title=title,
+        blank=[name for name, figure in drawn.items() if figure.get_label() == figures.BLANK],
         when=list(showcase.when(pairs)),
         why=list(showcase.why(pairs)),
         told=list(showcase.told(correlations)),
         captions={name: Path(path).read_text().strip().split("\n\n") for name, path in captions.items()},
         figures={name: base64.b64encode(Path(path).read_bytes()).decode() for name, path in figure_paths.items()},
-        tables=page_tables(pairs, gains, oracles, correlations, cases),
+        tables=page_tables(pairs, gains, oracles, correlations, cases)
+        | {"hypotheses": html(verdicts(read(tables["hypotheses"])))},
         unlabelled=sorted(set(segmentation.loc[segmentation["iou"].isna(), "target"])),
         n_pairs=len(pairs),
         seeds=sorted(oracles["seed"].unique()),
@@ -97,12 +107,49 @@ def in_order(table: pd.DataFrame, layers: list[str]) -> pd.DataFrame:
     return table.sort_values(["layer", "state"], key=lambda names: names.map(places), kind="stable")
 
 
+def few(layers: list[str]) -> list[str]:
+    """At most three layers, for figures with a row each: the first, the deepest and the last."""
+    return layers if len(layers) <= 3 else [layers[0], "bottleneck", layers[-1]]
+
+
 def with_gains(distances: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     """Distances of the labelled pairs, with their ``gain_iou`` and the ``group`` that colours them."""
     scored = pairs[pairs["gain_iou"].notna()]
     has_polarity = (scored["polarity"] != "").any()
     scored = scored.assign(group=scored["polarity" if has_polarity else "transform"].replace("", "unknown"))
     return showcase.at_identity(distances).merge(scored[[*showcase.KEY, "gain_iou", "group"]], on=showcase.KEY)
+
+
+def verdicts(table: pd.DataFrame) -> pd.DataFrame:
+    """The hypotheses that this study tests, with the interval in one column."""
+    table = table[table["verdict"] != "not tested"]
+    spans = [
+        f"{value:.3f}" + ("" if np.isnan(low) else f" ({low:.3f} to {high:.3f})")
+        for value, low, high in zip(table["value"], table["low"], table["high"], strict=True)
+    ]
+    return table.assign(measured=spans)[
+        ["hypothesis", "claim", "verdict", "measured", "bound", "seeds", "experiment", "figure"]
+    ]
+
+
+def by_method(gains: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+    """Gains of all methods over the shifts, averaged over seeds, with the polarity of the pair."""
+    known = pairs.loc[~pairs["home"], [*showcase.KEY, "polarity"]]
+    merged = showcase.at_identity(gains[gains["gain_iou"].notna()]).merge(known, on=showcase.KEY)
+    fixed = [*showcase.PAIR, "method", "polarity"]
+    return merged.groupby(fixed, sort=False)["gain_iou"].mean().reset_index()
+
+
+def channel_samples(latents: dict[str, str], networks: list[str], layer: str) -> dict[str, dict[str, np.ndarray]]:
+    """Network -> activation -> rows (r, C) of the source's own images, where both activations were kept."""
+    shown = {}
+    for network in networks:
+        path = next(path for key, path in latents.items() if key.startswith(f"{network}/"))
+        with store.read(path) as file:
+            kept = file["source/reference"].get(layer, {})
+            if {"before_relu", "after_relu"} <= set(kept):
+                shown[network] = {activation: group["position/rows"][:] for activation, group in kept.items()}
+    return shown
 
 
 def training_curves(curves: dict[str, str]) -> pd.DataFrame:
@@ -151,18 +198,19 @@ def domain_examples(specs: dict, splits: dict, sources: list[str]) -> tuple:
     return {name: first_example(splits[name]) for name in base}, specs, sources, levels, domain
 
 
-def predictions(cases: dict, splits: dict, masks: dict[str, str], method: str) -> dict:
+def predictions(cases: dict, splits: dict, masks: dict[str, str], gains: pd.DataFrame) -> dict:
     """Case -> label and pictures of its first test image, as :func:`figures.predictions` asks for."""
+    main = showcase.main_method(gains)
+    methods = [main, *(name for name in gains["method"].unique() if name != main)]
     shown: dict = dict.fromkeys(cases)
     for name, pair in cases.items():
         if pair is not None:
             image, true = first_example(splits[pair["name"]])
             with store.read(file_of(pair, masks, "")) as file:
-                predicted = [file[f"{pair['name']}/{of}"][0] for of in ("source", method)]
-            pictures = [image, *(255 * mask for mask in (true, *predicted))]
-            titles = ["image", "true mask", "without adaptation", f"with {method}"]
+                predicted = {method: 255 * file[f"{pair['name']}/{method}"][0] for method in ("source", *methods)}
+            pictures = {"image": image, "true mask": 255 * true, "unadapted": predicted.pop("source"), **predicted}
             scores = f"IoU {pair['iou_before']:.3f} → {pair['iou_after']:.3f}\n(source at home {pair['own_iou']:.3f})"
-            shown[name] = (f"{label(pair)}\n{scores}", dict(zip(titles, pictures, strict=True)))
+            shown[name] = (f"{label(pair)}\n{scores}", pictures)
     return shown
 
 
@@ -180,7 +228,7 @@ def latent_samples(cases: dict, latents: dict[str, str], layers: list[str], acti
             with store.read(file_of(pair, latents, "targets/")) as file:
                 states = {"source": file["source/reference"], **file[f"targets/{pair['name']}"]}
                 shown[f"{name}: {label(pair)}"] = {
-                    layer: {state: sample(group[f"{layer}/{activation}"]) for state, group in states.items()}
+                    layer: {state: sample(group[f"{layer}/{activation}/position"]) for state, group in states.items()}
                     for layer in layers
                 }
     return shown
@@ -215,6 +263,7 @@ def page_tables(
         "distance",
         "layer",
         "activation",
+        "unit",
         "state",
         "spearman",
         "ci_low",
@@ -266,6 +315,7 @@ if __name__ == "__main__":
             latents=dict(zip(snakemake.params.jobs, snakemake.input.latents, strict=True)),
             layers=snakemake.params.layers,
             activation=snakemake.params.activation,
+            decays=snakemake.params.decays,
             title=snakemake.params.title,
             settings=snakemake.params.settings,
             template_path=snakemake.input.template,

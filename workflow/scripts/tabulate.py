@@ -7,6 +7,8 @@ from workflow.lib import job
 from workflow.lib.names import target_name
 
 PAIR = ["source", "target", "transform", "level", "seed"]
+# Of the target alone, whatever the method.
+FACTS = ["clipped_share", "pixel_ceiling"]
 SEGMENTATION = [
     *[
         "source",
@@ -21,7 +23,7 @@ SEGMENTATION = [
         "iou_mean",
         "dice_mean",
     ],
-    *["predicted_foreground", "true_foreground"],
+    *["predicted_foreground", "true_foreground", *FACTS],
 ]
 GAINS = [
     *[
@@ -42,14 +44,16 @@ SMALLEST_GAP = 0.01
 
 
 def tabulate(
-    evaluated_paths: list[str], oracle_paths: list[str], distances_paths: list[str], scores_paths: list[str],
-    segmentation_path: str, gains_path: str, distances_path: str, scores_path: str,
+    evaluated_paths: list[str], oracle_paths: list[str], distances_paths: list[str], channels_paths: list[str],
+    scores_paths: list[str], segmentation_path: str, gains_path: str, distances_path: str, channels_path: str,
+    scores_path: str,
 ) -> None:  # fmt: skip
-    """Write the four tables, each sorted by its key, a pair that two blocks of the config share once."""
+    """Write the tables, each sorted by its key, a pair that two blocks of the config share once."""
     segmentation = with_oracles(read(evaluated_paths), read(oracle_paths))
     write(segmentation[SEGMENTATION], segmentation_path)
     write(gains(segmentation)[GAINS], gains_path)
     write(read(distances_paths), distances_path)
+    write(read(channels_paths), channels_path)
     write(read(scores_paths), scores_path)
 
 
@@ -58,7 +62,8 @@ def with_oracles(scores: pd.DataFrame, oracles: pd.DataFrame) -> pd.DataFrame:
     pairs = scores[PAIR].drop_duplicates()
     keys = [target_name(*key) for key in zip(pairs["target"], pairs["transform"], pairs["level"], strict=True)]
     named = oracles.rename(columns={"target": "trained"})
-    joined = pairs.assign(trained=keys, method="target").merge(named, on=["trained", "seed"])
+    facts = scores.drop_duplicates(PAIR)[[*PAIR, *FACTS]]
+    joined = pairs.assign(trained=keys, method="target").merge(named, on=["trained", "seed"]).merge(facts, on=PAIR)
     return pd.concat([scores, joined.drop(columns="trained")], ignore_index=True).sort_values([*PAIR, "method"])
 
 
@@ -84,7 +89,7 @@ def read(paths: list[str]) -> pd.DataFrame:
 
 def write(table: pd.DataFrame, path: str) -> None:
     """A CSV sorted by its key columns, each key once."""
-    keys = [name for name in [*PAIR, "method", "layer", "activation", "state", "distance"] if name in table]
+    keys = [name for name in [*PAIR, "method", "layer", "activation", "unit", "state", "distance"] if name in table]
     table.drop_duplicates(keys).sort_values(keys).to_csv(path, index=False, float_format="%.9g")
 
 
@@ -94,9 +99,11 @@ if __name__ == "__main__":
             evaluated_paths=list(snakemake.input.evaluated),
             oracle_paths=list(snakemake.input.oracles),
             distances_paths=list(snakemake.input.distances),
+            channels_paths=list(snakemake.input.channels),
             scores_paths=list(snakemake.input.scores),
             segmentation_path=snakemake.output.segmentation,
             gains_path=snakemake.output.gains,
             distances_path=snakemake.output.distances,
+            channels_path=snakemake.output.channels,
             scores_path=snakemake.output.scores,
         )

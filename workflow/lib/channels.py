@@ -1,0 +1,31 @@
+"""What the channels of a layer look like one by one: dead, or far from a Gaussian."""
+
+import numpy as np
+from scipy.special import ndtr
+
+# A channel whose deviation is below this share of the layer's root mean square does not vary: it is dead.
+DEAD = 0.01
+# A living channel whose Kolmogorov distance to the Gaussian of its mean and deviation exceeds this is not one.
+# A unit Gaussian through a ReLU has 0.25; 512 draws of a Gaussian stay below 0.06.
+NON_GAUSSIAN = 0.1
+
+
+def kolmogorov(rows: np.ndarray) -> np.ndarray:
+    """Largest gap (C,) between the distribution of each column of ``rows`` (n, C) and its Gaussian; 1 if constant.
+
+    Kolmogorov 1933; with mean and deviation from the same rows it is the statistic of Lilliefors 1967.
+    """
+    n = len(rows)
+    ordered = np.sort(rows, axis=0).astype(float)
+    sd = ordered.std(axis=0)
+    expected = ndtr((ordered - ordered.mean(axis=0)) / np.where(sd > 0, sd, 1))
+    steps = np.arange(n + 1)[:, None] / n
+    gap = np.maximum(np.abs(expected - steps[1:]), np.abs(expected - steps[:-1])).max(axis=0)
+    return np.where(sd > 0, gap, 1.0)
+
+
+def shares(rows: np.ndarray) -> dict[str, float]:
+    """Of the channels of ``rows`` (n, C): the share that is ``dead``, and that is alive and ``non_gaussian``."""
+    sd = rows.std(axis=0)
+    dead = sd <= DEAD * np.sqrt(np.mean(sd**2))
+    return {"dead": float(dead.mean()), "non_gaussian": float((~dead & (kolmogorov(rows) > NON_GAUSSIAN)).mean())}

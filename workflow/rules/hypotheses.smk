@@ -1,0 +1,30 @@
+"""
+Reads   <results>/tables/segmentation.csv, gains.csv, distances.csv, channels.csv, <results>/oracle/*.csv
+Writes  <results>/tables/hypotheses.csv  a row per hypothesis: what was measured, and the verdict
+"""
+
+
+rule hypotheses:
+    """Judge the hypotheses on when and why adaptation works."""
+    input:
+        segmentation="<results>/tables/segmentation.csv",
+        gains="<results>/tables/gains.csv",
+        distances="<results>/tables/distances.csv",
+        channels="<results>/tables/channels.csv",
+        oracles=expand("<results>/oracle/seed{seed}.csv", seed=config["seeds"]),
+        code=code("hypotheses"),
+    output:
+        verdicts="<results>/tables/hypotheses.csv",
+    log:
+        "<logs>/hypotheses.log",
+    benchmark:
+        "<benchmarks>/hypotheses.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        irregular=STUDY.irregular,
+    script:
+        "../scripts/hypotheses.py"

@@ -1,0 +1,39 @@
+"""Judge the hypotheses on when and why adaptation works: tables -> a verdict each."""
+
+import pandas as pd
+
+from workflow.lib import job
+from workflow.lib.hypotheses import Tables, judge, wide
+
+NAMES = {"source": str, "target": str}
+
+
+def hypotheses(
+    segmentation_path: str,
+    gains_path: str,
+    distances_path: str,
+    channels_path: str,
+    oracle_paths: list[str],
+    irregular: list[str],
+    verdicts_path: str,
+) -> None:
+    """Write a row per hypothesis; ``irregular`` names the variants with another schedule or momentum."""
+    segmentation, gains, distances, channels = (
+        pd.read_csv(path, dtype=NAMES) for path in (segmentation_path, gains_path, distances_path, channels_path)
+    )
+    oracles = pd.concat([pd.read_csv(path, dtype=NAMES) for path in oracle_paths], ignore_index=True)
+    tables = Tables(wide(segmentation, gains, oracles), distances, channels, irregular)
+    judge(tables).to_csv(verdicts_path, index=False, float_format="%.6g")
+
+
+if __name__ == "__main__":
+    with job.run(snakemake.log[0]):
+        hypotheses(
+            segmentation_path=snakemake.input.segmentation,
+            gains_path=snakemake.input.gains,
+            distances_path=snakemake.input.distances,
+            channels_path=snakemake.input.channels,
+            oracle_paths=list(snakemake.input.oracles),
+            irregular=snakemake.params.irregular,
+            verdicts_path=snakemake.output.verdicts,
+        )
