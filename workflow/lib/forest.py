@@ -1,11 +1,12 @@
 """The learned predictor as plain arrays: loaded without executing anything, evaluated by numpy alone.
 
-A forest of regression trees that say IoU before, IoU after and gain together, so that after minus before is the
-gain, exactly. Beside them lie the half-width of its interval and the range of every score it was fitted on.
+A forest of regression trees that say IoU before and after together, so that their difference is the gain. Beside
+them lie the half-width of its interval and the range of every score it was fitted on.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -25,16 +26,15 @@ class Forest:
     """Trees laid end to end.
 
     ``features``: names of the scores, in the order of the columns. Node arrays (n,): ``feature`` (negative at a
-    leaf), ``threshold`` (left where the score does not exceed it), ``left``, ``right`` (node numbers); ``value``
-    (n, 3) holds the mean outcomes of the training pairs of a node. ``roots`` (t,) are the first nodes. ``low`` and
-    ``high`` (f,) bound the scores of the training pairs. ``width``: half-width of the interval of the gain, in units
-    of :meth:`spread`.
+    leaf), ``threshold``, ``right`` (node number); where the score does not exceed the threshold, the next node
+    follows. ``value`` (n, 2) holds the mean IoU before and after of the training pairs of a node. ``roots`` (t,) are
+    the first nodes. ``low`` and ``high`` (f,) bound the scores of the training pairs. ``width``: half-width of the
+    interval of the gain, in units of :meth:`spread`.
     """
 
     features: list[str]
     feature: np.ndarray
     threshold: np.ndarray
-    left: np.ndarray
     right: np.ndarray
     value: np.ndarray
     roots: np.ndarray
@@ -57,7 +57,8 @@ class Forest:
 
     def each(self, rows: np.ndarray) -> np.ndarray:
         """What each tree says: (trees, n, 3)."""
-        return self.value[np.stack([self._leaves(root, rows) for root in self.roots])]
+        found = self.value[np.stack([self._leaves(root, rows) for root in self.roots])].astype(float)
+        return np.concatenate([found, found[..., 1:] - found[..., :1]], axis=-1)
 
     def predict(self, rows: np.ndarray) -> np.ndarray:
         """Expected outcomes (n, 3), in the order of :data:`OUTCOMES`."""
@@ -73,13 +74,13 @@ class Forest:
         Along the path of a pair the mean gain changes from node to node; each change is put down to the score that
         was asked (Saabas 2014, Interpreting random forests), and averaged over trees.
         """
-        found = np.zeros(rows.shape)
+        found, gain = np.zeros(rows.shape), self.value[:, 1].astype(float) - self.value[:, 0]
         everyone = np.arange(len(rows))
         for root in self.roots:
             node = np.full(len(rows), root)
             while (inner := self.feature[node] >= 0).any():
                 after = np.where(inner, self._next(node, rows), node)
-                moved = self.value[after, GAIN] - self.value[node, GAIN]
+                moved = gain[after] - gain[node]
                 np.add.at(found, (everyone[inner], self.feature[node[inner]]), moved[inner])
                 node = after
         return found / len(self.roots)
@@ -97,10 +98,10 @@ class Forest:
 
     def _next(self, node: np.ndarray, rows: np.ndarray) -> np.ndarray:
         asked = rows[np.arange(len(rows)), self.feature[node].clip(0)]
-        return np.where(asked <= self.threshold[node], self.left[node], self.right[node])
+        return np.where(asked <= self.threshold[node], node + 1, self.right[node])
 
 
-ARRAYS = ("feature", "threshold", "left", "right", "value", "roots", "low", "high")
+ARRAYS = ("feature", "threshold", "right", "value", "roots", "low", "high")
 
 
 def save(forest: Forest, path: str | Path) -> None:
@@ -119,5 +120,5 @@ def load(path: str | Path) -> Forest:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ARRAYS}
             return Forest(features=[str(name) for name in file["features"]], width=float(file["width"]), **arrays)
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, EOFError, BadZipFile, KeyError, ValueError) as error:
         raise StudyError(f"{path}: no predictor or damaged ({error}); make it again with make predictor") from error

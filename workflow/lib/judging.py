@@ -28,9 +28,9 @@ def judge(table: pd.DataFrame, outcome: str, n_bootstrap: int, seed: int) -> dic
     drawn: dict[str, list[np.ndarray]] = {name: [] for name in INTERVALS}
     if n_bootstrap and (len(np.unique(source)) > 1 or len(np.unique(target)) > 1):
         for weights in resamples(source, target, n_bootstrap, seed):
-            values = measures(table, outcome, weights)
+            sample = measures(table, outcome, weights)
             for name in drawn:
-                drawn[name].append(values[name])
+                drawn[name].append(sample[name])
     for name, prefix in INTERVALS.items():
         values = np.concatenate(drawn[name]) if drawn[name] else np.array([np.nan])
         known = values[np.isfinite(values)]
@@ -48,11 +48,11 @@ def measures(table: pd.DataFrame, outcome: str, weights: np.ndarray) -> dict[str
     above 0, and ``regret_always_adapt``; ``coverage``: share of true outcomes in the interval. NaN where undefined.
     """
     true, predicted = table[outcome].to_numpy(), table["predicted"].to_numpy()
-    total = weights.sum(axis=0)
+    total, every = weights.sum(axis=0), np.ones(len(table))
 
-    def mean(values: np.ndarray, among: np.ndarray | float = 1.0) -> np.ndarray:
+    def mean(values: np.ndarray, chosen: np.ndarray = every) -> np.ndarray:
         with np.errstate(invalid="ignore", divide="ignore"):
-            return (values * among) @ weights / (np.broadcast_to(among, values.shape) @ weights)
+            return (values * chosen) @ weights / (chosen @ weights)
 
     with np.errstate(invalid="ignore", divide="ignore"):
         centre = true @ weights / total

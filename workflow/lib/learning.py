@@ -4,6 +4,7 @@ A predictor is a function ``(train, test, outcome) -> predicted`` (n,) of two ta
 and the candidates that :func:`candidates` names. It sees the outcomes of ``train`` only.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -25,7 +26,7 @@ PROTOCOLS = {
     "leave_means_out": "target",
     "leave_seed_out": "seed",
 }
-MOST_FOLDS = 20
+MOST_FOLDS = 24
 INNER_FOLDS = 4
 FEW = 5
 
@@ -33,8 +34,8 @@ FEW = 5
 def candidates(scores: pd.DataFrame, distances: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, list[str]]]:
     """A row per pair with every label-free number, and their names by kind: ``score`` and ``distance``.
 
-    A distance is named ``DISTANCE_LAYER_ACTIVATION_UNIT_STATE``, over its null with ``_to_null``. A number measured before
-    and after adaptation also comes as the difference, ``NAME_change``.
+    A distance is named ``DISTANCE_LAYER_ACTIVATION_UNIT_STATE``, over its null with ``_to_null``. A number measured
+    before and after adaptation also comes as the difference, ``NAME_change``.
     """
     names = ["distance", "layer", "activation", "unit", "state"]
     wide = distances.assign(name=distances[names].agg("_".join, axis=1))
@@ -49,10 +50,9 @@ def candidates(scores: pd.DataFrame, distances: pd.DataFrame) -> tuple[pd.DataFr
 def _with_changes(table: pd.DataFrame) -> pd.DataFrame:
     changes = {}
     for name in table:
-        stem, state, suffix = str(name).partition("_before")
-        after = f"{stem}_after{suffix}"
-        if state and suffix in ("", "_to_null") and after in table:
-            changes[f"{stem}{suffix}_change"] = table[after] - table[name]
+        found = re.fullmatch("(.*)_before(|_to_null)", str(name))
+        if found and (after := f"{found[1]}_after{found[2]}") in table:
+            changes[f"{found[1]}{found[2]}_change"] = table[after] - table[name]
     return pd.concat([table, pd.DataFrame(changes, index=table.index)], axis=1)
 
 
@@ -101,7 +101,8 @@ def single(name: str, train: pd.DataFrame, test: pd.DataFrame, outcome: str) -> 
     known = train[np.isfinite(train[name])]
     predicted = np.full(len(test), train[outcome].mean())
     if known[name].nunique() > 1:
-        model = IsotonicRegression(increasing="auto", out_of_bounds="clip").fit(known[name], known[outcome])
+        rising = known[name].rank().cov(known[outcome].rank()) >= 0
+        model = IsotonicRegression(increasing=rising, out_of_bounds="clip").fit(known[name], known[outcome])
         there = np.isfinite(test[name].to_numpy())
         predicted[there] = model.predict(test[name].to_numpy()[there])
     return predicted
@@ -124,6 +125,8 @@ def _small_tree(names: list[str], train: pd.DataFrame, outcome: str) -> Decision
 def linear(names: list[str], train: pd.DataFrame, test: pd.DataFrame, outcome: str) -> np.ndarray:
     """Linear in five scores, chosen one after the other by orthogonal matching pursuit (Mallat and Zhang 1993)."""
     varying = [name for name in names if train[name].std() > 0]
+    if not varying:
+        return constant(train, test, outcome)
     scaler = StandardScaler().fit(train[varying])
     model = OrthogonalMatchingPursuit(n_nonzero_coefs=min(FEW, len(varying)))
     return model.fit(scaler.transform(train[varying]), train[outcome]).predict(scaler.transform(test[varying]))
@@ -148,19 +151,21 @@ def fit(names: list[str], train: pd.DataFrame, trees: int, leaf: int, seed: int,
     parts, roots, start = [], [], 0
     for tree in (estimator.tree_ for estimator in model.estimators_):
         inner = tree.children_left >= 0
+        # Depth first: a left child follows its parent, and need not be kept.
+        assert (tree.children_left[inner] == np.flatnonzero(inner) + 1).all()
         parts.append(
             {
                 "feature": np.where(inner, tree.feature, -1).astype(np.int16),
                 "threshold": _rounded_down(tree.threshold),
-                "left": np.where(inner, tree.children_left + start, 0).astype(np.int32),
                 "right": np.where(inner, tree.children_right + start, 0).astype(np.int32),
-                "value": tree.value[:, :, 0],
+                "value": tree.value[:, :2, 0].astype(np.float32),
             }
         )
         roots.append(start)
         start += tree.node_count
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return Forest(names, roots=np.array(roots, np.int32), low=rows.min(axis=0), high=rows.max(axis=0), **arrays)
+    bounds = {"low": rows.min(axis=0), "high": rows.max(axis=0)}
+    return Forest(features=names, roots=np.array(roots, np.int32), **bounds, **arrays)  # type: ignore[arg-type]
 
 
 def interval_width(names: list[str], train: pd.DataFrame, groups: np.ndarray, options: dict, threads: int = 1) -> float:

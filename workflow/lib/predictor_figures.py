@@ -59,14 +59,14 @@ def _bars(axes: Axes, rows: pd.DataFrame, measure: str, low: float, high: float 
     values = rows[measure].to_numpy()
     places = np.arange(len(rows))
     shown = np.clip(values, low, np.inf)
-    axes.barh(places, shown - max(low, 0) * 0, color=[COLOURS[kind] for kind in rows["kind"]], height=0.7)
+    axes.barh(places, shown, color=[COLOURS[kind] for kind in rows["kind"]], height=0.7)
     prefix = {"spearman": "ci"}.get(measure, measure)
     edges = rows[[f"{prefix}_low", f"{prefix}_high"]].to_numpy().clip(low, np.inf)
     axes.hlines(places, edges[:, 0], edges[:, 1], color="black", linewidth=0.8)
-    for place, value in zip(places, values, strict=True):
+    for place, value in enumerate(values):
         if np.isfinite(value):
-            axes.annotate(f"{value:.2f}" if measure != "regret" else f"{value:.3f}", (1.0, place), xytext=(2, 0),
-                          xycoords=("axes fraction", "data"), textcoords="offset points", va="center", size=5.5)  # fmt: skip
+            text = f"{value:.3f}" if measure == "regret" else f"{value:.2f}"
+            axes.text(1.02, place, text, transform=axes.get_yaxis_transform(), va="center", size=5.5)
     if measure == "sign_accuracy":
         axes.axvline(rows["base_rate"].max(), color=ORANGE, linewidth=0.8, linestyle=":")
     axes.axvline(0, color="black", linewidth=0.5)
