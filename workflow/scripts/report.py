@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from workflow.lib import figures, job, showcase, store
+from workflow.lib import answers, figures, job, showcase, store
 from workflow.lib.names import domain_of, target_name
 
 SCORES = ["iou_before", "iou_after", "own_iou"]
@@ -34,15 +34,16 @@ PACKAGES = ("snakemake", "torch", "numpy", "scipy", "pandas", "matplotlib", "sea
 def report(
     tables: dict[str, str], oracle_paths: list[str], curves: dict[str, str], data_paths: list[str],
     targets_paths: list[str], masks: dict[str, str], latents: dict[str, str], layers: list[str], activation: str,
-    decays: list[str], title: str, settings: dict, template_path: str, captions: dict[str, str],
-    figure_paths: dict[str, str], page_path: str,
+    decays: list[str], predictor_figures: dict[str, str], tree_path: str, title: str, settings: dict,
+    template_path: str, captions: dict[str, str], figure_paths: dict[str, str], page_path: str,
 ) -> None:  # fmt: skip
     """Write a figure to each of ``figure_paths`` and the page, which holds them all.
 
     Dicts map to paths: ``tables`` from the name of a table, ``captions`` and ``figure_paths`` from that of a figure,
     ``curves`` from ``domain/seed0``, ``masks`` and ``latents`` from ``source/seed0/family``. ``layers`` are in the
     order of the network, ``activation`` is the one that figures show, ``decays`` the networks whose weight decay is
-    compared, and ``settings`` is the config, to be printed.
+    compared, ``predictor_figures`` those of stage predict by protocol, ``tree_path`` its small tree in words, and
+    ``settings`` is the config, to be printed.
     """
     segmentation, gains, distances, correlations = (
         read(tables[name]) for name in ("segmentation", "gains", "distances", "correlations")
@@ -87,6 +88,7 @@ def report(
         figures={name: base64.b64encode(Path(path).read_bytes()).decode() for name, path in figure_paths.items()},
         tables=page_tables(pairs, gains, oracles, correlations, cases)
         | {"hypotheses": html(verdicts(read(tables["hypotheses"])))},
+        **prediction(tables, pairs, predictor_figures, tree_path),
         unlabelled=sorted(set(segmentation.loc[segmentation["iou"].isna(), "target"])),
         n_pairs=len(pairs),
         seeds=sorted(oracles["seed"].unique()),
@@ -94,6 +96,24 @@ def report(
         versions=versions(),
     )
     Path(page_path).write_text(page)
+
+
+def prediction(tables: dict[str, str], pairs: pd.DataFrame, drawn: dict[str, str], tree_path: str) -> dict:
+    """What the page says of predictors and advice, and why: sentences, cards and figures."""
+    predictors, advice, scores = (read(tables[name]) for name in ("predictors", "advice", "scores"))
+    advice = advice.astype({"drivers": object, "warning": object}).fillna({"drivers": "", "warning": ""})
+    judged = set(predictors["protocol"])
+    unlabelled = sorted(set(pairs.loc[pairs["gain_iou"].isna(), "target"]))
+    return {
+        "predicted": list(answers.predicted(predictors)),
+        "advised": list(answers.advised(advice, pairs)),
+        "explained": list(answers.explained(pairs, showcase.at_identity(scores))),
+        "cards": answers.cards(showcase.at_identity(advice), unlabelled),
+        "tree": Path(tree_path).read_text(),
+        "protocols": {
+            name: base64.b64encode(Path(path).read_bytes()).decode() for name, path in drawn.items() if name in judged
+        },
+    }
 
 
 def read(path: str) -> pd.DataFrame:
@@ -316,10 +336,12 @@ if __name__ == "__main__":
             layers=snakemake.params.layers,
             activation=snakemake.params.activation,
             decays=snakemake.params.decays,
+            predictor_figures=dict(zip(snakemake.params.protocols, snakemake.input.predictor_figures, strict=True)),
+            tree_path=snakemake.input.tree,
             title=snakemake.params.title,
             settings=snakemake.params.settings,
             template_path=snakemake.input.template,
-            captions=dict(zip(snakemake.params.figures, snakemake.input.captions, strict=True)),
+            captions=dict(zip(snakemake.params.captions, snakemake.input.captions, strict=True)),
             figure_paths={name: snakemake.output[name] for name in snakemake.params.figures},
             page_path=snakemake.output.page,
         )
