@@ -49,8 +49,8 @@ def predicted(predictors: pd.DataFrame) -> Iterator[str]:
     if len(singles):
         best = singles.sort_values("r2", kind="stable").iloc[-1]
         beside = {TALK: "the talk's Bhattacharyya of the bottleneck", "small_tree": "a tree of five questions"}
-        others = [f"; {words}: {rows.loc[name, 'r2']:.2f}" for name, words in beside.items() if name in rows.index]
-        yield f"Of single numbers {best.name} predicts an unseen source best, with R² {best['r2']:.2f}{''.join(others)}."
+        rest = [f"; {words}: {rows.loc[name, 'r2']:.2f}" for name, words in beside.items() if name in rows.index]
+        yield f"Of single numbers {best.name} predicts an unseen source best, with R² {best['r2']:.2f}{''.join(rest)}."
 
 
 def cards(advice: pd.DataFrame, unlabelled: list[str]) -> list[dict]:

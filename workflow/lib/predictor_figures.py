@@ -27,15 +27,15 @@ def predictors(judged: pd.DataFrame, predicted: pd.DataFrame | None) -> Figure:
     if judged.empty or predicted is None:
         return blank("this study has too few labelled groups to hold out")
     rows = chosen(judged)
-    bar, top, bottom, left = 0.2, 0.35, 0.5, 3.0
+    bar, top, bottom, left = 0.2, 0.35, 0.5, 2.8
     square = 3.2
     height = top + bar * len(rows) + bottom
     figure = Figure(figsize=(WIDTH, height + square + 0.9))
     total = figure.get_figheight()
-    across = (WIDTH - left - 0.2) / len(PANELS)
+    across = (WIDTH - left) / len(PANELS)
     for number, (measure, (label, (low, high))) in enumerate(PANELS.items()):
         place = (left + number * across) / WIDTH, (total - height + bottom) / total
-        axes = figure.add_axes((*place, (across - 0.25) / WIDTH, bar * len(rows) / total))
+        axes = figure.add_axes((*place, (across - 0.4) / WIDTH, bar * len(rows) / total))
         _bars(axes, rows, measure, low, high)
         axes.set_xlabel(label)
         axes.set_yticks(range(len(rows)), [_label(row) for _, row in rows.iterrows()] if number == 0 else [])
@@ -75,7 +75,7 @@ def _bars(axes: Axes, rows: pd.DataFrame, measure: str, low: float, high: float 
 
 
 def _label(row: pd.Series) -> str:
-    return row["predictor"].replace("_", " ")
+    return row["predictor"].replace("_before_relu_position", "").replace("_", " ")
 
 
 def _scatter(axes: Axes, predicted: pd.DataFrame) -> None:
