@@ -138,6 +138,30 @@ def test_comparisons():
     assert scores.foreground_moved(SOURCE, SAME, FULL) == 0.75
 
 
+def test_the_reference_is_the_bright_or_the_dark_class_whatever_the_network_says():
+    masks = square(size=16, low=3, high=12)
+    source = viewed(masks, labels=masks, noise=0.02)
+    assert scores.own_reference(source, source) > 0.85, "smoothing takes corners off"
+    for grey, name in (((0.9, 0.1), "reference_iou"), ((0.1, 0.9), "reference_iou_flipped")):
+        images = viewed(masks, grey=grey, noise=0.02)
+        for predicted in (masks, ~masks):
+            state = viewed(predicted, labels=None)
+            expected = scores._iou(predicted.reshape(-1), scores.reference(images, grey[0] > grey[1]))
+            assert scores.REFERENCES[name](source, images, state) == expected
+            assert scores.explained(source, images, state) > 0.85
+        change = "reference_change" + name.removeprefix("reference_iou")
+        assert scores.DOMAINS[change](source, images) == pytest.approx(0, abs=0.2)
+    salt = viewed(np.random.default_rng(0).uniform(size=masks.shape) < 0.5)
+    assert scores.explained(source, source, salt) < 0.1
+
+
+@pytest.mark.parametrize("name", scores.REFERENCES)
+@pytest.mark.parametrize("state", [SAME, EMPTY, FULL], ids=["same", "empty", "full"])
+def test_references_are_finite_for_flat_images_too(name, state):
+    for images in (SAME, viewed(square(), grey=(0.5, 0.5))):
+        assert np.isfinite(scores.REFERENCES[name](SOURCE, images, state))
+
+
 # Shapes
 
 

@@ -15,6 +15,7 @@ from workflow.lib.lineage import code
 ROOT = Path(__file__).parents[1]
 SMOKE = "workflow/studies/smoke.yaml"
 NETWORK_STAGES = {"train", "oracle", "adapt", "evaluate", "latents", "score"}
+TABLE_STAGES = {"tabulate", "correlate", "hypotheses", "predict", "advise", "report"}
 TABLES = ("segmentation", "gains", "distances", "scores", "correlations")
 
 
@@ -108,7 +109,7 @@ def test_a_new_target_redoes_no_training_and_no_other_family(finished):
     jobs = planned(finished, {"pairs": wider})
     assert jobs == {
         "generate_targets": 1, "adapt": 2, "evaluate": 2, "latents": 2, "distances": 2, "score": 2,
-        "tabulate": 1, "correlate": 1, "report": 1, "all": 1,
+        "tabulate": 1, "correlate": 1, "hypotheses": 1, "predict": 1, "advise": 1, "report": 1, "all": 1,
     }  # fmt: skip
 
 
@@ -127,14 +128,14 @@ def test_a_new_seed_trains_that_seed_only(finished):
 def test_a_training_option_reruns_training_and_what_follows(finished):
     jobs = planned(finished, {"train": {"weight_decay": 0.01}})
     assert jobs["train"] == 3
-    assert jobs.keys() == NETWORK_STAGES | {"distances", "tabulate", "correlate", "report", "all"}
+    assert jobs.keys() == NETWORK_STAGES | {"distances"} | TABLE_STAGES | {"all"}
 
 
 def test_an_option_of_a_late_stage_reruns_late_stages(finished):
     assert planned(finished, {"correlate": {"bootstrap": 60}}).keys() == {"correlate", "report", "all"}
     assert planned(finished, {"report": {"title": "Another"}}).keys() == {"report", "all"}
     assert planned(finished, {"distances": {"projections": 64}}).keys() == {
-        "distances", "tabulate", "correlate", "report", "all",
+        "distances", *TABLE_STAGES, "all",
     }  # fmt: skip
 
 
@@ -148,30 +149,23 @@ LINEAGE = {
     "shapes": {"score"},
     "latents": {"latents"},
     "distances": {"distances"},
-    "correlations": {"correlate"},
+    "learning": {"predict"},
+    "forest": {"predict", "advise"},
+    "advice": {"advise"},
     "unet": NETWORK_STAGES,
 }
 FOLLOWS = {
-    "generate": {
-        "train",
-        "oracle",
-        "adapt",
-        "evaluate",
-        "latents",
-        "distances",
-        "score",
-        "tabulate",
-        "correlate",
-        "report",
-    },
-    "train": {"oracle", "adapt", "evaluate", "latents", "distances", "score", "tabulate", "correlate", "report"},
-    "oracle": {"tabulate", "correlate", "report"},
-    "adapt": {"evaluate", "latents", "distances", "score", "tabulate", "correlate", "report"},
-    "evaluate": {"tabulate", "correlate", "report"},
-    "latents": {"distances", "tabulate", "correlate", "report"},
-    "distances": {"tabulate", "correlate", "report"},
-    "score": {"tabulate", "correlate", "report"},
+    "generate": NETWORK_STAGES | {"distances"} | TABLE_STAGES,
+    "train": NETWORK_STAGES - {"train"} | {"distances"} | TABLE_STAGES,
+    "oracle": TABLE_STAGES,
+    "adapt": {"evaluate", "latents", "distances", "score"} | TABLE_STAGES,
+    "evaluate": TABLE_STAGES,
+    "latents": {"distances"} | TABLE_STAGES,
+    "distances": TABLE_STAGES,
+    "score": TABLE_STAGES,
     "correlate": {"report"},
+    "predict": {"report"},
+    "advise": {"report"},
 }
 
 

@@ -53,6 +53,7 @@ def _with_changes(table: pd.DataFrame) -> pd.DataFrame:
         found = re.fullmatch("(.*)_before(|_to_null)", str(name))
         if found and (after := f"{found[1]}_after{found[2]}") in table:
             changes[f"{found[1]}{found[2]}_change"] = table[after] - table[name]
+    changes = {name: values for name, values in changes.items() if name not in table}
     return pd.concat([table, pd.DataFrame(changes, index=table.index)], axis=1)
 
 

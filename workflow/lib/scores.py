@@ -1,10 +1,12 @@
 """Label-free scores: what can be known of a prediction on a target without its masks.
 
-Three registries, each a function per column of the table ``scores``:
+Four registries, each a function per column of the table ``scores``:
 
 * :data:`SCORES`, of one state of the network on the target (``source, state``): columns ``NAME_before``, ``_after``
   adaptation, and ``_inverted``, adapted to the images turned about their mean grey level. The last is a probe of
-  polarity: where the target flips it, the turned images are like the source's;
+  polarity: where the target flips it, the turned images are like the source's. ``NAME_change`` is after less before;
+* :data:`REFERENCES`, of one state against a segmentation of the images that no network made (``source, images,
+  state``): columns as those of :data:`SCORES`. ``images`` is a view whose grey levels are looked at;
 * :data:`COMPARISONS` of two states (``source, first, second``): columns ``NAME_before_after`` and so on;
 * :data:`DOMAINS` of the source and the images of the target (``source, state``): column ``NAME``.
 
@@ -17,9 +19,10 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
+from scipy import ndimage
 
 from workflow.lib import metrics, shapes
-from workflow.lib.evidence import View, share_logit
+from workflow.lib.evidence import View, flat, share_logit
 
 # Added to a ratio's parts, in their unit, so that empty masks give numbers.
 TINY = 1e-6
@@ -260,6 +263,67 @@ COMPARISONS: dict[str, Callable[[View, View, View], float]] = {
 }
 
 
+def reference_iou(source: View, images: View, state: View) -> float:
+    """IoU of the prediction and :func:`reference`: the expected IoU if the target keeps the polarity of the source."""
+    return _iou(state.predicted_flat, reference(images, _bright(source)))
+
+
+def reference_iou_flipped(source: View, images: View, state: View) -> float:
+    """:func:`reference_iou` if the target flips the polarity."""
+    return _iou(state.predicted_flat, reference(images, not _bright(source)))
+
+
+def explained(source: View, images: View, state: View) -> float:
+    """Variance of the smoothed images that two mean grey levels, inside and outside the prediction, explain, over
+    what :func:`reference` explains, which is the most: 1 for the same mask or its complement (Otsu 1979)."""
+    most = _between(_smoothed(images), reference(images, True))
+    return _between(_smoothed(images), state.predicted_flat) / (most + TINY**2)
+
+
+REFERENCES: dict[str, Callable[[View, View, View], float]] = {
+    "reference_iou": reference_iou,
+    "reference_iou_flipped": reference_iou_flipped,
+    "explained": explained,
+}
+
+
+@lru_cache(maxsize=2 * KEPT)
+def reference(images: View, bright: bool) -> np.ndarray:
+    """The bright or the dark class of the grey levels, smoothed over 3 x 3 pixels (p,): no network, no labels.
+
+    The threshold, one for all images, maximises the variance between classes (Otsu 1979, IEEE Trans. SMC 9).
+    """
+    grey = _smoothed(images)
+    counts, edges = np.histogram(grey, bins=256)
+    centres = (edges[:-1] + edges[1:]) / 2
+    weight = np.cumsum(counts)[:-1] / len(grey)
+    mass = np.cumsum(counts * centres) / len(grey)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = (mass[-1] * weight - mass[:-1]) ** 2 / (weight * (1 - weight))
+    above = grey > edges[1:-1][np.nanargmax(np.nan_to_num(between))]
+    return above if bright else ~above
+
+
+def own_reference(source: View, state: View) -> float:
+    """IoU of :func:`reference` and the masks of the source: how far to trust the grey levels alone."""
+    return _iou(reference(source, _bright(source)), source.foreground)
+
+
+def reference_change(source: View, state: View) -> float:
+    """Logit of the share of :func:`reference`, if the target keeps the polarity, less that of the source's masks."""
+    return share_logit(float(reference(state, _bright(source)).mean())) - share_logit(source.share)
+
+
+def reference_change_flipped(source: View, state: View) -> float:
+    """:func:`reference_change` if the target flips its polarity."""
+    return share_logit(float(reference(state, not _bright(source)).mean())) - share_logit(source.share)
+
+
+def reference_quality(source: View, state: View) -> float:
+    """Share of the variance of the smoothed images that :func:`reference` explains, less the same of the source."""
+    return _reference_quality(state) - _reference_quality(source)
+
+
 def own_iou(source: View, state: View) -> float:
     """IoU of the network on labelled validation images of the source: what it reaches at home."""
     return _iou(source.predicted_flat, source.foreground)
@@ -322,6 +386,10 @@ DOMAINS: dict[str, Callable[[View, View], float]] = {
     "grey_shape_inverted": grey_shape_inverted,
     "grey_skewness": grey_skewness,
     "texture": texture,
+    "own_reference": own_reference,
+    "reference_change": reference_change,
+    "reference_change_flipped": reference_change_flipped,
+    "reference_quality": reference_quality,
 }
 
 
@@ -330,12 +398,39 @@ def scores(source: View, states: dict[str, View]) -> dict[str, float]:
     found = {name: function(source, states["before"]) for name, function in DOMAINS.items()}
     for state, view in states.items():
         found |= {f"{name}_{state}": function(source, view) for name, function in SCORES.items()}
+        found |= {f"{name}_{state}": function(source, states["before"], view) for name, function in REFERENCES.items()}
+    if "after" in states:
+        names = [*SCORES, *REFERENCES]
+        found |= {f"{name}_change": found[f"{name}_after"] - found[f"{name}_before"] for name in names}
     names = list(states)
     for place, first in enumerate(names):
         for second in names[place + 1 :]:
             views = states[first], states[second]
             found |= {f"{name}_{first}_{second}": function(source, *views) for name, function in COMPARISONS.items()}
     return found
+
+
+def _bright(source: View) -> bool:
+    """Whether the source's masks are brighter than their outside."""
+    return _grey_contrast(source) > 0
+
+
+@lru_cache(maxsize=KEPT)
+def _smoothed(view: View) -> np.ndarray:
+    return flat([ndimage.uniform_filter(batch, (0, 3, 3)) for batch in view.images])
+
+
+def _between(grey: np.ndarray, mask: np.ndarray) -> float:
+    """Variance of grey levels between the mask and its outside."""
+    share = float(mask.mean())
+    if share in (0, 1):
+        return 0.0
+    return share * (1 - share) * float(grey[mask].mean(dtype=float) - grey[~mask].mean(dtype=float)) ** 2
+
+
+@lru_cache(maxsize=KEPT)
+def _reference_quality(view: View) -> float:
+    return _between(_smoothed(view), reference(view, True)) / (float(_smoothed(view).var(dtype=float)) + TINY)
 
 
 def _iou(first: np.ndarray, second: np.ndarray) -> float:
