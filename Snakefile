@@ -14,7 +14,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
 from workflow.lib.errors import StudyError
-from workflow.lib.lineage import code
+from workflow.lib.lineage import code, registry
 from workflow.lib.names import domain_of
 from workflow.lib.study import duplicate_keys, study
 
@@ -59,8 +59,11 @@ include: "workflow/rules/baseline.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/latents.smk"
 include: "workflow/rules/distances.smk"
+include: "workflow/rules/score.smk"
 include: "workflow/rules/tabulate.smk"
 include: "workflow/rules/compare.smk"
 include: "workflow/rules/correlate.smk"
 include: "workflow/rules/hypotheses.smk"
+include: "workflow/rules/predict.smk"
+include: "workflow/rules/advise.smk"
 include: "workflow/rules/report.smk"

@@ -14,7 +14,7 @@ LIBRARY = sorted((ROOT / "workflow/lib").glob("*.py"))
 SCRIPTS = sorted((ROOT / "workflow/scripts").glob("*.py"))
 # What a package is called on conda-forge, and what it is imported as, where that differs from its name for pip.
 CONDA = {"torch": "pytorch"}
-IMPORTED = {"pillow": "PIL", "pyyaml": "yaml", "pytorch": "torch", "imagecodecs": None}
+IMPORTED = {"pillow": "PIL", "pyyaml": "yaml", "pytorch": "torch", "imagecodecs": None, "scikit-learn": "sklearn"}
 
 
 def pins() -> dict[str, str]:

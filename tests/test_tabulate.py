@@ -60,7 +60,7 @@ def tables(tmp_path):
     }
     paths = {
         name: str(tmp_path / f"{name}.csv")
-        for name in ("first", "again", "oracle", "far", "shares", "s", "g", "d", "c")
+        for name in ("first", "again", "oracle", "far", "shares", "scored", "s", "g", "d", "c", "l")
     }
     pd.DataFrame(evaluated[::-1]).to_csv(paths["first"], index=False)
     pd.DataFrame(evaluated[:2]).to_csv(paths["again"], index=False)
@@ -68,21 +68,21 @@ def tables(tmp_path):
     pd.DataFrame([distance]).to_csv(paths["far"], index=False)
     place = {"source": "a", "seed": 0, "layer": "bottleneck", "activation": "before_relu", "unit": "position"}
     pd.DataFrame([place | {"dead": 0.1, "non_gaussian": 0.2}] * 2).to_csv(paths["shares"], index=False)
+    scored = [{"source": "a", "target": name, "transform": "identity", "level": 0.0, "seed": 0} for name in "cb"]
+    pd.DataFrame(scored).assign(own_iou=0.9).to_csv(paths["scored"], index=False)
     tabulate(
         [paths["first"], paths["again"]],
         [paths["oracle"]],
         [paths["far"]],
         [paths["shares"]] * 2,
-        paths["s"],
-        paths["g"],
-        paths["d"],
-        paths["c"],
+        [paths["scored"]] * 2,
+        *(paths[name] for name in "sgdcl"),
     )
-    return [pd.read_csv(paths[name]) for name in ("s", "g", "d", "c")]
+    return [pd.read_csv(paths[name]) for name in "sgdcl"]
 
 
 def test_columns_are_those_of_the_contract(tables):
-    segmentation, gains, distances, channels = tables
+    segmentation, gains, distances, channels, _ = tables
     assert len(channels) == 1
     assert list(segmentation) == SEGMENTATION and list(gains) == GAINS
     assert list(distances) == [
@@ -97,6 +97,10 @@ def test_rows_are_sorted_and_single(tables):
     assert not segmentation.duplicated(keys).any()
     assert segmentation[keys].equals(segmentation[keys].sort_values(keys, ignore_index=True))
     assert list(segmentation["method"]) == ["batchnorm", "source", "target"] * 2 + ["batchnorm", "source"]
+
+
+def test_scores_without_labels_are_joined_and_sorted(tables):
+    assert list(tables[4]["target"]) == ["b", "c"]
 
 
 def test_gains_and_gaps(tables):

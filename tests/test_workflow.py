@@ -14,8 +14,9 @@ from workflow.lib.lineage import code
 
 ROOT = Path(__file__).parents[1]
 SMOKE = "workflow/studies/smoke.yaml"
-NETWORK_STAGES = {"train", "oracle", "adapt", "evaluate", "latents"}
-TABLES = ("segmentation", "gains", "distances", "correlations")
+NETWORK_STAGES = {"train", "oracle", "adapt", "evaluate", "latents", "score"}
+TABLE_STAGES = {"tabulate", "correlate", "hypotheses", "predict", "advise", "report"}
+TABLES = ("segmentation", "gains", "distances", "scores", "correlations")
 
 
 def snakemake(checkout: Path, *arguments: str, overlay: dict | None = None) -> subprocess.CompletedProcess:
@@ -107,8 +108,8 @@ def test_a_new_target_redoes_no_training_and_no_other_family(finished):
     wider = pairs(transforms={"identity": [0], "brightness": [0.1, 0.2]}, **grid)
     jobs = planned(finished, {"pairs": wider})
     assert jobs == {
-        "generate_targets": 1, "adapt": 2, "evaluate": 2, "latents": 2, "distances": 2,
-        "tabulate": 1, "correlate": 1, "report": 1, "all": 1,
+        "generate_targets": 1, "adapt": 2, "evaluate": 2, "latents": 2, "distances": 2, "score": 2,
+        "tabulate": 1, "correlate": 1, "hypotheses": 1, "predict": 1, "advise": 1, "report": 1, "all": 1,
     }  # fmt: skip
 
 
@@ -127,14 +128,14 @@ def test_a_new_seed_trains_that_seed_only(finished):
 def test_a_training_option_reruns_training_and_what_follows(finished):
     jobs = planned(finished, {"train": {"weight_decay": 0.01}})
     assert jobs["train"] == 3
-    assert jobs.keys() == NETWORK_STAGES | {"distances", "tabulate", "correlate", "report", "all"}
+    assert jobs.keys() == NETWORK_STAGES | {"distances"} | TABLE_STAGES | {"all"}
 
 
 def test_an_option_of_a_late_stage_reruns_late_stages(finished):
     assert planned(finished, {"correlate": {"bootstrap": 60}}).keys() == {"correlate", "report", "all"}
     assert planned(finished, {"report": {"title": "Another"}}).keys() == {"report", "all"}
     assert planned(finished, {"distances": {"projections": 64}}).keys() == {
-        "distances", "tabulate", "correlate", "report", "all",
+        "distances", *TABLE_STAGES, "all",
     }  # fmt: skip
 
 
@@ -143,32 +144,28 @@ LINEAGE = {
     "perlin": {"generate"},
     "sampling": {"train"},
     "training": {"train"},
-    "batchnorm": {"adapt", "evaluate", "latents"},
-    "metrics": {"train", "oracle", "evaluate"},
+    "batchnorm": {"adapt", "evaluate", "latents", "score"},
+    "metrics": {"train", "oracle", "evaluate", "score"},
+    "shapes": {"score"},
     "latents": {"latents"},
     "distances": {"distances"},
-    "correlations": {"correlate"},
+    "learning": {"predict"},
+    "forest": {"predict", "advise"},
+    "advice": {"advise"},
     "unet": NETWORK_STAGES,
 }
 FOLLOWS = {
-    "generate": {
-        "train",
-        "oracle",
-        "adapt",
-        "evaluate",
-        "latents",
-        "distances",
-        "tabulate",
-        "correlate",
-        "report",
-    },
-    "train": {"oracle", "adapt", "evaluate", "latents", "distances", "tabulate", "correlate", "report"},
-    "oracle": {"tabulate", "correlate", "report"},
-    "adapt": {"evaluate", "latents", "distances", "tabulate", "correlate", "report"},
-    "evaluate": {"tabulate", "correlate", "report"},
-    "latents": {"distances", "tabulate", "correlate", "report"},
-    "distances": {"tabulate", "correlate", "report"},
+    "generate": NETWORK_STAGES | {"distances"} | TABLE_STAGES,
+    "train": NETWORK_STAGES - {"train"} | {"distances"} | TABLE_STAGES,
+    "oracle": TABLE_STAGES,
+    "adapt": {"evaluate", "latents", "distances", "score"} | TABLE_STAGES,
+    "evaluate": TABLE_STAGES,
+    "latents": {"distances"} | TABLE_STAGES,
+    "distances": TABLE_STAGES,
+    "score": TABLE_STAGES,
     "correlate": {"report"},
+    "predict": {"report"},
+    "advise": {"report"},
 }
 
 

@@ -29,6 +29,7 @@ COMPARISON = [
     f"{TEXTS}/baselines.rst",
     f"{TEXTS}/talk.csv",
 ]
+CAPTIONS = [*FIGURES, "predictors"]
 NETWORKS = [
     f"{domain}/seed{seed}" for domain in STUDY.networks for seed in config["seeds"]
 ]
@@ -45,6 +46,13 @@ rule report:
         distances="<results>/tables/distances.csv",
         correlations="<results>/tables/correlations.csv",
         hypotheses="<results>/tables/hypotheses.csv",
+        scores="<results>/tables/scores.csv",
+        predictors="<results>/tables/predictors.csv",
+        advice="<results>/tables/advice.csv",
+        tree="<results>/tables/small_tree.txt",
+        predictor_figures=expand(
+            "<results>/figures/predictors_{protocol}.svg", protocol=PROTOCOLS
+        ),
         oracles=expand("<results>/oracle/seed{seed}.csv", seed=config["seeds"]),
         curves=expand("<results>/models/{network}.csv", network=NETWORKS),
         data=expand(
@@ -55,7 +63,7 @@ rule report:
         masks=expand("<results>/evaluated/{job}.h5", job=EVALUATED),
         latents=expand("<results>/latents/{job}.h5", job=EVALUATED),
         template=f"{TEXTS}/page.html.j2",
-        captions=expand("{texts}/{figure}.rst", texts=TEXTS, figure=FIGURES),
+        captions=expand("{texts}/{name}.rst", texts=TEXTS, name=CAPTIONS),
         comparison=COMPARISON if STUDY.trainings else [],
         code=code("report"),
     output:
@@ -125,7 +133,18 @@ rule report:
         mem_mb=1000,
         runtime=30,
     params:
-        tables=["segmentation", "gains", "distances", "correlations", "hypotheses"],
+        tables=[
+            "segmentation",
+            "gains",
+            "distances",
+            "correlations",
+            "hypotheses",
+            "scores",
+            "predictors",
+            "advice",
+        ],
+        protocols=PROTOCOLS,
+        captions=CAPTIONS,
         networks=NETWORKS,
         jobs=EVALUATED,
         layers=STUDY.layers,

@@ -1,6 +1,6 @@
 """
-Reads   <results>/evaluated/**.csv, <results>/oracle/*.csv, <results>/distances/**.csv
-Writes  <results>/tables/segmentation.csv, gains.csv, distances.csv: the results contract
+Reads   <results>/evaluated/**.csv, <results>/oracle/*.csv, <results>/distances/**.csv, <results>/scores/**.csv
+Writes  <results>/tables/segmentation.csv, gains.csv, distances.csv, scores.csv: the results contract
         <results>/tables/channels.csv: shares of dead and non-Gaussian channels of every source
 """
 
@@ -18,12 +18,14 @@ rule tabulate:
         oracles=expand("<results>/oracle/seed{seed}.csv", seed=config["seeds"]),
         distances=expand("<results>/distances/{job}.csv", job=EVALUATED),
         channels=expand("<results>/distances/{job}.channels.csv", job=EVALUATED),
+        scores=expand("<results>/scores/{job}.csv", job=EVALUATED),
         code=code("tabulate"),
     output:
         segmentation="<results>/tables/segmentation.csv",
         gains="<results>/tables/gains.csv",
         distances="<results>/tables/distances.csv",
         channels="<results>/tables/channels.csv",
+        scores="<results>/tables/scores.csv",
     log:
         "<logs>/tabulate.log",
     benchmark:

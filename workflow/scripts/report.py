@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from workflow.lib import figures, job, showcase, store
+from workflow.lib import answers, figures, job, showcase, store
 from workflow.lib.names import domain_of, target_name
 from workflow.lib.transforms import TRANSFORMS
 
@@ -38,16 +38,18 @@ PACKAGES = ("snakemake", "torch", "numpy", "scipy", "pandas", "matplotlib", "sea
 def report(
     tables: dict[str, str], oracle_paths: list[str], curves: dict[str, str], data_paths: list[str],
     targets_paths: list[str], masks: dict[str, str], latents: dict[str, str], layers: list[str], activation: str,
-    decays: list[str], title: str, settings: dict, template_path: str, captions: dict[str, str],
-    figure_paths: dict[str, str], page_path: str, comparison: list[str] | None = None,
+    decays: list[str], predictor_figures: dict[str, str], tree_path: str, title: str, settings: dict,
+    template_path: str, captions: dict[str, str], figure_paths: dict[str, str], page_path: str,
+    comparison: list[str] | None = None,
 ) -> None:  # fmt: skip
     """Write a figure to each of ``figure_paths`` and the page, which holds them all.
 
     Dicts map to paths: ``tables`` from the name of a table, ``captions`` and ``figure_paths`` from that of a figure,
     ``curves`` from ``domain/seed0``, ``masks`` and ``latents`` from ``source/seed0/family``. ``layers`` are in the
     order of the network, ``activation`` is the one that figures show, ``decays`` the networks whose weight decay is
-    compared, ``settings`` is the config, to be printed, and ``comparison`` the arguments of :func:`compared`, where a
-    method trains with target images.
+    compared, ``predictor_figures`` those of stage predict by protocol, ``tree_path`` its small tree in words,
+    ``settings`` is the config, to be printed, and ``comparison`` the arguments of :func:`compared`, where a method
+    trains with target images.
     """
     segmentation, gains, distances, correlations = (
         read(tables[name]) for name in ("segmentation", "gains", "distances", "correlations")
@@ -92,6 +94,7 @@ def report(
         figures={name: base64.b64encode(Path(path).read_bytes()).decode() for name, path in figure_paths.items()},
         tables=page_tables(pairs, gains, oracles, correlations, cases)
         | {"hypotheses": html(verdicts(read(tables["hypotheses"])))},
+        **prediction(tables, pairs, predictor_figures, tree_path),
         unlabelled=sorted(set(segmentation.loc[segmentation["iou"].isna(), "target"])),
         comparison=compared(*comparison) if comparison else None,
         n_pairs=len(pairs),
@@ -100,6 +103,24 @@ def report(
         versions=versions(),
     )
     Path(page_path).write_text(page)
+
+
+def prediction(tables: dict[str, str], pairs: pd.DataFrame, drawn: dict[str, str], tree_path: str) -> dict:
+    """What the page says of predictors and advice, and why: sentences, cards and figures."""
+    predictors, advice, scores = (read(tables[name]) for name in ("predictors", "advice", "scores"))
+    advice = advice.astype({"drivers": object, "warning": object}).fillna({"drivers": "", "warning": ""})
+    judged = set(predictors["protocol"])
+    unlabelled = sorted(set(pairs.loc[pairs["gain_iou"].isna(), "target"]))
+    return {
+        "predicted": list(answers.predicted(predictors)),
+        "advised": list(answers.advised(advice, pairs)),
+        "explained": list(answers.explained(pairs, showcase.at_identity(scores))),
+        "cards": answers.cards(showcase.at_identity(advice), unlabelled),
+        "tree": Path(tree_path).read_text(),
+        "protocols": {
+            name: base64.b64encode(Path(path).read_bytes()).decode() for name, path in drawn.items() if name in judged
+        },
+    }
 
 
 def read(path: str) -> pd.DataFrame:
@@ -358,10 +379,12 @@ if __name__ == "__main__":
             layers=snakemake.params.layers,
             activation=snakemake.params.activation,
             decays=snakemake.params.decays,
+            predictor_figures=dict(zip(snakemake.params.protocols, snakemake.input.predictor_figures, strict=True)),
+            tree_path=snakemake.input.tree,
             title=snakemake.params.title,
             settings=snakemake.params.settings,
             template_path=snakemake.input.template,
-            captions=dict(zip(snakemake.params.figures, snakemake.input.captions, strict=True)),
+            captions=dict(zip(snakemake.params.captions, snakemake.input.captions, strict=True)),
             figure_paths={name: snakemake.output[name] for name in snakemake.params.figures},
             page_path=snakemake.output.page,
             comparison=list(snakemake.input.comparison),

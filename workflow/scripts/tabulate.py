@@ -46,7 +46,8 @@ SMALLEST_GAP = 0.01
 
 def tabulate(
     evaluated_paths: list[str], oracle_paths: list[str], distances_paths: list[str], channels_paths: list[str],
-    segmentation_path: str, gains_path: str, distances_path: str, channels_path: str,
+    scores_paths: list[str], segmentation_path: str, gains_path: str, distances_path: str, channels_path: str,
+    scores_path: str,
 ) -> None:  # fmt: skip
     """Write the tables, each sorted by its key, a pair that two blocks of the config share once."""
     segmentation = with_oracles(read(evaluated_paths), read(oracle_paths))
@@ -54,6 +55,7 @@ def tabulate(
     write(gains(segmentation)[GAINS], gains_path)
     write(read(distances_paths), distances_path)
     write(read(channels_paths), channels_path)
+    write(read(scores_paths), scores_path)
 
 
 def with_oracles(scores: pd.DataFrame, oracles: pd.DataFrame) -> pd.DataFrame:
@@ -99,8 +101,10 @@ if __name__ == "__main__":
             oracle_paths=list(snakemake.input.oracles),
             distances_paths=list(snakemake.input.distances),
             channels_paths=list(snakemake.input.channels),
+            scores_paths=list(snakemake.input.scores),
             segmentation_path=snakemake.output.segmentation,
             gains_path=snakemake.output.gains,
             distances_path=snakemake.output.distances,
             channels_path=snakemake.output.channels,
+            scores_path=snakemake.output.scores,
         )

@@ -1,0 +1,86 @@
+"""Advice: what a forest written by hand says, why, and what it warns of."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from workflow.lib import forest
+from workflow.lib.advice import COLUMNS, advise
+from workflow.lib.errors import StudyError
+from workflow.lib.forest import Forest
+from workflow.scripts.advise import advise as stage
+
+# One tree: where agreement_after is at most 0.5 adapting ruins, else it helps if contrast_after exceeds 1.
+TREE = Forest(
+    features=["agreement_after", "contrast_after"],
+    feature=np.array([0, -1, 1, -1, -1], np.int16),
+    threshold=np.array([0.5, 0, 1, 0, 0], np.float32),
+    right=np.array([2, 0, 4, 0, 0], np.int32),
+    value=np.array([[0.5, 0.6], [0.8, 0.1], [0.4, 0.7], [0.5, 0.5], [0.3, 0.9]], np.float32),
+    roots=np.array([0], np.int32),
+    low=np.zeros(2, np.float32),
+    high=np.full(2, 2, np.float32),
+    width=2.0,
+)
+
+
+def scored(*pairs) -> pd.DataFrame:
+    key = {"source": "a", "transform": "identity", "level": 0.0, "seed": 0}
+    return pd.DataFrame(
+        [key | {"target": f"t{n}", "agreement_after": a, "contrast_after": c} for n, (a, c) in enumerate(pairs)]
+    )
+
+
+def test_the_tree_is_followed():
+    found = advise(scored((0.2, 1.5), (0.9, 1.5), (0.9, 0.5), (0.5, 9)), TREE)
+    assert list(found) == COLUMNS
+    assert list(found["gain"]) == pytest.approx([-0.7, 0.6, 0.0, -0.7])
+    assert list(found["expected_before"]) == pytest.approx([0.8, 0.3, 0.5, 0.8])
+    assert list(found["decision"]) == ["keep", "adapt", "keep", "keep"]
+    assert (found["gain_high"] - found["gain"]).tolist() == pytest.approx([2 * forest.FLOOR] * 4)
+
+
+def test_drivers_sum_to_the_gain():
+    rows = TREE.rows(scored((0.2, 1.5), (0.9, 1.5), (0.9, 0.5)))
+    moved = TREE.drivers(rows)
+    np.testing.assert_allclose(moved, [[-0.8, 0], [0.2, 0.3], [0.2, -0.3]], atol=1e-6)
+    np.testing.assert_allclose(0.1 + moved.sum(axis=1), TREE.predict(rows)[:, 2], atol=1e-6)
+    assert (
+        advise(scored((0.9, 0.5)), TREE)["drivers"][0]
+        == "contrast_after = 0.50 (-0.30); agreement_after = 0.90 (+0.20)"
+    )
+
+
+def test_what_lies_outside_is_warned_of():
+    found = advise(scored((0.9, 2.1), (0.9, 2.3), (-1, 7)), TREE)["warning"]
+    assert found[0] == "", "within a tenth of the range"
+    assert found[1] == "1 of 2 scores lie outside all that the predictor was fitted on: contrast_after = 2.30"
+    assert found[2].endswith("contrast_after = 7.00, agreement_after = -1.00")
+
+
+def test_pairs_without_scores_are_left_out_and_a_study_without_adaptation_gets_no_advice():
+    assert list(advise(scored((np.nan, 1), (0.9, 1)), TREE)["target"]) == ["t1"]
+    assert len(advise(scored((1, 1)).drop(columns=["agreement_after", "contrast_after"]), TREE)) == 0
+
+
+def test_a_score_that_is_missing_is_named():
+    with pytest.raises(StudyError, match=r"score 'contrast_after'.*make predictor"):
+        advise(scored((1, 1)).drop(columns="contrast_after"), TREE)
+
+
+def test_stage_reads_a_shipped_file(tmp_path):
+    paths = [str(tmp_path / name) for name in ("scores.csv", "forest.npz", "advice.csv")]
+    scored((0.2, 1.5), (0.9, 1.5)).iloc[::-1].to_csv(paths[0], index=False)
+    forest.save(TREE, paths[1])
+    stage(*paths)
+    found = pd.read_csv(paths[2])
+    assert list(found["target"]) == ["t0", "t1"] and list(found["decision"]) == ["keep", "adapt"]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04damaged"])
+def test_a_damaged_predictor_is_one_line(tmp_path, content):
+    path = tmp_path / "forest.npz"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(StudyError, match=r"forest\.npz: no predictor or damaged"):
+        forest.load(path)

@@ -1,0 +1,298 @@
+"""Label-free scores: exact cases, what they say of empty and full masks, and that no target mask is read."""
+
+import shutil
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.stats import skew
+
+from tests.conftest import METHODS, MODEL
+from workflow.lib import batchnorm, checkpoint, scores, shapes, store
+from workflow.lib.evidence import View
+from workflow.scripts.adapt import adapt
+from workflow.scripts.score import first, mean_grey, score, view
+
+
+def square(n=2, size=8, low=2, high=6):
+    """Masks (n, size, size) of one square each: 16 of 64 pixels."""
+    masks = np.zeros((n, size, size), bool)
+    masks[:, low:high, low:high] = True
+    return masks
+
+
+def viewed(masks, p_inside=0.9, p_outside=0.1, grey=(0.7, 0.3), labels=None, noise=0.0):
+    """A view that predicts ``masks`` with these probabilities, of an image whose classes have these grey levels."""
+    rng = np.random.default_rng(0)
+    images = np.where(masks if labels is None else labels, *grey) + noise * rng.normal(size=masks.shape)
+    p = np.where(masks, p_inside, p_outside).astype(np.float32)
+    rows = np.stack([p.reshape(-1), images.reshape(-1)], axis=1).astype(float)
+    return View([images.astype(np.float32)], [p], rows, p.reshape(-1), labels=None if labels is None else [labels])
+
+
+SOURCE = viewed(square(), labels=square(), noise=0.02)
+SAME = viewed(square(), noise=0.02)
+EMPTY, FULL = (viewed(np.full((2, 8, 8), value), noise=0.02) for value in (False, True))
+COMPLEMENT = viewed(~square(), noise=0.02)
+
+
+# score -> what it is where the prediction on the target is that on the source
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    {
+        "confidence": 0.9,
+        "entropy": -(0.9 * np.log(0.9) + 0.1 * np.log(0.1)),
+        "difference_of_confidences": 0,
+        "soft_dice": 2 * 0.9 * 16 / (0.9 * 16 + 0.1 * 48 + 16),
+        "expected_iou": 0.9 * 16 / (16 + 0.1 * 48),
+        "foreground": 0.25,
+        "foreground_change": 0,
+        "foreground_distance": 0,
+        "cot": 0.1,
+        "logit_skewness": 0,
+        "latent_contrast": 0,
+        "class_distance": 0,
+        "mmd": 0,
+        "energy": 0,
+        "separation": 0,
+        "perimeter_change": 0,
+        "roughness_change": 0,
+        "component_change": 0,
+        "hole_change": 0,
+        "length_change": 0,
+    }.items(),
+)
+def test_no_shift(name, expected):
+    assert scores.SCORES[name](SOURCE, SAME) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", scores.SCORES)
+@pytest.mark.parametrize("state", [SAME, EMPTY, FULL, COMPLEMENT], ids=["same", "empty", "full", "complement"])
+def test_scores_are_finite_for_every_prediction(name, state):
+    value = scores.SCORES[name](SOURCE, state)
+    assert type(value) is float and np.isfinite(value)
+
+
+@pytest.mark.parametrize("name", scores.DOMAINS)
+def test_domain_scores_are_finite_for_a_flat_image(name):
+    flat = viewed(square(), grey=(0.5, 0.5))
+    assert np.isfinite(scores.DOMAINS[name](SOURCE, flat))
+
+
+def test_empty_and_full_masks_are_as_far_as_a_score_goes():
+    assert scores.foreground_change(SOURCE, EMPTY) < -4 and scores.foreground_change(SOURCE, FULL) > 4
+    assert scores.perimeter_change(SOURCE, EMPTY) == -scores.LARGEST_LOG_RATIO
+
+
+def test_grey_polarity_turns_with_the_prediction():
+    right, wrong = (scores.grey_polarity(SOURCE, viewed(square(), grey=grey)) for grey in ((0.7, 0.3), (0.3, 0.7)))
+    assert right == -wrong > 0.5
+
+
+def test_grey_skewness_turns_with_polarity_and_vanishes_at_one_half():
+    flipped = viewed(square(), grey=(0.3, 0.7))
+    half = viewed(np.tile([[True, False]], (2, 8, 4)))
+    values = [scores.grey_skewness(SOURCE, state) for state in (SAME, flipped, half)]
+    assert values[0] == pytest.approx(skew(SAME.grey, axis=None), rel=1e-4)
+    assert values[0] == pytest.approx(-values[1], rel=0.05) and values[2] == pytest.approx(0, abs=1e-5)
+    assert 3 * scores.grey_shape_inverted(SOURCE, flipped) < scores.grey_shape(SOURCE, flipped)
+
+
+def test_brightness_and_contrast_are_undone_by_the_shape_of_grey_levels():
+    moved = viewed(square(), grey=(0.5 + 0.2, 0.3 + 0.2), noise=0.01)
+    assert scores.grey_shape(SOURCE, moved) == pytest.approx(0, abs=1e-4)
+    assert scores.grey_shift(SOURCE, moved) == pytest.approx((0.55 - 0.4) / SOURCE.grey.std(), rel=0.02)
+    assert scores.grey_scale(SOURCE, moved) == pytest.approx(np.log(0.5), abs=1e-3)
+
+
+def test_atc_returns_the_accuracy_of_the_source_on_the_source():
+    rng = np.random.default_rng(0)
+    p = rng.uniform(size=(1, 100, 100)).astype(np.float32)
+    labels = rng.uniform(size=p.shape) < p
+    rows = np.ones((4, 1))
+    source = View([p], [p], rows, np.ones(4), labels=[labels])
+    accuracy = ((p > 0.5) == labels).mean()
+    assert scores.atc(source, source) == pytest.approx(accuracy, abs=1e-3)
+
+
+def test_calibration_finds_the_temperature():
+    rng = np.random.default_rng(0)
+    true = rng.normal(0, 2, (1, 300, 300))
+    labels = rng.uniform(size=true.shape) < 1 / (1 + np.exp(-true))
+    overconfident = (1 / (1 + np.exp(-(3 * true + 1)))).astype(np.float32)
+    source = View([overconfident], [overconfident], np.ones((4, 1)), np.ones(4), labels=[labels])
+    slope, offset = scores.calibration(source)
+    assert slope == pytest.approx(1 / 3, abs=0.02) and offset == pytest.approx(-1 / 3, abs=0.03)
+    expected = scores.own_iou(source, source)
+    assert scores.expected_iou_calibrated(source, source) == pytest.approx(expected, abs=0.01)
+    assert scores.expected_iou(source, source) > expected + 0.1
+
+
+def test_comparisons():
+    assert scores.agreement(SOURCE, SAME, COMPLEMENT) == 0
+    assert scores.complement_agreement(SOURCE, SAME, COMPLEMENT) == 1
+    assert scores.agreement(SOURCE, SAME, FULL) == 0.25
+    assert scores.foreground_moved(SOURCE, SAME, FULL) == 0.75
+
+
+def test_the_reference_is_the_bright_or_the_dark_class_whatever_the_network_says():
+    masks = square(size=16, low=3, high=12)
+    source = viewed(masks, labels=masks, noise=0.02)
+    assert scores.own_reference(source, source) > 0.85, "smoothing takes corners off"
+    for grey, name in (((0.9, 0.1), "reference_iou"), ((0.1, 0.9), "reference_iou_flipped")):
+        images = viewed(masks, grey=grey, noise=0.02)
+        for predicted in (masks, ~masks):
+            state = viewed(predicted, labels=None)
+            expected = scores._iou(predicted.reshape(-1), scores.reference(images, grey[0] > grey[1]))
+            assert scores.REFERENCES[name](source, images, state) == expected
+            assert scores.explained(source, images, state) > 0.85
+        change = "reference_change" + name.removeprefix("reference_iou")
+        assert scores.DOMAINS[change](source, images) == pytest.approx(0, abs=0.2)
+    salt = viewed(np.random.default_rng(0).uniform(size=masks.shape) < 0.5)
+    assert scores.explained(source, source, salt) < 0.1
+
+
+@pytest.mark.parametrize("name", scores.REFERENCES)
+@pytest.mark.parametrize("state", [SAME, EMPTY, FULL], ids=["same", "empty", "full"])
+def test_references_are_finite_for_flat_images_too(name, state):
+    for images in (SAME, viewed(square(), grey=(0.5, 0.5))):
+        assert np.isfinite(scores.REFERENCES[name](SOURCE, images, state))
+
+
+# Shapes
+
+
+def test_perimeter_and_components_by_hand():
+    masks = square(2)
+    assert shapes.perimeter_per_area([masks]) == 1  # 16 sides, 16 pixels
+    assert shapes.component_size([masks]) == 16, "squares of two images do not touch"
+    masks[:, 0, 0] = True
+    assert shapes.component_size([masks]) == 17 / 2
+    assert shapes.component_size([masks, masks]) == 17 / 2, "batches add up"
+
+
+def test_roughness_is_one_for_salt_and_the_same_for_the_complement():
+    salt = np.random.default_rng(0).uniform(size=(4, 64, 64)) < 0.2
+    assert shapes.roughness([salt]) == pytest.approx(1, abs=0.03)
+    assert shapes.roughness([~salt]) == shapes.roughness([salt])
+    assert shapes.roughness([square()]) < 0.5
+    assert shapes.correlation_length([salt]) == pytest.approx(0.5, abs=0.2), "half of the first lag"
+
+
+def test_changes_of_stripes():
+    stripes = np.tile(np.arange(16) % 4 < 2, (1, 16, 1))
+    assert shapes.changes([stripes], 4) == 0
+    assert shapes.changes([stripes], 2) == 0.5, "every pair along rows, none along columns"
+
+
+# The stage
+
+
+@pytest.fixture
+def arguments(tmp_path, domain_path, targets_path, network):
+    model, adapted = (str(tmp_path / f"{name}.h5") for name in ("model", "adapted"))
+    checkpoint.save(model, network, MODEL, {})
+    adapt(model, str(targets_path), adapted, METHODS, 0, "cpu")
+    return {
+        "model_path": model,
+        "source_path": str(domain_path),
+        "targets_path": str(targets_path),
+        "adapted_path": adapted,
+        "partner_paths": {},
+        "scores_path": str(tmp_path / "scores.csv"),
+        "source": "discs",
+        "seed": 3,
+        "images": 6,
+        "rows": 30,
+        "threshold": 0.5,
+        "device": "cpu",
+    }
+
+
+def test_a_row_per_target_and_a_column_per_score(arguments):
+    score(**arguments)
+    table = pd.read_csv(arguments["scores_path"])
+    assert list(table["level"]) == [0, 0.2] and set(table["seed"]) == {3}
+    states = ("before", "after", "inverted")
+    assert {f"{name}_{state}" for name in scores.SCORES for state in states} | set(scores.DOMAINS) <= set(table)
+    assert {f"{name}_before_after" for name in scores.COMPARISONS} <= set(table)
+    assert table["seed_agreement_before"].isna().all()
+    assert np.isfinite(table.drop(columns=["source", "target", "transform"]).filter(regex="^(?!seed_)")).all(axis=None)
+
+
+def test_target_masks_are_never_read(arguments, tmp_path):
+    score(**arguments)
+    blind = tmp_path / "blind.h5"
+    shutil.copy(arguments["targets_path"], blind)
+    with h5py.File(blind, "r+") as file:
+        for group in file.values():
+            for split in ("adapt", "test"):
+                del group[split]["masks"]
+            del group["test"]
+    again = arguments | {"targets_path": str(blind), "scores_path": str(tmp_path / "again.csv")}
+    score(**again)
+    assert Path(arguments["scores_path"]).read_bytes() == Path(again["scores_path"]).read_bytes()
+
+
+def test_a_partner_that_is_the_network_itself_agrees(arguments):
+    partner = {"model": arguments["model_path"], "adapted": arguments["adapted_path"]}
+    score(**arguments | {"partner_paths": partner})
+    table = pd.read_csv(arguments["scores_path"])
+    assert (table[["seed_agreement_before", "seed_agreement_after"]] == 1).all(axis=None)
+
+
+def test_without_method_batchnorm_only_the_unadapted_are_scored(arguments, targets_path):
+    methods = {"mean_only": {"function": "mean_only", "options": {}}}
+    adapt(arguments["model_path"], str(targets_path), arguments["adapted_path"], methods, 0, "cpu")
+    score(**arguments)
+    table = pd.read_csv(arguments["scores_path"])
+    assert "confidence_before" in table and "confidence_after" not in table
+
+
+def test_a_view_predicts_what_the_network_predicts(network):
+    images = torch.rand(5, 1, 18, 20, generator=torch.Generator().manual_seed(0))
+    found = view(network, [images[:3], images[3:]], [images], 10, 0.5)
+    padded = torch.nn.functional.pad(images, (0, 0, 0, 2), mode="reflect")
+    expected = torch.sigmoid(network(padded))[:, 0, :18].numpy()
+    np.testing.assert_allclose(np.concatenate(found.probabilities), expected, atol=1e-6)
+    assert found.rows.shape == (10, 4) and found.row_probabilities.shape == (10,)
+    head = network.head.weight[0, :, 0, 0].double(), network.head.bias.double()
+    logits = torch.from_numpy(found.rows) @ head[0] + head[1]
+    np.testing.assert_allclose(torch.sigmoid(logits).numpy(), found.row_probabilities, atol=1e-5)
+
+
+def test_turning_about_the_mean_keeps_the_mean(network):
+    images = torch.rand(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    mean = mean_grey([images[:1], images[1:]])
+    torch.testing.assert_close(mean, images.mean((0, 2, 3))[:, None, None])
+    turned = 2 * mean - images
+    torch.testing.assert_close(turned.mean(), images.mean())
+    state = batchnorm.batchnorm(network, [turned])
+    torch.testing.assert_close(
+        state["encoder1.norm1.running_var"],
+        batchnorm.batchnorm(network, [images])["encoder1.norm1.running_var"],
+        rtol=0.3, atol=1e-3,
+    )  # fmt: skip
+
+
+def test_first_images():
+    batches = [torch.arange(4), torch.arange(4, 8)]
+    assert [batch.tolist() for batch in first(batches, 5)] == [[0, 1, 2, 3], [4]]
+    assert [batch.tolist() for batch in first(batches, 4)] == [[0, 1, 2, 3]]
+    assert len(list(first(batches, 100))) == 2
+
+
+def test_a_split_of_several_sizes(tmp_path, network):
+    with store.create(tmp_path / "mixed.h5") as file:
+        rng = np.random.default_rng(0)
+        for size in (16, 24):
+            images = rng.integers(0, 255, (3, size, size), np.uint8)
+            store.append(file.create_group("adapt") if size == 16 else file["adapt"], images, None)
+        batches = [torch.from_numpy(batch)[:, None] / 255 for batch in store.image_batches(file["adapt"], 10**6)]
+    found = view(network, batches, batches, 12, 0.5)
+    assert len(found.grey) == 3 * 16**2 + 3 * 24**2 == len(found.p)
+    assert all(np.isfinite(function(SOURCE, found)) for name, function in scores.SCORES.items()
+               if name not in ("latent_contrast", "class_distance", "mmd", "energy"))  # fmt: skip

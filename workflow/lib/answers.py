@@ -1,0 +1,154 @@
+"""The answer in words: how well the gain is told without labels, what to do about each pair, and why.
+
+Every number in a sentence is worked out here from the tables; a sentence over too few pairs is not made.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from workflow.lib.showcase import FEWEST, KEY, SMALL, over_seeds
+
+HELD_OUT = {
+    "leave_source_out": "source domains",
+    "leave_transform_out": "transformations",
+    "leave_means_out": "target domains",
+    "leave_seed_out": "networks (seeds)",
+    "synthetic_to_real": "real domains, by a predictor fitted on synthetic ones alone",
+}
+TALK = "bhattacharyya_bottleneck_before_relu_position_before"
+# Adapted IoU this near the source's own is called restored.
+RESTORED = 0.03
+# A foreground share this near one half leaves a flip of polarity no trace in the grey levels.
+HALF = 0.05
+CARDS = 12
+
+
+def predicted(predictors: pd.DataFrame) -> Iterator[str]:
+    """Sentences on how well the gain is predicted, from the table ``predictors``."""
+    gain = predictors[predictors["outcome"] == "gain_iou"]
+    for protocol, words in HELD_OUT.items():
+        rows = gain[gain["protocol"] == protocol].set_index("predictor")
+        if "forest" not in rows.index or rows.loc["forest", "n"] < FEWEST:
+            continue
+        forest = rows.loc["forest"]
+        edges = f" (interval {forest['ci_low']:.2f} to {forest['ci_high']:.2f})"
+        interval = "" if np.isnan(forest["ci_low"]) else edges
+        yield (
+            f"On {words} that it was not fitted on ({forest['n']:.0f} pairs), the forest of label-free scores predicts "
+            f"the gain with a Spearman correlation of {forest['spearman']:.2f}{interval}, R² {forest['r2']:.2f} and a "
+            f"mean error of {forest['mae']:.3f}; where the gain exceeds {SMALL} in size its sign is right in "
+            f"{forest['sign_accuracy']:.1%} (the commoner sign alone: {forest['base_rate']:.1%}), and following it "
+            f"loses "
+            f"{forest['regret']:.4f} of IoU a pair against the better choice, always adapting "
+            f"{forest['regret_always_adapt']:.4f}."
+        )
+    rows = gain[gain["protocol"] == "leave_source_out"].set_index("predictor")
+    singles = rows[rows["kind"].isin(["score", "distance"]) & rows["spearman"].notna()]
+    if len(singles):
+        best = singles.sort_values("r2", kind="stable").iloc[-1]
+        beside = {TALK: "the talk's Bhattacharyya of the bottleneck", "small_tree": "a tree of five questions"}
+        rest = [f"; {words}: {rows.loc[name, 'r2']:.2f}" for name, words in beside.items() if name in rows.index]
+        yield f"Of single numbers {best.name} predicts an unseen source best, with R² {best['r2']:.2f}{''.join(rest)}."
+
+
+def cards(advice: pd.DataFrame, unlabelled: list[str]) -> list[dict]:
+    """At most :data:`CARDS` rows of ``advice``, unlabelled targets first, then the most and the least to be gained."""
+    first = advice[advice["target"].isin(unlabelled)]
+    rest = advice[~advice["target"].isin(unlabelled)].sort_values(["gain", *KEY], kind="stable")
+    room = max(0, CARDS - len(first))
+    shown = pd.concat([first, rest.tail(room - room // 2)[::-1], rest.head(room // 2)])
+    return shown.drop_duplicates(KEY).head(CARDS).to_dict("records")
+
+
+def advised(advice: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[str]:
+    """What the advice comes to over the study, and how it did where there are labels."""
+    if advice.empty:
+        yield "This study does not adapt with method batchnorm, so that there is nothing to advise on."
+        return
+    adapt, warned = (advice["decision"] == "adapt").sum(), (advice["warning"] != "").sum()
+    yield (
+        f"Of {len(advice)} pairs the shipped predictor advises to adapt in {adapt} and to keep the network in "
+        f"{len(advice) - adapt}; it warns of {warned} as unlike anything it was fitted on."
+    )
+    table = advice.merge(pairs[[*KEY, "iou_before", "iou_after", "gain_iou"]], on=KEY)
+    table = table[table["gain_iou"].notna()]
+    if len(table) >= FEWEST:
+        followed = np.where(table["decision"] == "adapt", table["iou_after"], table["iou_before"])
+        yield (
+            f"Where there are labels ({len(table)} pairs) following it gives a mean IoU of {followed.mean():.3f}: "
+            f"always adapting {table['iou_after'].mean():.3f}, never {table['iou_before'].mean():.3f}, the better "
+            f"of both "
+            f"each time {np.maximum(table['iou_before'], table['iou_after']).mean():.3f}."
+        )
+
+
+def explained(pairs: pd.DataFrame, scores: pd.DataFrame) -> Iterator[str]:
+    """Why: what is undone, what is harmed, what tells polarity and where asymmetry comes from.
+
+    ``pairs``: the table of :func:`showcase.pairs`; ``scores``: the table of label-free scores.
+    """
+    table = over_seeds(pairs)
+    table = table[~table["home"]]
+    kept = table[table["polarity"] == "kept"]
+    groups = [(name, rows) for name, rows in kept.groupby("transform") if len(rows) >= FEWEST and name != "identity"]
+    restored = {name: (rows["iou_after"] >= rows["own_iou"] - RESTORED).mean() for name, rows in groups}
+    if restored:
+        ordered = sorted(restored.items(), key=lambda item: (-item[1], item[0]))
+        named = ", ".join(f"{name} {share:.0%}" for name, share in ordered)
+        yield (
+            f"Share of the pairs of kept polarity whose adapted IoU comes within {RESTORED} of the source's own, by "
+            f"transformation: {named}. A positive affine change of grey levels is undone by the mean and variance of "
+            "the first layer; what bends, blurs or redraws the image is not."
+        )
+    harmed = {name: rows["gain_iou"].mean() for name, rows in groups if rows["gain_iou"].mean() < -SMALL}
+    if harmed:
+        named = ", ".join(f"{name} ({gain:+.3f})" for name, gain in sorted(harmed.items(), key=lambda item: item[1]))
+        yield f"On average adaptation harms, the polarity kept, under: {named}."
+    yield from _polarity(pairs, scores)
+    there = table[table["transform"] == "identity"].set_index(["source", "target"])
+    couples = [(a, b) for a, b in there.index if a < b and (b, a) in there.index]
+    if len(couples) >= FEWEST:
+        gap = {
+            column: np.mean([abs(there.loc[pair, column] - there.loc[pair[::-1], column]) for pair in couples])
+            for column in ("gain_iou", "iou_before", "iou_after")
+        }
+        yield (
+            f"Between the two directions of {len(couples)} couples of domains the gain differs by "
+            f"{gap['gain_iou']:.3f}, the IoU before adaptation by {gap['iou_before']:.3f} and after it by "
+            f"{gap['iou_after']:.3f}: the asymmetry is "
+            f"{'mostly' if gap['iou_before'] > gap['iou_after'] else 'not'} one of where the network starts."
+        )
+
+
+def _polarity(pairs: pd.DataFrame, scores: pd.DataFrame) -> Iterator[str]:
+    plain = pairs[(pairs["transform"] == "identity") & (pairs["polarity"] != "") & ~pairs["home"]]
+    names = [name for name in scores if name not in KEY and not str(name).startswith("seed_")]
+    table = plain.merge(scores[[*KEY, *names]], on=KEY, suffixes=("", "_scored"))
+    half = (table["true_foreground"] - 0.5).abs() < HALF
+    usual = table[~half]
+    if usual["polarity"].value_counts().reindex(["kept", "flipped"]).fillna(0).min() < FEWEST:
+        return
+    areas = {name: separation(usual[name], usual["polarity"] == "flipped") for name in names if name in usual}
+    best = sorted(areas, key=lambda name: (-areas[name], name))[:3]
+    named = ", ".join(f"{name} ({areas[name]:.2f})" for name in best)
+    yield (
+        f"Polarity is told apart without labels by (probability that a flipped pair stands on its own side of a kept "
+        f"one): {named}; all rest on the foreground being no half of the image, or on its shape."
+    )
+    equal = table[half]
+    if equal["polarity"].value_counts().reindex(["kept", "flipped"]).fillna(0).min() >= FEWEST:
+        found = separation(equal[best[0]], equal["polarity"] == "flipped")
+        yield (
+            f"At a foreground share of one half a flip leaves the grey levels as they were and no unlabelled method "
+            f"can "
+            f"see it: there {best[0]} reaches {found:.2f}."
+        )
+
+
+def separation(values: pd.Series, flipped: pd.Series) -> float:
+    """Area under the curve of ``values`` for ``flipped``, in the better direction: 0.5 is chance, 1 is apart."""
+    ranks, n = values.rank(), int(flipped.sum())
+    area = (ranks[flipped].sum() - n * (n + 1) / 2) / (n * (len(values) - n))
+    return float(max(area, 1 - area))

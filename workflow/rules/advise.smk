@@ -1,0 +1,25 @@
+"""
+Reads   <results>/tables/scores.csv and the fitted predictor (config key advise.predictor)
+Writes  <results>/tables/advice.csv  a row per pair and seed: adapt or keep
+"""
+
+
+rule advise:
+    """Tell for every pair, labelled or not, whether to adapt; nothing is fitted."""
+    input:
+        scores="<results>/tables/scores.csv",
+        predictor=config["advise"]["predictor"],
+        code=code("advise"),
+    output:
+        advice="<results>/tables/advice.csv",
+    log:
+        "<logs>/advise.log",
+    benchmark:
+        "<benchmarks>/advise.tsv"
+    conda:
+        "../../envs/tables.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    script:
+        "../scripts/advise.py"

@@ -1,0 +1,57 @@
+"""
+Reads   <results>/models/{source}/seed{seed}.h5, <results>/adapted/{source}/seed{seed}/{family}.h5, both also of
+        another seed where there is one, <results>/data/{source}.h5 (split validation, with masks),
+        <results>/targets/{family}.h5 (images of split adapt, never masks)
+Writes  <results>/scores/{source}/seed{seed}/{family}.csv  a row per target, a column per score
+"""
+
+
+def partner(wildcards):
+    """Another seed of the same source and family: the first of the config, or for that one the second."""
+    others = [seed for seed in config["seeds"] if str(seed) != wildcards.seed]
+    kinds = {
+        "model": "models/{source}/seed{seed}.h5",
+        "adapted": "adapted/{source}/seed{seed}/{family}.h5",
+    }
+    named = {
+        "source": wildcards.source,
+        "family": wildcards.family,
+        "seed": others[0] if others else None,
+    }
+    return {
+        kind: str(Path(config["results"], path.format(**named)))
+        for kind, path in kinds.items()
+        if others
+    }
+
+
+rule score:
+    """Judge unadapted and adapted predictions without the target's masks."""
+    input:
+        model="<results>/models/{source}/seed{seed}.h5",
+        source=lambda wildcards: f"{config['results']}/data/{domain_of(wildcards.source)}.h5",
+        targets="<results>/targets/{family}.h5",
+        adapted="<results>/adapted/{source}/seed{seed}/{family}.h5",
+        partner=lambda wildcards: list(partner(wildcards).values()),
+        code=code("score"),
+    output:
+        scores="<results>/scores/{source}/seed{seed}/{family}.csv",
+    log:
+        "<logs>/score/{source}/seed{seed}/{family}.log",
+    benchmark:
+        "<benchmarks>/score/{source}/seed{seed}/{family}.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+        gpu=0 if config["device"] == "cpu" else 1,
+    params:
+        partner=partner,
+        images=config["score"]["images"],
+        rows=config["score"]["rows"],
+        threshold=config["evaluate"]["threshold"],
+        device=config["device"],
+    script:
+        "../scripts/score.py"

@@ -1,0 +1,21 @@
+"""Advise on every pair of the study, labelled or not: scores + a fitted predictor -> whether to adapt."""
+
+import pandas as pd
+
+from workflow.lib import forest, job
+from workflow.lib.advice import advise as advice
+
+
+def advise(scores_path: str, predictor_path: str, advice_path: str) -> None:
+    """Write ``advice.csv`` as :func:`workflow.lib.advice.advise`; nothing is fitted."""
+    scores = pd.read_csv(scores_path, dtype={"source": str, "target": str})
+    advice(scores, forest.load(predictor_path)).to_csv(advice_path, index=False, float_format="%.9g")
+
+
+if __name__ == "__main__":
+    with job.run(snakemake.log[0]):
+        advise(
+            scores_path=snakemake.input.scores,
+            predictor_path=snakemake.input.predictor,
+            advice_path=snakemake.output.advice,
+        )

@@ -1,0 +1,143 @@
+"""Judge how well label-free numbers predict the outcomes of adaptation: tables -> predictors, figures and a forest.
+
+Every predictor is fitted inside the folds of a protocol and judged on what was held out. The forest that comes with
+the repository was fitted on synthetic domains; it is judged, as it is, on pairs of real ones.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from workflow.lib import figures, forest, job, learning, predictor_figures
+from workflow.lib.forest import OUTCOMES
+from workflow.lib.judging import MEASURES, judge
+from workflow.lib.learning import BASELINES, PROTOCOLS, TRANSPARENT
+from workflow.lib.showcase import at_identity
+
+METHOD = "batchnorm"
+FROZEN = "synthetic_to_real"
+LEARNED = "forest"
+ROW = ["predictor", "kind", "protocol", "outcome"]
+
+
+def predict(
+    gains_path: str,
+    scores_path: str,
+    distances_path: str,
+    frozen_path: str | None,
+    real: list[str],
+    options: dict,
+    predictors_path: str,
+    tree_path: str,
+    forest_path: str,
+    figure_paths: dict[str, str],
+    threads: int,
+) -> None:
+    """Write ``predictors.csv``, the small tree of the gain in words, a forest of all pairs, and a figure per protocol.
+
+    ``real``: names of the domains that are images rather than synthetic. ``options``: ``trees``, ``leaf``, ``coverage``
+    and ``bootstrap``. A protocol with fewer than two groups to hold out is left out.
+    """
+    table, kinds, names = labelled(gains_path, scores_path, distances_path)
+    judged, shown = [], {}
+    for protocol in [*PROTOCOLS, FROZEN]:
+        if protocol == FROZEN:
+            among = table[table["source"].isin(real) & table["target"].isin(real)]
+            runs = frozen(among, frozen_path)
+        else:
+            runs = in_folds(table, PROTOCOLS[protocol], kinds, names, options, threads)
+        for predictor, kind, outcome, predicted in runs:
+            # Intervals of every single number and outcome would take longer than the rest of the study.
+            several = outcome == "gain_iou" or kind not in ("score", "distance")
+            measured = judge(predicted, outcome, options["bootstrap"] if several else 0, seed=0)
+            judged.append(dict(zip(ROW, (predictor, kind, protocol, outcome), strict=True)) | measured)
+            if (predictor, outcome) == (LEARNED, "gain_iou"):
+                shown[protocol] = predicted
+    found = pd.DataFrame(judged, columns=[*ROW, *MEASURES]).sort_values(ROW, kind="stable")
+    found.to_csv(predictors_path, index=False, float_format="%.9g")
+    Path(tree_path).write_text(learning.small_tree_text(names, table, "gain_iou") if len(table) else "no labels\n")
+    forest.save(learning.fit_with_interval(names, table, options, threads), forest_path)
+    for protocol, path in figure_paths.items():
+        rows = found[(found["protocol"] == protocol) & (found["outcome"] == "gain_iou")]
+        figures.save(predictor_figures.predictors(rows, shown.get(protocol)), path)
+
+
+def labelled(
+    gains_path: str, scores_path: str, distances_path: str
+) -> tuple[pd.DataFrame, dict[str, list[str]], list[str]]:
+    """Outcomes and candidates of the labelled pairs of method ``batchnorm``; those by kind; the forest's."""
+    gains, scores, distances = (
+        at_identity(pd.read_csv(path, dtype={"source": str, "target": str}))
+        for path in (gains_path, scores_path, distances_path)
+    )
+    wide, kinds = learning.candidates(scores, distances)
+    known = (gains["method"] == METHOD) & gains["gain_iou"].notna()
+    outcomes = gains.loc[known, [*learning.PAIR, *OUTCOMES]]
+    table = outcomes.merge(wide, on=learning.PAIR).sort_values(learning.PAIR, ignore_index=True)
+    return table, kinds, learning.features(scores)
+
+
+def in_folds(
+    table: pd.DataFrame, column: str, kinds: dict[str, list[str]], names: list[str], options: dict, threads: int
+) -> Iterator[tuple[str, str, str, pd.DataFrame]]:
+    """(predictor, kind, outcome, predictions) of every predictor, each group of ``column`` predicted by the others."""
+    if table[column].nunique() < 2:
+        return
+    found: dict[tuple[str, str, str], np.ndarray] = {}
+    edges = np.full((2, len(table)), np.nan)
+
+    def keep(predictor: str, kind: str, outcome: str, held: np.ndarray, values: np.ndarray) -> None:
+        found.setdefault((predictor, kind, outcome), np.full(len(table), np.nan))[held] = values
+
+    for held in learning.folds(table[column].to_numpy()):
+        train, test = table[~held], table[held]
+        for outcome in OUTCOMES:
+            for name, function in BASELINES.items():
+                keep(name, "baseline", outcome, held, function(train, test, outcome))
+            for kind, columns in kinds.items():
+                for name in columns:
+                    keep(name, kind, outcome, held, learning.single(name, train, test, outcome))
+            for name, function in TRANSPARENT.items():
+                keep(name, "transparent", outcome, held, function(names, train, test, outcome))
+        model = learning.fit(names, train, options["trees"], options["leaf"], seed=0, threads=threads)
+        width = learning.interval_width(names, train, train[column].to_numpy(), options, threads)
+        rows = model.rows(test)
+        for outcome, values in zip(OUTCOMES, model.predict(rows).T, strict=True):
+            keep(LEARNED, "learned", outcome, held, values)
+        edges[:, held] = width * model.spread(rows) * np.array([[-1], [1]])
+    for (predictor, kind, outcome), predicted in found.items():
+        low, high = predicted + edges if (predictor, outcome) == (LEARNED, "gain_iou") else (np.nan, np.nan)
+        yield predictor, kind, outcome, table.assign(predicted=predicted, low=low, high=high)
+
+
+def frozen(table: pd.DataFrame, frozen_path: str | None) -> Iterator[tuple[str, str, str, pd.DataFrame]]:
+    """The forest at ``frozen_path`` on pairs it never saw, as :func:`in_folds`; nothing without pairs."""
+    if frozen_path is None or table.empty:
+        return
+    model = forest.load(frozen_path)
+    rows = model.rows(table)
+    half = model.width * model.spread(rows)
+    for outcome, predicted in zip(OUTCOMES, model.predict(rows).T, strict=True):
+        low, high = (predicted - half, predicted + half) if outcome == "gain_iou" else (np.nan, np.nan)
+        yield LEARNED, "learned", outcome, table.assign(predicted=predicted, low=low, high=high)
+    for name, size in (("always_adapt", 1.0), ("never_adapt", -1.0)):
+        yield name, "baseline", "gain_iou", table.assign(predicted=size, low=np.nan, high=np.nan)
+
+
+if __name__ == "__main__":
+    with job.run(snakemake.log[0]):
+        predict(
+            gains_path=snakemake.input.gains,
+            scores_path=snakemake.input.scores,
+            distances_path=snakemake.input.distances,
+            frozen_path=snakemake.input.get("frozen"),
+            real=snakemake.params.real,
+            options=snakemake.params.options,
+            predictors_path=snakemake.output.predictors,
+            tree_path=snakemake.output.tree,
+            forest_path=snakemake.output.forest,
+            figure_paths={name: snakemake.output[name] for name in snakemake.params.protocols},
+            threads=snakemake.threads,
+        )
