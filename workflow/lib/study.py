@@ -122,7 +122,7 @@ class Study:
         """(target, baseline) of the networks trained for one source towards a shift family; none towards itself."""
         found = self.families[family]
         names = [name for name in self.config["baselines"] if name in map(baseline_of, found.methods)]
-        return [(target, name) for target in found.targets if target != source for name in names]
+        return [(target, name) for target in found.targets if target != domain_of(source) for name in names]
 
     @property
     def trainings(self) -> list[tuple[str, str, str]]:

@@ -31,11 +31,9 @@ rule baseline:
         runtime=720,
         gpu=0 if config["device"] == "cpu" else 1,
     params:
-        model={"channels": config["generate"]["channels"], **config["model"]},
+        model=lambda wildcards: STUDY.training(wildcards.source)[0],
         method=lambda wildcards: STUDY.baseline(wildcards.method),
-        options={
-            key: value for key, value in config["train"].items() if key != "threads"
-        },
+        options=lambda wildcards: STUDY.training(wildcards.source)[1],
         device=config["device"],
     script:
         "../scripts/baseline.py"

@@ -10,7 +10,7 @@ MEASURED = {
     ("train", "source", domain, domain, seed): (
         f"<benchmarks>/train/{domain}/seed{seed}.tsv"
     )
-    for domain in STUDY.trained
+    for domain in STUDY.networks
     for seed in config["seeds"]
 } | {
     ("baseline", method, source, target, seed): (
