@@ -121,7 +121,7 @@ def study(config: dict) -> Study:
         raise StudyError("\n".join(faults))
     found = dict(_families(config))
     sources = [source for family in found.values() for source in family.sources]
-    faults = list(_domain_faults(config, found, sources))
+    faults = list(dict.fromkeys(_domain_faults(config, found, sources)))
     if faults:
         raise StudyError("\n".join(faults))
     return Study(config, found, tuple(dict.fromkeys(sources + config["oracles"])))
