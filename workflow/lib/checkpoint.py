@@ -25,6 +25,18 @@ def get_tensors(group: h5py.Group) -> dict[str, Tensor]:
     }
 
 
+def get_state(group: h5py.Group, network: UNet) -> dict[str, Tensor]:
+    """The tensors of :func:`put_tensors`, to be put into ``network``, on its device.
+
+    Errors: KeyError, which :func:`workflow.lib.store.read` turns into one line, where names or shapes do not fit.
+    """
+    own, found = network.state_dict(), get_tensors(group)
+    for name, tensor in found.items():
+        if name not in own or own[name].shape != tensor.shape:
+            raise KeyError(f"{group.name}/{name} of shape {tuple(tensor.shape)} does not fit the network")
+    return {name: tensor.to(own[name].device) for name, tensor in found.items()}
+
+
 def save(path: str | Path, network: UNet, model: dict, about: dict) -> None:
     """Write ``network``; ``model`` holds channels, width and depth, ``about`` is kept as it is."""
     with store.create(path) as file:

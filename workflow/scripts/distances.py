@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from workflow.lib import job, store
+from workflow.lib import files, job, store
 from workflow.lib.distances import DISTANCES, Latents, projections
 
 
@@ -42,7 +42,8 @@ def distances(
                                 "null": nulls[name],
                             }
                         )
-    pd.DataFrame(rows).to_csv(distances_path, index=False)
+    with files.replacing(distances_path) as partial:
+        pd.DataFrame(rows).to_csv(partial, index=False)
 
 
 def summaries(group):
@@ -54,7 +55,11 @@ def summaries(group):
 
 def load(group) -> Latents:
     """The summary that stage ``latents`` wrote."""
-    return Latents(group["rows"][:], group["mean"][:], group["covariance"][:])
+    arrays = [group[name][...] for name in ("rows", "mean", "covariance")]
+    try:
+        return Latents(*arrays)
+    except ValueError as error:
+        raise KeyError(f"{group.name}: {error}") from error
 
 
 if __name__ == "__main__":

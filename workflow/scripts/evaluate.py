@@ -10,8 +10,9 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from workflow.lib import batchnorm, checkpoint, devices, job, metrics, store
+from workflow.lib import batchnorm, checkpoint, devices, files, job, metrics, store
 from workflow.lib.prediction import predict
+from workflow.lib.unet import UNet
 
 
 def evaluate(
@@ -38,8 +39,8 @@ def evaluate(
         for target, splits in targets.items():
             spec = store.get_json(splits, "domain")
             for method, group in [("source", None), *adapted[target].items()]:
-                state, how = ({}, {}) if group is None else artefact(group)
-                with batchnorm.adapted(network, {name: tensor.to(torch_device) for name, tensor in state.items()}):
+                state, how = ({}, {}) if group is None else artefact(group, network)
+                with batchnorm.adapted(network, state):
                     kept: list[np.ndarray] = []
                     predictions = predict(network, splits["test"], threshold, torch_device, **how)
                     scores = metrics.scores(keep(predictions, examples, kept))
@@ -51,13 +52,14 @@ def evaluate(
                     "level": spec["level"],
                 }
                 rows.append(key | {"method": method, "seed": seed} | scores)
-    pd.DataFrame(rows).to_csv(scores_path, index=False)
+    with files.replacing(scores_path) as partial:
+        pd.DataFrame(rows).to_csv(partial, index=False)
 
 
-def artefact(group: h5py.Group) -> tuple[dict, dict]:
+def artefact(group: h5py.Group, network: UNet) -> tuple[dict, dict]:
     """What stage adapt kept: (tensors to put in place, or else how :func:`predict` adapts to each test batch)."""
     if "method" not in group.attrs:
-        return checkpoint.get_tensors(group), {}
+        return checkpoint.get_state(group, network), {}
     method = store.get_json(group, "method")
     function = partial(batchnorm.METHODS[method["function"]], **method["options"])
     return {}, {"adapt": function, "at_most": method["at_test"]}

@@ -47,8 +47,8 @@ def latents(
         for target, splits in targets.items():
             write(f"targets/{target}/before", splits["adapt"], 1)
             if METHOD in adapted[target]:
-                state = checkpoint.get_tensors(adapted[target][METHOD])
-                with batchnorm.adapted(network, {name: tensor.to(torch_device) for name, tensor in state.items()}):
+                state = checkpoint.get_state(adapted[target][METHOD], network)
+                with batchnorm.adapted(network, state):
                     write(f"targets/{target}/after", splits["adapt"], 1)
 
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from workflow.lib import checkpoint, devices, job, metrics, store
+from workflow.lib import checkpoint, devices, files, job, metrics, store
 from workflow.lib.prediction import predict
 
 
@@ -25,7 +25,8 @@ def oracle(
                 {"target": domain, "seed": seed}
                 | metrics.scores(predict(network, data["test"], threshold, torch_device))
             )
-    pd.DataFrame(rows).to_csv(scores_path, index=False)
+    with files.replacing(scores_path) as partial:
+        pd.DataFrame(rows).to_csv(partial, index=False)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from workflow.lib import figures, job, showcase, store
+from workflow.lib import figures, files, job, showcase, store
 from workflow.lib.names import target_name
 
 SCORES = ["iou_before", "iou_after", "own_iou"]
@@ -83,7 +83,8 @@ def report(
         settings=yaml.safe_dump(settings, sort_keys=False),
         versions=versions(),
     )
-    Path(page_path).write_text(page)
+    with files.replacing(page_path) as partial:
+        partial.write_text(page)
 
 
 def read(path: str) -> pd.DataFrame:

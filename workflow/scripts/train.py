@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from workflow.lib import checkpoint, devices, job, store, training
+from workflow.lib import checkpoint, devices, files, job, store, training
 from workflow.lib.unet import UNet
 
 
@@ -25,7 +25,8 @@ def train(data_path: str, model_path: str, curve_path: str, model: dict, options
     with store.read(data_path) as domain:
         curve = training.train(network, domain, options, seed, torch_device, resume_path, title)
     checkpoint.save(model_path, network, model, {"options": options, "seed": seed, "epochs": len(curve)})
-    pd.DataFrame(curve).to_csv(curve_path, index=False)
+    with files.replacing(curve_path) as partial:
+        pd.DataFrame(curve).to_csv(partial, index=False)
     resume_path.unlink(missing_ok=True)
 
 
