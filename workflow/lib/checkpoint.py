@@ -21,7 +21,7 @@ def get_tensors(group: h5py.Group) -> dict[str, Tensor]:
     """The tensors that :func:`put_tensors` wrote."""
     return {
         name: torch.from_numpy(dataset[...]) if dataset.ndim else torch.tensor(dataset[()])
-        for name, dataset in group.items()
+        for name, dataset in store.members(group)
     }
 
 

@@ -4,7 +4,7 @@ import errno
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from workflow.lib.errors import StudyError
@@ -38,7 +38,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
             raise StudyError(f"{path}: {remedy}") from error
         raise
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
 
 
 def _number(error: Exception) -> int:

@@ -40,16 +40,31 @@ def read(path: str | Path) -> Iterator[h5py.File]:
     expected dataset fails while the block reads it.
     """
     try:
-        with h5py.File(path, "r") as file:
-            yield file
+        file = h5py.File(path, "r")
     except FileNotFoundError as error:
         raise StudyError(f"{path}: no such file; run the step that makes it again") from error
-    except (KeyError, OSError) as error:
-        if _culprit(error) not in (None, str(path)):
-            raise
-        if isinstance(error, KeyError):
-            raise StudyError(f"{path}: {error.args[0]}; the file is incomplete: delete it and run again") from error
+    except OSError as error:
         raise StudyError(f"{path}: damaged or not an HDF5 file ({error}); delete it and run again") from error
+    with file:
+        try:
+            yield file
+        except (KeyError, OSError) as error:
+            if _culprit(error) not in (None, str(path)):
+                raise
+            what = f"{error.args[0]}; the file is incomplete:" if isinstance(error, KeyError) else f"damaged ({error});"
+            raise StudyError(f"{path}: {what} delete it and run again") from error
+
+
+def members(group: h5py.Group) -> Iterator[tuple[str, h5py.Group | h5py.Dataset]]:
+    """(name, node) of what a group holds; ``group.items()`` of h5py gives None for a node that is damaged."""
+    return ((name, group[name]) for name in group)
+
+
+def targets(file: h5py.File) -> Iterator[tuple[str, h5py.Group]]:
+    """(full name, splits) of the targets of a shift family."""
+    if not len(file):
+        raise KeyError(f"no target in {file.name}")
+    yield from members(file)
 
 
 def _culprit(error: Exception) -> str | None:
@@ -97,7 +112,8 @@ def stacks(split: h5py.Group) -> list[tuple[h5py.Dataset, h5py.Dataset | None]]:
     """(images, masks or None) of a split, one pair for each image size."""
     number, found = 0, []
     while (name := _suffixed("images", number)) in split:
-        images, masks = split[name], split.get(_suffixed("masks", number))
+        # Not `split.get`, which takes damaged masks for missing ones.
+        images, masks = split[name], split[mask_name] if (mask_name := _suffixed("masks", number)) in split else None
         if images.ndim not in (3, 4) or images.shape[3:] not in ((), (3,)) or not len(images):
             raise KeyError(f"{images.name} of shape {images.shape} is no stack of images")
         if masks is not None and masks.shape != images.shape[:3]:

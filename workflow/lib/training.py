@@ -161,7 +161,7 @@ def _resume(path: Path, fingerprint: dict, network: UNet, optimiser) -> Progress
             curve = store.get_json(file, "curve")
             network.load_state_dict(checkpoint.get_tensors(file["weights"]))
             saved = optimiser.state_dict()
-            saved["state"] = {int(k): checkpoint.get_tensors(group) for k, group in file["optimiser"].items()}
+            saved["state"] = {int(k): checkpoint.get_tensors(group) for k, group in store.members(file["optimiser"])}
             optimiser.load_state_dict(saved)
             best = checkpoint.get_tensors(file["best"])
     except StudyError as error:

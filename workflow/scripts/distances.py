@@ -18,13 +18,13 @@ def distances(
     """Write value and null of every distance in ``names``; the null is between the two halves of the source."""
     rows = []
     with store.read(latents_path) as latents, store.read(targets_path) as targets:
-        specs = {target: store.get_json(group, "domain") for target, group in targets.items()}
+        specs = {target: store.get_json(group, "domain") for target, group in store.targets(targets)}
         for layer, activation, reference in summaries(latents["source/reference"]):
             directions = projections(reference.mean.size, n_projections, seed=0)
             half = load(latents[f"source/null/{layer}/{activation}"])
             nulls = {name: DISTANCES[name](reference, half, directions) for name in names}
             for target, spec in specs.items():
-                for state, group in latents[f"targets/{target}"].items():
+                for state, group in store.members(latents[f"targets/{target}"]):
                     taken = load(group[f"{layer}/{activation}"])
                     for name in names:
                         rows.append(
@@ -48,8 +48,8 @@ def distances(
 
 def summaries(group):
     """(layer, activation, latents) of everything below a group."""
-    for layer, activations in group.items():
-        for activation, arrays in activations.items():
+    for layer, activations in store.members(group):
+        for activation, arrays in store.members(activations):
             yield layer, activation, load(arrays)
 
 

@@ -36,9 +36,9 @@ def evaluate(
         store.read(adapted_path) as adapted,
         store.create(masks_path) as masks,
     ):
-        for target, splits in targets.items():
+        for target, splits in store.targets(targets):
             spec = store.get_json(splits, "domain")
-            for method, group in [("source", None), *adapted[target].items()]:
+            for method, group in [("source", None), *store.members(adapted[target])]:
                 state, how = ({}, {}) if group is None else artefact(group, network)
                 with batchnorm.adapted(network, state):
                     kept: list[np.ndarray] = []

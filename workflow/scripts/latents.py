@@ -44,7 +44,7 @@ def latents(
 
         write("source/reference", source["adapt"], 0)
         write("source/null", source["adapt"], 1)
-        for target, splits in targets.items():
+        for target, splits in store.targets(targets):
             write(f"targets/{target}/before", splits["adapt"], 1)
             if METHOD in adapted[target]:
                 state = checkpoint.get_state(adapted[target][METHOD], network)
