@@ -249,7 +249,8 @@ def test_a_read_only_disk_is_named(stage, disk, tmp_path, capsys):
 
 def test_a_worker_out_of_memory_says_so(sound, tmp_path):
     program = (
-        "import resource, sys; from pathlib import Path; from tests import test_faults as t; from workflow.lib import job;"
+        "import resource, sys; from pathlib import Path; from tests import test_faults as t;"
+        "from workflow.lib import job;"
         "t.MODEL |= {'width': 256};"
         "used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize();"
         "resource.setrlimit(resource.RLIMIT_AS, (used + 2**26,) * 2)\n"
@@ -356,4 +357,4 @@ def test_killed_thirty_times_the_tables_are_the_same(tmp_path):
     for name in TABLES:
         tiny, whole = (checkout / f"results/{results}/tables/{name}.csv" for results in ("tiny", "undisturbed"))
         assert tiny.read_bytes() == whole.read_bytes(), name
-    assert not [path for path in (checkout / "results/tiny").rglob(".*")], "half-written files"
+    assert not list((checkout / "results/tiny").rglob(".*")), "half-written files"
