@@ -6,7 +6,7 @@ BIN := .venv/bin
 QUESTIONS := phase methods noise transforms decay irregular
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --scheduler greedy $(if $(STUDY),--configfile config.yaml $(STUDY))
 
-.PHONY: help run test check format smoke hypotheses predictor bench dag clean
+.PHONY: help run test slurm check format smoke hypotheses predictor bench dag clean
 
 help:  ## print this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -21,6 +21,11 @@ run: .venv/installed  ## run the study to results/report.html (STUDY=workflow/st
 
 test: .venv/installed  ## run every test
 	$(BIN)/python -m pytest
+
+slurm: .venv/installed  ## test the Slurm profile on a Slurm of one node (as root, with apt: installs it first)
+	command -v slurmctld > /dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+		apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client munge; }
+	$(BIN)/python -m pytest tests/test_slurm.py
 
 check: .venv/installed  ## format, lint, types
 	$(BIN)/ruff format --check .

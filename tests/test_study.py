@@ -87,24 +87,74 @@ FAULTS = [
     ("seeds", [0, 0], r"config key seeds: \[0, 0\] has non-unique elements"),
     ("device", "gpu", r"config key device: 'gpu' is not one of \['auto', 'cpu', 'cuda'\]"),
     ("results", "res; rm -rf x", r"config key results: .*does not match"),
-    ("domains", {"a": {"path": "nowhere.h5"}}, None),
     ("domains", {"A": {"means": [0.1, 0.2]}, "a": {"means": [0.3, 0.2]}}, r"domains differ in case only"),
     ("domains", {"0.30-0.70": {"means": [0.1, 0.2]}}, r"config key domains.*does not match"),
     ("domains", {"a": {"means": [0.1, 1.2]}}, r"config key domains\.a.*1\.2 is greater than the maximum"),
     ("domains", {"a": {"means": [0.1, 0.2], "sise": [8, 8]}}, r"config key domains\.a.*'sise'"),
+    ("model.depth", 0, r"config key model\.depth: 0 is less than the minimum"),
+    ("train.batch", 2.5, r"config key train\.batch: 2\.5 is not of type 'integer'"),
+    ("train.precision", "half", r"config key train\.precision: 'half' is not one of"),
+    ("evaluate.threshold", 2, r"config key evaluate\.threshold: 2 is greater"),
+    ("correlate.outcomes", ["iou_gain"], r"config key correlate\.outcomes.*'iou_gain' is not one of"),
+    ("methods", {"few": {"function": "batchnrm"}}, r"methods\.few\.function: no such 'batchnrm'; did you mean"),
+    ("methods", {"few": {"function": "batchnorm", "images": 2, "at_test": 2}}, r"give 'images' or 'at_test', not both"),
+    ("pairs.0.name", "`touch x`", r"config key pairs\.0\.name: '`touch x`' does not match"),
+    ("pairs.0.name", "../up", r"config key pairs\.0\.name: '\.\./up' does not match"),
+    ("pairs.0.targets", ["-rf"], r"config key pairs\.0\.targets.*does not match"),
+    ("oracles", ["0.30-0.70@noise=x;y"], r"config key oracles.*does not match"),
+]
+
+
+def _grey(**arrays):
+    return {"images": np.zeros((20, 16, 16), np.uint8)} | arrays
+
+
+# what is in the file of a target, more of its entry in the config, what the message must say; None: text, no HDF5
+DATA_FAULTS = [
+    (None, {}, r"mine\.h5: cannot be read .*; replace"),
+    ({"pictures": np.zeros(3)}, {}, r"mine\.h5: has no dataset 'images' \(only: pictures\); add"),
+    ({"images": np.zeros((20, 16, 16))}, {}, r"mine\.h5: images of type float64; convert"),
+    ({"images": np.zeros((16, 16), np.uint8)}, {}, r"mine\.h5: 'images' is \(16, 16\); make it"),
+    ({"images": np.zeros((0, 16, 16), np.uint8)}, {}, r"mine\.h5: 'images' is \(0, 16, 16\); make it .* not empty"),
+    (_grey(masks=np.zeros((19, 16, 16), np.uint8)), {}, r"mine\.h5: 'masks' is \(19, 16, 16\); make it \(20, 16, 16\)"),
+    (_grey(masks=np.zeros((20, 16, 16))), {}, r"mine\.h5: masks of type float64; convert"),
+    (_grey(), {"split": {"adapt": 0.7, "test": 0.7}}, r"domains\.mine\.split: the shares sum to 1\.4; lower"),
+    (_grey(), {"split": {"adapt": 0.01, "test": 0.5}}, r"domains\.mine\.split\.adapt: 0\.01 is empty"),
+    (_grey(), {"split": {"adapt": [0, 10], "test": [10, 21]}}, r"split\.test: \[10, 21\] .*beyond the series of 20"),
+    (_grey(), {"split": {"adapt": 0.5, "test": [10, 20]}}, r"domains\.mine\.split: shares and ranges are mixed"),
+    (_grey(), {"split": {"train": [0, 12], "test": [8, 20]}}, r"domains\.mine\.split: train and test overlap"),
+    (_grey(), {"window": [0, 9]}, r"domains\.mine\.window: .*8-bit images, which pass unchanged; remove"),
+    ({"images": np.zeros((20, 16, 16), np.uint16)}, {"window": [9, 9]}, r"domains\.mine\.window: \[9, 9\] is empty"),
 ]
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "message"), FAULTS, ids=[f"{path}={value}"[:40] for path, value, _ in FAULTS]
+    ("place", "fault", "message"),
+    FAULTS + DATA_FAULTS,
+    ids=[f"{n}-{m}"[:60] for n, (*_, m) in enumerate(FAULTS + DATA_FAULTS)],
 )
-def test_faults_are_one_line_each(path, value, message):
-    if message is None:
-        study(changed(path, value))
-        return
+def test_a_bad_input_is_one_line(place, fault, message, tmp_path):
+    """``place``: a dotted key of the config that gets the value ``fault``; or datasets of a file, of which ``fault``
+    is the rest of the entry."""
+    if isinstance(place, str):
+        config = changed(place, fault)
+    else:
+        if place is None:
+            (tmp_path / "mine.h5").write_text("no images")
+        else:
+            with store.create(tmp_path / "mine.h5") as file:
+                for name, array in place.items():
+                    file[name] = array
+        config = changed("domains", {"mine": {"path": str(tmp_path / "mine.h5")} | fault})
+        config["pairs"][0]["targets"] = ["mine"]
     with pytest.raises(StudyError, match=message) as caught:
-        study(changed(path, value))
-    assert all(line.startswith(("config key", "domain '")) for line in str(caught.value).splitlines())
+        study(config)
+    starts = ("config key", "domain '", str(tmp_path / "mine.h5: "))
+    assert all(line.startswith(starts) for line in str(caught.value).splitlines())
+
+
+def test_a_domain_that_no_pair_names_is_not_opened():
+    study(changed("domains", {"a": {"path": "nowhere.h5"}}))
 
 
 def test_missing_key_is_named():

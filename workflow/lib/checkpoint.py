@@ -21,8 +21,20 @@ def get_tensors(group: h5py.Group) -> dict[str, Tensor]:
     """The tensors that :func:`put_tensors` wrote."""
     return {
         name: torch.from_numpy(dataset[...]) if dataset.ndim else torch.tensor(dataset[()])
-        for name, dataset in group.items()
+        for name, dataset in store.members(group)
     }
+
+
+def get_state(group: h5py.Group, network: UNet) -> dict[str, Tensor]:
+    """The tensors of :func:`put_tensors`, to be put into ``network``, on its device.
+
+    Errors: KeyError, which :func:`workflow.lib.store.read` turns into one line, where names or shapes do not fit.
+    """
+    own, found = network.state_dict(), get_tensors(group)
+    for name, tensor in found.items():
+        if name not in own or own[name].shape != tensor.shape:
+            raise KeyError(f"{group.name}/{name} of shape {tuple(tensor.shape)} does not fit the network")
+    return {name: tensor.to(own[name].device) for name, tensor in found.items()}
 
 
 def save(path: str | Path, network: UNet, model: dict, about: dict) -> None:

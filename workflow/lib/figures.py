@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
+from workflow.lib import files
 from workflow.lib.channels import DEAD, shares
 from workflow.lib.names import domain_of
 from workflow.lib.showcase import means, on_grid
@@ -51,7 +52,8 @@ matplotlib.rcParams.update(
 
 def save(figure: Figure, path: str) -> None:
     """Write SVG without a date or a version, so that the same figure is the same bytes."""
-    figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
+    with files.replacing(path) as partial:
+        figure.savefig(partial, format="svg", metadata={"Date": None, "Creator": None})
 
 
 def blank(message: str) -> Figure:

@@ -2,6 +2,7 @@
 
 import ctypes
 import logging
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -23,13 +24,14 @@ def run(log_path: str) -> Iterator[None]:
         logging.info("finished in %.3f s", time.perf_counter() - started)
     except StudyError as error:
         _stop(error, log_path)
-    except MemoryError as error:
-        _stop(f"out of memory ({error}); give the job more, or lower train.batch", log_path)
-    except OSError as error:
-        if error.errno != 28:
+    except MemoryError:
+        _stop("out of memory; give the job more, or lower train.batch", log_path)
+    except RuntimeError as error:
+        # torch has no class of its own for this on a CPU.
+        if not re.search(r"(can't|not enough) (allocate )?memory|out of memory", str(error)):
             logging.exception("failed")
             raise
-        _stop(f"{error.filename or 'results'}: no space left on the disk; free some and run again", log_path)
+        _stop("out of memory; give the job more, or lower train.batch", log_path)
     except BaseException:
         logging.exception("failed")
         raise

@@ -9,7 +9,7 @@ uint8 0/1 (n, H, W). Images of further sizes lie beside them as ``images_1``, ``
 """
 
 import json
-import os
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
@@ -18,6 +18,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from workflow.lib import files
 from workflow.lib.errors import StudyError
 
 CHUNK_BYTES = 2**18
@@ -27,20 +28,8 @@ READ_BYTES = 2**24
 @contextmanager
 def create(path: str | Path) -> Iterator[h5py.File]:
     """A new HDF5 file that appears under ``path`` only when the block ends without an error."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with h5py.File(partial, "w", libver="latest") as file:
-            yield file
-        partial.replace(path)
-    except (OSError, RuntimeError) as error:
-        # HDF5 hides the errno of a full disk in its text.
-        if "No space left" in str(error) or "errno = 28" in str(error):
-            raise StudyError(f"{path}: no space left on the disk; free some and run again") from error
-        raise
-    finally:
-        partial.unlink(missing_ok=True)
+    with files.replacing(path) as partial, h5py.File(partial, "w", libver="latest") as file:
+        yield file
 
 
 @contextmanager
@@ -51,14 +40,40 @@ def read(path: str | Path) -> Iterator[h5py.File]:
     expected dataset fails while the block reads it.
     """
     try:
-        with h5py.File(path, "r") as file:
-            yield file
+        file = h5py.File(path, "r")
     except FileNotFoundError as error:
         raise StudyError(f"{path}: no such file; run the step that makes it again") from error
-    except KeyError as error:
-        raise StudyError(f"{path}: {error.args[0]}; the file is incomplete: delete it and run again") from error
     except OSError as error:
         raise StudyError(f"{path}: damaged or not an HDF5 file ({error}); delete it and run again") from error
+    with file:
+        try:
+            yield file
+        except (KeyError, OSError) as error:
+            if _culprit(error) not in (None, str(path)):
+                raise
+            what = f"{error.args[0]}; the file is incomplete:" if isinstance(error, KeyError) else f"damaged ({error});"
+            raise StudyError(f"{path}: {what} delete it and run again") from error
+
+
+def members(group: h5py.Group) -> Iterator[tuple[str, h5py.Group | h5py.Dataset]]:
+    """(name, node) of what a group holds; ``group.items()`` of h5py gives None for a node that is damaged."""
+    return ((name, group[name]) for name in group)
+
+
+def targets(file: h5py.File) -> Iterator[tuple[str, h5py.Group]]:
+    """(full name, splits) of the targets of a shift family."""
+    if not len(file):
+        raise KeyError(f"no target in {file.name}")
+    yield from members(file)
+
+
+def _culprit(error: Exception) -> str | None:
+    """The file that was being read when ``error`` was raised: of several open ones, h5py does not say which."""
+    for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
+        for value in frame.f_locals.values():
+            if isinstance(value, h5py.HLObject) and value.id.valid:
+                return value.file.filename
+    return None
 
 
 def put(group: h5py.Group, name: str, array: np.ndarray) -> h5py.Dataset:
@@ -97,7 +112,13 @@ def stacks(split: h5py.Group) -> list[tuple[h5py.Dataset, h5py.Dataset | None]]:
     """(images, masks or None) of a split, one pair for each image size."""
     number, found = 0, []
     while (name := _suffixed("images", number)) in split:
-        found.append((split[name], split.get(_suffixed("masks", number))))
+        # Not `split.get`, which takes damaged masks for missing ones.
+        images, masks = split[name], split[mask_name] if (mask_name := _suffixed("masks", number)) in split else None
+        if images.ndim not in (3, 4) or images.shape[3:] not in ((), (3,)) or not len(images):
+            raise KeyError(f"{images.name} of shape {images.shape} is no stack of images")
+        if masks is not None and masks.shape != images.shape[:3]:
+            raise KeyError(f"{masks.name} of shape {masks.shape} does not fit images of shape {images.shape}")
+        found.append((images, masks))
         number += 1
     if not found:
         raise KeyError(f"no dataset 'images' in {split.name}")

@@ -272,7 +272,9 @@ def _resume(path: Path, fingerprint: dict, learner: Learner) -> Progress:
             learner.parts.load_state_dict(checkpoint.get_tensors(file["weights"]))
             for optimiser, group in zip(learner.optimisers, groups, strict=True):
                 saved = optimiser.state_dict()
-                saved["state"] = {int(index): checkpoint.get_tensors(tensors) for index, tensors in group.items()}
+                saved["state"] = {
+                    int(index): checkpoint.get_tensors(tensors) for index, tensors in store.members(group)
+                }
                 optimiser.load_state_dict(saved)
             best = checkpoint.get_tensors(file["best"])
     except StudyError as error:

@@ -20,8 +20,8 @@ rule adapt:
         "../../envs/torch.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
         gpu=0 if config["device"] == "cpu" else 1,
     params:
         methods=lambda wildcards: STUDY.methods(wildcards.family),

@@ -27,8 +27,8 @@ rule baseline:
         "../../envs/torch.yaml"
     threads: config["train"]["threads"]
     resources:
-        mem_mb=2000,
-        runtime=720,
+        mem_mb=growing(2000),
+        runtime=growing(720),
         gpu=0 if config["device"] == "cpu" else 1,
     params:
         model=lambda wildcards: STUDY.training(wildcards.source)[0],

@@ -50,8 +50,8 @@ rule compare:
     conda:
         "../../envs/report.yaml"
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=growing(1000),
+        runtime=growing(30),
     params:
         trainings=STUDY.trainings,
         measured=list(MEASURED),

@@ -19,8 +19,8 @@ rule correlate:
     conda:
         "../../envs/tables.yaml"
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=growing(1000),
+        runtime=growing(30),
     params:
         outcomes=config["correlate"]["outcomes"],
         bootstrap=config["correlate"]["bootstrap"],

@@ -22,8 +22,8 @@ rule distances:
         "../../envs/arrays.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=60,
+        mem_mb=growing(1000),
+        runtime=growing(60),
     params:
         names=config["distances"]["names"],
         projections=config["distances"]["projections"],

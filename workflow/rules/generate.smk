@@ -23,8 +23,8 @@ rule generate:
         "../../envs/arrays.yaml"
     threads: config["generate"]["threads"]
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=growing(1000),
+        runtime=growing(30),
     params:
         splits=SPLITS,
         domains=lambda wildcards: STUDY.specs([wildcards.domain], SPLITS),

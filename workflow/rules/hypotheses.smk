@@ -22,8 +22,8 @@ rule hypotheses:
     conda:
         "../../envs/tables.yaml"
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=growing(1000),
+        runtime=growing(30),
     params:
         irregular=STUDY.irregular,
     script:

@@ -34,8 +34,8 @@ rule predict:
         "../../envs/predict.yaml"
     threads: 2
     resources:
-        mem_mb=2000,
-        runtime=120,
+        mem_mb=growing(2000),
+        runtime=growing(120),
     params:
         real=REAL,
         options=config["predict"],

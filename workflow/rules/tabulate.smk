@@ -33,7 +33,7 @@ rule tabulate:
     conda:
         "../../envs/tables.yaml"
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=growing(1000),
+        runtime=growing(30),
     script:
         "../scripts/tabulate.py"

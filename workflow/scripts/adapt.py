@@ -19,7 +19,7 @@ def adapt(
     torch_device = devices.pick(device)
     network = checkpoint.load(model_path, torch_device)
     with store.read(targets_path) as targets, store.create(adapted_path) as adapted:
-        for target, splits in targets.items():
+        for target, splits in store.targets(targets):
             group = adapted.create_group(target)
             for name, method in methods.items():
                 kept = group.create_group(name)

@@ -2,14 +2,14 @@
 
 import pandas as pd
 
-from workflow.lib import forest, job
+from workflow.lib import files, forest, job
 from workflow.lib.advice import advise as advice
 
 
 def advise(scores_path: str, predictor_path: str, advice_path: str) -> None:
     """Write ``advice.csv`` as :func:`workflow.lib.advice.advise`; nothing is fitted."""
     scores = pd.read_csv(scores_path, dtype={"source": str, "target": str})
-    advice(scores, forest.load(predictor_path)).to_csv(advice_path, index=False, float_format="%.9g")
+    files.write_csv(advice(scores, forest.load(predictor_path)), advice_path, "%.9g")
 
 
 if __name__ == "__main__":

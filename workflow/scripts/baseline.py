@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from workflow.lib import baselines, checkpoint, devices, job, store, training
+from workflow.lib import baselines, checkpoint, devices, files, job, store, training
 from workflow.lib.unet import UNet
 
 
@@ -44,7 +44,7 @@ def baseline(
     about = {"options": options, "method": method, "seed": seed, "selection": method["selection"], "status": status}
     about |= {"n_target_images": n_target_images, "image_presentations": training.presentations(curve)}
     checkpoint.save(model_path, network, model, about)
-    pd.DataFrame(curve, columns=list(curve[0]) if curve else training.CURVE).to_csv(curve_path, index=False)
+    files.write_csv(pd.DataFrame(curve, columns=list(curve[0]) if curve else training.CURVE), curve_path)
     resume_path.unlink(missing_ok=True)
 
 

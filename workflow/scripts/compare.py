@@ -6,7 +6,7 @@ What jobs cost differs from run to run, so it has a table of its own, which does
 import numpy as np
 import pandas as pd
 
-from workflow.lib import figures, job, store
+from workflow.lib import figures, files, job, store
 from workflow.lib.names import target_name
 
 PAIR = ["source", "target", "transform", "level"]
@@ -33,8 +33,8 @@ def compare(
     names = {"source": str, "target": str}
     segmentation, gains = (pd.read_csv(path, dtype=names) for path in (segmentation_path, gains_path))
     pairs = {(source, target) for _, source, target in trainings}
-    summary(of_pairs(segmentation, pairs), gains).to_csv(baselines_path, index=False, float_format="%.9g")
-    costs(benchmarks).to_csv(costs_path, index=False, float_format="%.9g")
+    files.write_csv(summary(of_pairs(segmentation, pairs), gains), baselines_path, "%.9g")
+    files.write_csv(costs(benchmarks), costs_path, "%.9g")
     figures.save(figures.masks_by_method(pictures(sorted(pairs), masks, targets)), figure_path)
 
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from workflow.lib import job
+from workflow.lib import files, job
 from workflow.lib.correlations import correlate as correlations
 
 METHOD = "batchnorm"
@@ -21,7 +21,7 @@ def correlate(
         n_bootstrap=bootstrap,
         seed=0,
     )
-    table.to_csv(correlations_path, index=False, float_format="%.9g")
+    files.write_csv(table, correlations_path, "%.9g")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from workflow.lib import channels, job, store
+from workflow.lib import channels, files, job, store
 from workflow.lib.distances import DISTANCES, Latents, projections
 
 
@@ -22,7 +22,7 @@ def distances(
     """
     rows, shares = [], []
     with store.read(latents_path) as latents, store.read(targets_path) as targets:
-        specs = {target: store.get_json(group, "domain") for target, group in targets.items()}
+        specs = {target: store.get_json(group, "domain") for target, group in store.targets(targets)}
         for path, reference in summaries(latents["source/reference"]):
             layer, activation, unit = path.split("/")
             place = {"layer": layer, "activation": activation, "unit": unit}
@@ -31,7 +31,7 @@ def distances(
             half = load(latents[f"source/null/{path}"])
             nulls = {name: DISTANCES[name](reference, half, directions) for name in names}
             for target, spec in specs.items():
-                for state, group in latents[f"targets/{target}"].items():
+                for state, group in store.members(latents[f"targets/{target}"]):
                     taken = load(group[path])
                     for name in names:
                         rows.append(
@@ -48,21 +48,25 @@ def distances(
                                 "null": nulls[name],
                             }
                         )
-    pd.DataFrame(rows).to_csv(distances_path, index=False)
-    pd.DataFrame(shares).to_csv(channels_path, index=False)
+    files.write_csv(pd.DataFrame(rows), distances_path)
+    files.write_csv(pd.DataFrame(shares), channels_path)
 
 
 def summaries(group):
     """(``layer/activation/unit``, latents) of everything below a group."""
-    for layer, activations in group.items():
-        for activation, units in activations.items():
-            for unit, arrays in units.items():
+    for layer, activations in store.members(group):
+        for activation, units in store.members(activations):
+            for unit, arrays in store.members(units):
                 yield f"{layer}/{activation}/{unit}", load(arrays)
 
 
 def load(group) -> Latents:
     """The summary that stage ``latents`` wrote."""
-    return Latents(group["rows"][:], group["mean"][:], group["covariance"][:])
+    arrays = [group[name][...] for name in ("rows", "mean", "covariance")]
+    try:
+        return Latents(*arrays)
+    except ValueError as error:
+        raise KeyError(f"{group.name}: {error}") from error
 
 
 if __name__ == "__main__":

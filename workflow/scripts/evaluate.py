@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from workflow.lib import batchnorm, checkpoint, devices, job, metrics, store, theory
+from workflow.lib import batchnorm, checkpoint, devices, files, job, metrics, store, theory
 from workflow.lib.batchnorm import State
 from workflow.lib.prediction import BATCH_PIXELS, Inputs, predict
 from workflow.lib.unet import UNet
@@ -51,7 +51,7 @@ def evaluate(
 
         def score(target: str, method: str, network: UNet, state: State, how: dict, origin: dict) -> None:
             splits, kept = targets[target], []
-            with batchnorm.adapted(network, {name: tensor.to(torch_device) for name, tensor in state.items()}):
+            with batchnorm.adapted(network, state):
                 predictions = predict(network, splits["test"], threshold, torch_device, **how)
                 scores = metrics.scores(keep(predictions, examples, kept))
             if origin["status"].startswith("diverged"):
@@ -62,11 +62,11 @@ def evaluate(
             key = {"source": source, "target": spec["name"], "transform": spec["transform"], "level": spec["level"]}
             rows.append(key | {"method": method, "seed": seed} | scores | facts | origin)
 
-        for target, splits in targets.items():
+        for target, splits in store.targets(targets):
             facts = {"clipped_share": splits["test"].attrs["clipped_share"], "pixel_ceiling": ceiling(splits["test"])}
             score(target, "source", network, {}, {}, origin_of(about))
-            for method, group in adapted[target].items():
-                score(target, method, network, *artefact(group), origin_of(about, group))
+            for method, group in store.members(adapted[target]):
+                score(target, method, network, *artefact(group, network), origin_of(about, group))
             for (towards, name), path in baseline_paths.items():
                 if towards != target:
                     continue
@@ -79,7 +79,7 @@ def evaluate(
                     state = batchnorm.batchnorm(own, images)
                     presented = origin["image_presentations"] + images.count
                     score(target, f"{name}+batchnorm", own, state, {}, origin | {"image_presentations": presented})
-    pd.DataFrame(rows).to_csv(scores_path, index=False)
+    files.write_csv(pd.DataFrame(rows), scores_path)
 
 
 def origin_of(about: dict, group: h5py.Group | None = None) -> dict:
@@ -103,10 +103,10 @@ def ceiling(split: h5py.Group) -> float:
     return theory.pixel_ceiling(counts[1], counts[0])
 
 
-def artefact(group: h5py.Group) -> tuple[dict, dict]:
+def artefact(group: h5py.Group, network: UNet) -> tuple[dict, dict]:
     """What stage adapt kept: (tensors to put in place, or else how :func:`predict` adapts to each test batch)."""
     if "method" not in group.attrs:
-        return checkpoint.get_tensors(group), {}
+        return checkpoint.get_state(group, network), {}
     method = store.get_json(group, "method")
     function = partial(batchnorm.METHODS[method["function"]], **method["options"])
     return {}, {"adapt": function, "at_most": method["at_test"]}

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from workflow.lib import job
+from workflow.lib import files, job
 from workflow.lib.hypotheses import Tables, judge, wide
 
 NAMES = {"source": str, "target": str}
@@ -23,7 +23,7 @@ def hypotheses(
     )
     oracles = pd.concat([pd.read_csv(path, dtype=NAMES) for path in oracle_paths], ignore_index=True)
     tables = Tables(wide(segmentation, gains, oracles), distances, channels, irregular)
-    judge(tables).to_csv(verdicts_path, index=False, float_format="%.6g")
+    files.write_csv(judge(tables), verdicts_path, "%.6g")
 
 
 if __name__ == "__main__":

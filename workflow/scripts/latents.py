@@ -45,11 +45,11 @@ def latents(
 
         write("source/reference", source["adapt"], 0)
         write("source/null", source["adapt"], 1)
-        for target, splits in targets.items():
+        for target, splits in store.targets(targets):
             write(f"targets/{target}/before", splits["adapt"], 1)
             if METHOD in adapted[target]:
-                state = checkpoint.get_tensors(adapted[target][METHOD])
-                with batchnorm.adapted(network, {name: tensor.to(torch_device) for name, tensor in state.items()}):
+                state = checkpoint.get_state(adapted[target][METHOD], network)
+                with batchnorm.adapted(network, state):
                     write(f"targets/{target}/after", splits["adapt"], 1)
 
 

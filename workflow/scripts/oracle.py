@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from workflow.lib import checkpoint, devices, job, metrics, store
+from workflow.lib import checkpoint, devices, files, job, metrics, store
 from workflow.lib.prediction import predict
 
 
@@ -25,7 +25,7 @@ def oracle(
             scores = metrics.scores(predict(network, data["test"], threshold, torch_device))
             origin = {"selection": "target_validation", "n_target_images": store.count(data["train"])}
         rows.append({"target": name, "seed": seed} | scores | origin | {"image_presentations": presented})
-    pd.DataFrame(rows).to_csv(scores_path, index=False)
+    files.write_csv(pd.DataFrame(rows), scores_path)
 
 
 if __name__ == "__main__":

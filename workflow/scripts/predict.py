@@ -5,12 +5,11 @@ the repository was fitted on synthetic domains; it is judged, as it is, on pairs
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from workflow.lib import figures, forest, job, learning, predictor_figures
+from workflow.lib import figures, files, forest, job, learning, predictor_figures
 from workflow.lib.forest import OUTCOMES
 from workflow.lib.judging import MEASURES, judge
 from workflow.lib.learning import BASELINES, PROTOCOLS, TRANSPARENT
@@ -56,8 +55,9 @@ def predict(
             if (predictor, outcome) == (LEARNED, "gain_iou"):
                 shown[protocol] = predicted
     found = pd.DataFrame(judged, columns=[*ROW, *MEASURES]).sort_values(ROW, kind="stable")
-    found.to_csv(predictors_path, index=False, float_format="%.9g")
-    Path(tree_path).write_text(learning.small_tree_text(names, table, "gain_iou") if len(table) else "no labels\n")
+    files.write_csv(found, predictors_path, "%.9g")
+    with files.replacing(tree_path) as partial:
+        partial.write_text(learning.small_tree_text(names, table, "gain_iou") if len(table) else "no labels\n")
     forest.save(learning.fit_with_interval(names, table, options, threads), forest_path)
     for protocol, path in figure_paths.items():
         rows = found[(found["protocol"] == protocol) & (found["outcome"] == "gain_iou")]

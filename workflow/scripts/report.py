@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from workflow.lib import answers, figures, job, showcase, store
+from workflow.lib import answers, figures, files, job, showcase, store
 from workflow.lib.names import domain_of, target_name
 from workflow.lib.transforms import TRANSFORMS
 
@@ -102,7 +102,8 @@ def report(
         settings=yaml.safe_dump(settings, sort_keys=False),
         versions=versions(),
     )
-    Path(page_path).write_text(page)
+    with files.replacing(page_path) as partial:
+        partial.write_text(page)
 
 
 def prediction(tables: dict[str, str], pairs: pd.DataFrame, drawn: dict[str, str], tree_path: str) -> dict:

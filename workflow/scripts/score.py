@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from workflow.lib import batchnorm, checkpoint, devices, job, store
+from workflow.lib import batchnorm, checkpoint, devices, files, job, store
 from workflow.lib.evidence import View
 from workflow.lib.prediction import BATCH_PIXELS, Inputs
 from workflow.lib.scores import agreement, scores
@@ -50,7 +50,7 @@ def score(
         store.read(partner_paths.get("adapted", adapted_path)) as partner_adapted,
     ):
         reference = labelled_view(network, labelled["validation"], images, rows, threshold, torch_device)
-        for target, splits in targets.items():
+        for target, splits in store.targets(targets):
             spec = store.get_json(splits, "domain")
             batches = list(first(Inputs(splits["adapt"], torch_device), images))
             turned = [2 * mean_grey(batches) - batch for batch in batches]
@@ -59,22 +59,22 @@ def score(
                 "inverted": view(network, turned, batches, rows, threshold, batchnorm.batchnorm(network, turned)),
             }
             if METHOD in adapted[target]:
-                state = statistics(adapted[target], torch_device)
+                state = statistics(adapted[target], network)
                 states["after"] = view(network, batches, batches, rows, threshold, state)
             seeds = {"seed_agreement_before": np.nan, "seed_agreement_after": np.nan}
             if partner is not None and "after" in states:
-                others = {"before": {}, "after": statistics(partner_adapted[target], torch_device)}
+                others = {"before": {}, "after": statistics(partner_adapted[target], partner)}
                 for name, state in others.items():
                     other = view(partner, batches, batches, rows, threshold, state)
                     seeds[f"seed_agreement_{name}"] = agreement(reference, states[name], other)
             key = {"source": source, "target": spec["name"], "transform": spec["transform"], "level": spec["level"]}
             found.append(key | {"seed": seed} | scores(reference, states) | seeds)
-    pd.DataFrame(found).to_csv(scores_path, index=False, float_format="%.9g")
+    files.write_csv(pd.DataFrame(found), scores_path, "%.9g")
 
 
-def statistics(group: h5py.Group, device: torch.device) -> batchnorm.State:
+def statistics(group: h5py.Group, network: UNet) -> batchnorm.State:
     """The batch-norm statistics that stage ``adapt`` kept for a target."""
-    return {name: tensor.to(device) for name, tensor in checkpoint.get_tensors(group[METHOD]).items()}
+    return checkpoint.get_state(group[METHOD], network)
 
 
 @torch.inference_mode()

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from workflow.lib import job
+from workflow.lib import files, job
 from workflow.lib.names import target_name
 
 PAIR = ["source", "target", "transform", "level", "seed"]
@@ -91,7 +91,7 @@ def read(paths: list[str]) -> pd.DataFrame:
 def write(table: pd.DataFrame, path: str) -> None:
     """A CSV sorted by its key columns, each key once."""
     keys = [name for name in [*PAIR, "method", "layer", "activation", "unit", "state", "distance"] if name in table]
-    table.drop_duplicates(keys).sort_values(keys).to_csv(path, index=False, float_format="%.9g")
+    files.write_csv(table.drop_duplicates(keys).sort_values(keys), path, "%.9g")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from workflow.lib import checkpoint, devices, job, store, training
+from workflow.lib import checkpoint, devices, files, job, store, training
 
 
 def train(data_path: str, model_path: str, curve_path: str, model: dict, options: dict, seed: int, device: str) -> None:
@@ -23,7 +23,7 @@ def train(data_path: str, model_path: str, curve_path: str, model: dict, options
     about = {"options": options, "seed": seed, "epochs": len(curve), "selection": "source_validation"}
     about |= {"n_target_images": 0, "image_presentations": training.presentations(curve)}
     checkpoint.save(model_path, network, model, about)
-    pd.DataFrame(curve).to_csv(curve_path, index=False)
+    files.write_csv(pd.DataFrame(curve), curve_path)
     resume_path.unlink(missing_ok=True)
 
 

@@ -1,0 +1,360 @@
+"""What goes wrong on a real machine: kills, damaged files, full and read-only disks, too little memory."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from tests.conftest import METHODS, MODEL, write_domain
+from tests.test_workflow import TABLES, copy
+from workflow.lib import files, job, store
+from workflow.lib.errors import StudyError
+from workflow.scripts.adapt import adapt
+from workflow.scripts.distances import distances
+from workflow.scripts.evaluate import evaluate
+from workflow.scripts.generate import generate
+from workflow.scripts.latents import latents
+from workflow.scripts.oracle import oracle
+from workflow.scripts.train import train
+
+OPTIONS = {
+    "epochs": 2,
+    "patience": 2,
+    "batch": 8,
+    "crop": None,
+    "crops_per_image": 1,
+    "learning_rate": 0.003,
+    "weight_decay": 0,
+    "batchnorm_momentum": 0.1,
+    "precision": "auto",
+}
+SPEC = {
+    "name": "0.30-0.70",
+    "transform": "identity",
+    "level": 0.0,
+    "channels": 1,
+    "means": [0.3, 0.7],
+    "seed": 0,
+    "size": [16, 16],
+    "images": {"adapt": 4, "test": 4},
+    "perlin": {"octaves": 1, "persistence": 0.5, "lacunarity": 2.0, "scale": 8},
+    "noise": {"mask_sd": 0.1, "background_sd": 0.1},
+    "foreground": 0.4,
+}
+
+
+# stage -> the files it reads, and how it is run on the files of a folder
+
+
+STAGES: dict[str, tuple[list[str], Callable[[Path], None]]] = {
+    "generate": ([], lambda d: generate({"a": SPEC}, ["adapt", "test"], str(d / "out.h5"), False, 1)),
+    "train": (
+        ["source.h5"],
+        lambda d: train(str(d / "source.h5"), str(d / "out.h5"), str(d / "out.csv"), MODEL, OPTIONS, 0, "cpu"),
+    ),
+    "oracle": (
+        ["model.h5", "source.h5"],
+        lambda d: oracle([str(d / "model.h5")], [str(d / "source.h5")], ["a"], str(d / "out.csv"), 0, 0.5, "cpu"),
+    ),
+    "adapt": (
+        ["model.h5", "targets.h5"],
+        lambda d: adapt(str(d / "model.h5"), str(d / "targets.h5"), str(d / "out.h5"), METHODS, 0, "cpu"),
+    ),
+    "evaluate": (
+        ["model.h5", "targets.h5", "adapted.h5"],
+        lambda d: evaluate(
+            *(str(d / name) for name in ("model.h5", "targets.h5", "adapted.h5", "out.csv", "out.h5")),
+            "a", 0, 0.5, 2, "cpu",
+        ),
+    ),
+    "latents": (
+        ["model.h5", "source.h5", "targets.h5", "adapted.h5"],
+        lambda d: latents(
+            *(str(d / name) for name in ("model.h5", "source.h5", "targets.h5", "adapted.h5", "out.h5")),
+            ["bottleneck"], ["before_relu"], 32, "cpu",
+        ),
+    ),
+    "distances": (
+        ["latents.h5", "targets.h5"],
+        lambda d: distances(
+            str(d / "latents.h5"), str(d / "targets.h5"), str(d / "out.csv"), ["wasserstein_diagonal"], 8, "a", 0
+        ),
+    ),
+}  # fmt: skip
+READ = [(stage, name) for stage, (names, _) in STAGES.items() for name in names]
+# Of this file the stage reads attributes only.
+UNTOUCHED = ("distances", "targets.h5")
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory) -> Path:
+    """A folder with an undamaged file of every kind."""
+    folder = tmp_path_factory.mktemp("sound")
+    with store.create(folder / "source.h5") as file:
+        write_domain(file, {"train": 12, "validation": 4, "adapt": 4, "test": 4})
+    with store.create(folder / "targets.h5") as file:
+        write_domain(file.create_group("discs"), {"adapt": 4, "test": 4}, seed=1)
+    for stage, kept in {"train": "model", "adapt": "adapted", "latents": "latents"}.items():
+        STAGES[stage][1](folder)
+        (folder / "out.h5").rename(folder / f"{kept}.h5")
+    (folder / "out.csv").unlink()
+    return folder
+
+
+@pytest.fixture
+def folder(sound, tmp_path) -> Path:
+    """A copy of ``sound`` to damage."""
+    shutil.copytree(sound, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def hollow(path: Path) -> None:
+    """An HDF5 file with nothing in it."""
+    with h5py.File(path, "w"):
+        pass
+
+
+def chunks(path: Path) -> list[tuple[str, int, int]]:
+    """(name, offset, size) of every chunk of every dataset."""
+    found: list[tuple[str, int, int]] = []
+
+    def look(name: str, node) -> None:
+        if isinstance(node, h5py.Dataset) and node.chunks:
+            for number in range(node.id.get_num_chunks()):
+                chunk = node.id.get_chunk_info(number)
+                found.append((name, chunk.byte_offset, chunk.size))
+
+    with h5py.File(path) as file:
+        file.visititems(look)
+    return found
+
+
+def flip(path: Path) -> None:
+    """One bit of every chunk, so that whichever is read first is damaged."""
+    content = bytearray(path.read_bytes())
+    for _, offset, size in chunks(path):
+        content[offset + size // 2] ^= 16
+    path.write_bytes(content)
+
+
+def reshape(path: Path) -> None:
+    """Every dataset with a further axis in front."""
+    with h5py.File(path, "r+") as file:
+        names: list[str] = []
+        file.visititems(lambda name, node: names.append(name) if isinstance(node, h5py.Dataset) else None)
+        for name in names:
+            array = file[name][...]
+            del file[name]
+            file[name] = array[np.newaxis]
+
+
+@pytest.mark.parametrize("damage", [truncate, empty, hollow, flip, reshape])
+@pytest.mark.parametrize(("stage", "name"), READ, ids=[f"{stage}-{name}" for stage, name in READ])
+def test_a_damaged_file_is_named_and_nothing_is_left(stage, name, damage, folder, capsys):
+    if (stage, name) == UNTOUCHED and damage in (flip, reshape):
+        pytest.skip("of this file the stage reads attributes only")
+    damage(folder / name)
+    before = sorted(path.name for path in folder.iterdir())
+    with pytest.raises(SystemExit) as stopped, job.run(str(folder.parent / "job.log")):
+        STAGES[stage][1](folder)
+    line = capsys.readouterr().err.strip()
+    assert stopped.value.code == 1 and line.startswith(f"error: {folder / name}: ") and "\n" not in line, line
+    assert "delete it and" in line and "again" in line, line
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
+@pytest.mark.parametrize(("stage", "name"), READ, ids=[f"{stage}-{name}" for stage, name in READ])
+def test_any_flipped_bit_is_found_or_harmless(stage, name, folder):
+    """A bit anywhere in the file, chunks and headers alike: the same result, or the one line."""
+    run, path = STAGES[stage][1], folder / name
+    content = path.read_bytes()
+    run(folder)
+    results = [out for out in ("out.h5", "out.csv") if (folder / out).exists()]
+    expected = [(folder / out).read_bytes() for out in results]
+    rng = np.random.default_rng(0)
+    for place in rng.integers(0, len(content), 8):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(damaged)
+        try:
+            run(folder)
+        except StudyError as error:
+            assert str(error).startswith(f"{path}: ")
+        else:
+            assert [(folder / out).read_bytes() for out in results] == expected, place
+
+
+def mounted(folder: Path, options: str) -> bool:
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    return os.geteuid() == 0 and shutil.which("mount") and subprocess.run(command, capture_output=True).returncode == 0
+
+
+@pytest.fixture
+def disk(sound, tmp_path) -> Iterator[Path]:
+    """A disk of its own, of 256 KiB, with links to undamaged inputs."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if not mounted(folder, "size=256k"):
+        pytest.skip("mounting a small disk needs root")
+    try:
+        for path in sound.iterdir():
+            (folder / path.name).symlink_to(path)
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_full_disk_is_named_and_nothing_is_left(stage, disk, tmp_path, capsys):
+    with contextlib.suppress(OSError), (disk / "filler").open("wb", buffering=0) as filler:
+        while True:
+            filler.write(bytes(4096))
+    before = sorted(path.name for path in disk.iterdir())
+    with pytest.raises(SystemExit) as stopped, job.run(str(tmp_path / "job.log")):
+        STAGES[stage][1](disk)
+    line = capsys.readouterr().err.strip()
+    assert stopped.value.code == 1 and line.startswith(f"error: {disk}/out."), line
+    assert "no space left on the disk; free some and run again" in line
+    assert sorted(path.name for path in disk.iterdir()) == before
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_read_only_disk_is_named(stage, disk, tmp_path, capsys):
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    with pytest.raises(SystemExit) as stopped, job.run(str(tmp_path / "job.log")):
+        STAGES[stage][1](disk)
+    line = capsys.readouterr().err.strip()
+    assert stopped.value.code == 1 and line.startswith(f"error: {disk}/out."), line
+    assert "the file system is read-only; make it writable, or change config key results" in line
+
+
+def test_a_worker_out_of_memory_says_so(sound, tmp_path):
+    program = (
+        "import resource, sys; from pathlib import Path; from tests import test_faults as t;"
+        "from workflow.lib import job;"
+        "t.MODEL |= {'width': 256};"
+        "used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize();"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + 2**26,) * 2)\n"
+        "with job.run(sys.argv[2]): t.STAGES['train'][1](Path(sys.argv[1]))"
+    )
+    shutil.copytree(sound, tmp_path / "run")
+    run = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "run"), str(tmp_path / "job.log")],
+        capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert run.returncode == 1, run.stderr
+    assert run.stderr.strip().startswith("error: out of memory; give the job more, or lower train.batch (log: ")
+    assert not (tmp_path / "run/out.h5").exists()
+
+
+@pytest.mark.parametrize(
+    "error", [torch.cuda.OutOfMemoryError("CUDA out of memory."), MemoryError(), RuntimeError("can't allocate memory")]
+)
+def test_every_kind_of_exhausted_memory_is_one_line(error, tmp_path, capsys):
+    with pytest.raises(SystemExit), job.run(str(tmp_path / "job.log")):
+        raise error
+    assert capsys.readouterr().err.startswith("error: out of memory; give the job more")
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(tmp_path):
+    with pytest.raises(RuntimeError, match="of another kind"), job.run(str(tmp_path / "job.log")):
+        raise RuntimeError("of another kind")
+    assert "Traceback" in (tmp_path / "job.log").read_text()
+
+
+def test_what_a_killed_process_left_is_removed_and_neighbours_are_not(tmp_path):
+    for name in (".123.a.h5", ".123.b.a.h5", ".x.a.h5", "b.a.h5"):
+        (tmp_path / name).touch()
+    with files.replacing(tmp_path / "a.h5") as partial:
+        partial.write_text("whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".123.b.a.h5", ".x.a.h5", "a.h5", "b.a.h5"]
+    with pytest.raises(ValueError), files.replacing(tmp_path / "a.h5") as partial:
+        partial.write_text("half")
+        raise ValueError
+    assert (tmp_path / "a.h5").read_text() == "whole"
+
+
+TINY = {
+    "results": "results/tiny",
+    "device": "cpu",
+    "generate": {"size": [16, 16], "images": {"train": 16, "validation": 4, "adapt": 4, "test": 4}},
+    "pairs": [
+        {
+            "name": "means",
+            "sources": ["0.30-0.70"],
+            "targets": ["0.10-0.90", "0.70-0.30"],
+            "transforms": {"identity": [0], "brightness": [0.1]},
+            "methods": ["batchnorm"],
+        }
+    ],
+    "model": {"width": 4, "depth": 1},
+    "train": {"epochs": 4, "batch": 8},
+    "latents": {"rows": 32, "layers": ["bottleneck"]},
+    "correlate": {"bootstrap": 10},
+}
+
+
+def start(checkout: Path, results: str, *arguments: str) -> subprocess.Popen:
+    """Snakemake on the tiny study, with its jobs in a process group of their own."""
+    overlay = checkout / f"{Path(results).name}.yaml"
+    overlay.write_text(yaml.safe_dump(TINY | {"results": results}))
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "config.yaml", overlay.name]
+    return subprocess.Popen(
+        [*command, *arguments], cwd=checkout, stdin=subprocess.DEVNULL, start_new_session=True, text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_killed_thirty_times_the_tables_are_the_same(tmp_path):
+    """SIGKILL of the whole process group at seeded moments after a job has started, and a rerun after each."""
+    checkout, rng = copy(tmp_path), np.random.default_rng(0)
+    began = time.monotonic()
+    undisturbed = start(checkout, "results/undisturbed")
+    output = undisturbed.communicate()[0]
+    assert undisturbed.returncode == 0, output
+    # What a job takes on this machine: two run at once.
+    job_seconds = 2 * (time.monotonic() - began) / output.count("localrule ") or 1
+    kills, stages, folder = 0, set(), checkout / "results/tiny/logs"
+    while kills < 30:
+        logs = set(folder.rglob("*.log"))
+        # The run before is dead, so its lock is void.
+        run = start(checkout, "results/tiny", "--nolock", "--rerun-incomplete")
+        while run.poll() is None and set(folder.rglob("*.log")) <= logs:
+            time.sleep(0.02)
+        time.sleep(rng.uniform(0, job_seconds))
+        if run.poll() is None:
+            os.killpg(run.pid, signal.SIGKILL)
+            kills += 1
+            stages |= {path.relative_to(folder).parts[0] for path in set(folder.rglob("*.log")) - logs}
+        output = run.communicate()[0]
+        assert run.returncode in (0, -signal.SIGKILL), output
+        if run.returncode == 0:
+            shutil.rmtree(checkout / "results/tiny")
+    last = start(checkout, "results/tiny", "--nolock", "--rerun-incomplete")
+    output = last.communicate()[0]
+    assert last.returncode == 0, output
+    assert len(stages) >= 5, stages
+    for name in TABLES:
+        tiny, whole = (checkout / f"results/{results}/tables/{name}.csv" for results in ("tiny", "undisturbed"))
+        assert tiny.read_bytes() == whole.read_bytes(), name
+    assert not list((checkout / "results/tiny").rglob(".*")), "half-written files"

@@ -1,0 +1,224 @@
+"""The Slurm profile on a real Slurm: one node of Debian's daemons in a private folder, gone after the tests.
+
+Needs root and the packages slurmctld, slurmd, slurm-client and munge (`make slurm` installs them).
+"""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.test_workflow import ROOT, SMOKE, TABLES, copy
+from tests.test_workflow import snakemake as run_locally
+
+PROFILE = "workflow/profiles/slurm"
+DAEMONS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue")
+LIMIT = 400  # seconds that a run may take on a busy machine
+MODEL = "results/smoke/models/0.30-0.70/seed0.h5"
+
+# No cgroups: LinuxProc finds the processes of a job. GRES are two files that are no GPUs: torch then takes the CPU.
+CONFIGURATION = """
+ClusterName=mini
+SlurmctldHost={host}(127.0.0.1)
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.sock
+SlurmUser=root
+SlurmdUser=root
+SlurmctldPort={ports[0]}
+SlurmdPort={ports[1]}
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.log
+PlugStackConfig={folder}/plugstack.conf
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+MpiDefault=none
+ReturnToService=2
+SlurmdParameters=config_overrides
+SchedulerParameters=sched_interval=1,sched_min_interval=0,bf_interval=1
+KillWait=2
+MinJobAge=600
+GresTypes=gpu
+AccountingStorageType=accounting_storage/none
+NodeName={host} NodeAddr=127.0.0.1 CPUs=16 RealMemory=32000 Gres=gpu:2 State=UNKNOWN
+PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP
+PartitionName=gpu Nodes={host} MaxTime=INFINITE State=UP
+"""
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory) -> Iterator[dict[str, str]]:
+    """The environment in which Slurm's commands speak to a cluster of this machine alone."""
+    pytest.importorskip("snakemake_executor_plugin_slurm", reason="snakemake-executor-plugin-slurm is not installed")
+    if missing := [name for name in DAEMONS if not shutil.which(name)]:
+        pytest.skip(f"Slurm is not installed ({', '.join(missing)}): `make slurm` installs it where apt can")
+    if Path("/etc/slurm/slurm.conf").exists() or "SLURM_CONF" in os.environ:
+        pytest.skip("this machine has a Slurm of its own, which the tests leave alone")
+    if Path("/dev/nvidia0").exists():
+        pytest.skip("this machine has a GPU, and the test plays with GPUs that are none")
+    if os.geteuid() != 0:
+        pytest.skip("the daemons of Slurm want to be started by root")
+    folder = tmp_path_factory.mktemp("slurm")
+    for name in ("munge", "state", "spool", "bin"):
+        (folder / name).mkdir(mode=0o700)
+    for parent in folder.parents:
+        if parent.stat().st_mode & 0o022 and not parent.stat().st_mode & 0o1000:
+            pytest.skip(f"munge refuses to keep a socket below {parent}, which others may write to")
+    (folder / "munge/key").write_bytes(os.urandom(1024))
+    (folder / "munge/key").chmod(0o400)
+    host = socket.gethostname().split(".")[0]
+    (folder / "slurm.conf").write_text(CONFIGURATION.format(folder=folder, host=host, ports=free_ports(2)))
+    (folder / "plugstack.conf").touch()
+    (folder / "gres.conf").write_text(f"NodeName={host} Name=gpu File=/dev/null,/dev/zero\n")
+    # The plugin drops every SLURM_ variable before the inner srun; at a site the configuration lies in /etc/slurm.
+    wrapper = folder / "bin/srun"
+    wrapper.write_text(f'#!/bin/sh\nSLURM_CONF={folder}/slurm.conf exec {shutil.which("srun")} "$@"\n')
+    wrapper.chmod(0o755)
+    environment = os.environ | {
+        "SLURM_CONF": str(folder / "slurm.conf"),
+        "PATH": f"{folder}/bin:{os.environ['PATH']}",
+        "OMP_NUM_THREADS": "1",
+    }
+    munge = [f"--{key}={folder}/munge/{key.split('-')[0]}" for key in ("key-file", "pid-file", "log-file", "seed-file")]
+    pids = [folder / name for name in ("slurmd.pid", "slurmctld.pid", "munge/pid")]
+    try:
+        for command in (
+            ["munged", "--force", f"--socket={folder}/munge.sock", *munge],
+            ["slurmctld", "-c"],
+            ["slurmd", "-c", "-N", host],
+        ):
+            subprocess.run(command, env=environment, check=True, capture_output=True)
+        deadline = time.monotonic() + 30
+        while command_output(environment, "sinfo", "-h", "-o", "%T").split() != ["idle"]:
+            assert time.monotonic() < deadline, (folder / "slurmctld.log").read_text()
+            time.sleep(0.1)
+        yield environment
+    finally:
+        subprocess.run(["scancel", "--user=root"], env=environment, capture_output=True)
+        for path in pids:
+            if path.exists():
+                os.kill(int(path.read_text()), signal.SIGTERM)
+
+
+def command_output(environment: dict[str, str], *command: str) -> str:
+    return subprocess.run(command, env=environment, capture_output=True, text=True).stdout
+
+
+def submit(checkout: Path, environment: dict[str, str], *arguments: str) -> subprocess.Popen:
+    """Snakemake with the Slurm profile on the smoke study; only its waiting is shortened."""
+    hurry = ["--slurm-init-seconds-before-status-checks=1", "--seconds-between-status-checks=1", "--latency-wait=5"]
+    # Without accounting, sacct knows nothing.
+    command = [sys.executable, "-m", "snakemake", "--profile", PROFILE, "--slurm-status-command=squeue", *hurry]
+    return subprocess.Popen(
+        [*command, *arguments], cwd=checkout, env=environment, text=True, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+STUDY = ["--configfile", "config.yaml", SMOKE]
+
+
+@pytest.fixture(scope="module")
+def finished(cluster, tmp_path_factory) -> Path:
+    """A copy of the checkout in which Slurm has run the smoke study."""
+    checkout = copy(tmp_path_factory.mktemp("on_slurm"))
+    run = submit(checkout, cluster, *STUDY)
+    output = run.communicate(timeout=LIMIT)[0]
+    assert run.returncode == 0, output
+    return checkout
+
+
+def test_tables_are_those_of_a_local_run(finished, tmp_path):
+    local = copy(tmp_path)
+    run = run_locally(local)
+    assert run.returncode == 0, run.stderr
+    for name in TABLES:
+        path = f"results/smoke/tables/{name}.csv"
+        assert (finished / path).read_bytes() == (local / path).read_bytes(), name
+
+
+def test_short_jobs_are_grouped_and_long_ones_ask_for_a_gpu(finished, cluster):
+    lines = command_output(cluster, "squeue", "-h", "-t", "all", "-o", "%i|%P|%l|%k|%T").splitlines()
+    jobs = [line.split("|") for line in lines]
+    comments = [comment for *_, comment, _ in jobs]
+    assert {state for *_, state in jobs} == {"COMPLETED"}
+    assert sum("train" in comment for comment in comments) == 3
+    assert [c for c in comments if "adapt" in c] == ["rule_cells_adapt_distances_evaluate_latents"]
+    assert sum("correlate" in comment for comment in comments) == 1 and len(jobs) <= 10
+    train, limit = next((job, limit) for job, partition, limit, comment, _ in jobs if "train" in comment)
+    assert limit == "12:00:00"
+    assert "gres:gpu:1" in command_output(cluster, "scontrol", "show", "job", train)
+
+
+def frozen_job(environment: dict[str, str]) -> str:
+    """The number of the one Slurm job that runs, every process of which is stopped."""
+    deadline = time.monotonic() + LIMIT
+    while time.monotonic() < deadline:
+        running = command_output(environment, "squeue", "-h", "-t", "running", "-o", "%i").split()
+        listed = command_output(environment, "scontrol", "listpids", *running).splitlines()[1:] if running else []
+        pids = [int(line.split()[0]) for line in listed if line.split()[1] == running[0]]
+        if len(pids) > 3:
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGSTOP)
+            return running[0]
+        time.sleep(0.05)
+    raise AssertionError("no job was running")
+
+
+def test_failed_cancelled_and_out_of_time_are_reported_and_repaired(finished, cluster):
+    """One job, run again after each mishap; the last has it started again by itself, with twice the time."""
+    before = (finished / MODEL).read_bytes()
+    (finished / MODEL).unlink()
+    (finished / "overlay.yaml").write_text(yaml.safe_dump({"device": "cuda"}))
+    run = submit(finished, cluster, *STUDY, "overlay.yaml", "--retries=0", "--", MODEL)
+    output = run.communicate(timeout=LIMIT)[0]
+    assert run.returncode == 1 and "SLURM status is: 'FAILED'" in output and not (finished / MODEL).exists()
+    assert "results/smoke/logs/train/0.30-0.70/seed0.log" in output
+    log = (finished / "results/smoke/logs/train/0.30-0.70/seed0.log").read_text()
+    assert "config key device: 'cuda' is asked for, but torch sees no GPU" in log
+    kept = [path.read_text() for path in (finished / "results/logs/slurm").rglob("*.log")]
+    assert any("torch sees no GPU" in text for text in kept)
+
+    run = submit(finished, cluster, *STUDY, "--retries=0", "--", MODEL)
+    command_output(cluster, "scancel", frozen_job(cluster))
+    output = run.communicate(timeout=LIMIT)[0]
+    assert run.returncode == 1 and "SLURM status is: 'CANCELLED'" in output and "seed0.log" in output
+    assert not (finished / MODEL).exists()
+
+    run = submit(finished, cluster, *STUDY, "--", MODEL)
+    job = frozen_job(cluster)
+    subprocess.run(["scontrol", "update", f"JobId={job}", "EndTime=now"], env=cluster, check=True)
+    output = run.communicate(timeout=LIMIT)[0]
+    assert run.returncode == 0 and "SLURM status is: 'TIMEOUT'" in output, output
+    assert "1-00:00:00" in command_output(cluster, "squeue", "-h", "-t", "all", "-o", "%l").split()
+    assert (finished / MODEL).read_bytes() == before
+
+
+def test_the_profile_names_rules_that_exist():
+    profile = yaml.safe_load((ROOT / PROFILE / "config.yaml").read_text())
+    rules = {path.stem for path in (ROOT / "workflow/rules").glob("*.smk")} | {"generate_targets"}
+    assert profile["set-resources"].keys() | profile["groups"].keys() <= rules
+    assert set(profile["groups"].values()) >= profile["group-components"].keys()

@@ -1,0 +1,60 @@
+"""Files that appear under their name only when they are complete."""
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+from workflow.lib.errors import StudyError
+
+REMEDIES = {
+    errno.ENOSPC: "no space left on the disk; free some and run again",
+    errno.EDQUOT: "no space left in your quota; free some and run again",
+    errno.EROFS: "the file system is read-only; make it writable, or change config key results",
+    errno.EACCES: "no permission to write; change that of the folder, or config key results",
+}
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` to write to: moved to ``path`` when the block ends, removed on any error.
+
+    What a killed process left of the same file is removed too. Errors: :class:`StudyError` naming ``path`` when the
+    disk is full or must not be written.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for left in path.parent.glob(".*"):
+            if re.fullmatch(rf"\.\d+\.{re.escape(path.name)}", left.name):
+                left.unlink(missing_ok=True)
+        yield partial
+        partial.replace(path)
+    except (OSError, RuntimeError) as error:
+        if remedy := REMEDIES.get(_number(error)):
+            raise StudyError(f"{path}: {remedy}") from error
+        raise
+    finally:
+        with suppress(OSError):
+            partial.unlink()
+
+
+def write_csv(table: "pd.DataFrame", path: str | Path, float_format: str | None = None) -> None:
+    """Write a table without its index, complete or not at all."""
+    with replacing(path) as partial:
+        table.to_csv(partial, index=False, float_format=float_format)
+
+
+def _number(error: Exception) -> int:
+    """The errno of an error; HDF5 hides it in its text."""
+    if isinstance(error, OSError) and error.errno:
+        return error.errno
+    found = re.search(r"errno = (\d+)", str(error))
+    return int(found.group(1)) if found else 0
