@@ -175,7 +175,7 @@ def test_a_source_needs_masks(tmp_path):
     with store.create(tmp_path / "mine.h5") as file:
         file["images"] = np.zeros((20, 16, 16), np.uint8)
     config = changed("domains", {"mine": {"path": str(tmp_path / "mine.h5")}})
-    config["pairs"][0]["targets"] = ["mine"]
+    config["pairs"][0] |= {"targets": ["mine"], "transforms": {"identity": [0]}}
     study(config)
     config["pairs"][0]["sources"] = ["mine"]
     with pytest.raises(StudyError, match=r"domain 'mine' .*mine\.h5\) has no masks: it can be a target, not a source"):

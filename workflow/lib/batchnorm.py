@@ -6,19 +6,18 @@ artefact of the adaptation. :func:`adapted` puts them into the network for as lo
 method are keyword arguments, set by the config block ``methods``.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterable
+from contextlib import ExitStack
 from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from workflow.lib.norms import KINDS, State, adapted, norm_layers, put, statistics
 from workflow.lib.unet import UNet, input_moments, pad
 
-State = dict[str, Tensor]
 Moments = tuple[Tensor, Tensor]
-KINDS = ("running_mean", "running_var")
 
 
 def batchnorm(network: UNet, batches: Iterable[Tensor]) -> State:
@@ -138,7 +137,7 @@ def refresh(
             kept[f"{name}.{kind}"].append(estimate)
 
     with ExitStack() as stack:
-        stack.callback(_put, network, before)
+        stack.callback(put, network, before)
         for name, norm in norms.items():
             hook = norm.register_forward_pre_hook(lambda norm, taken, name=name: look(name, norm, taken[0]))
             stack.callback(hook.remove)
@@ -147,35 +146,8 @@ def refresh(
     return {name: torch.stack(tensors).mean(0) for name, tensors in kept.items()}
 
 
-def norm_layers(network: nn.Module) -> dict[str, nn.BatchNorm2d]:
-    """The batch-norm layers by name, in the order of the network."""
-    return {name: module for name, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)}
-
-
-def statistics(network: nn.Module) -> State:
-    """Running means and variances of every batch-norm layer: the tensors themselves, not copies."""
-    return {f"{name}.{kind}": getattr(norm, kind) for name, norm in norm_layers(network).items() for kind in KINDS}
-
-
-@contextmanager
-def adapted(network: UNet, state: State) -> Iterator[UNet]:
-    """The network with the tensors of ``state`` in place; as it was, when the block ends."""
-    before = {name: tensor.clone() for name, tensor in network.state_dict().items() if name in state}
-    _put(network, state)
-    try:
-        yield network
-    finally:
-        _put(network, before)
-
-
 def _moments(activation: Tensor) -> tuple[Tensor, Tensor, int]:
     """Mean and biased variance per channel of (n, channels, H, W), and the number of positions they are over."""
     positions = activation.movedim(1, -1).flatten(0, -2).float()
     mean = positions.mean(0)
     return mean, (positions - mean).square_().mean(0), len(positions)
-
-
-def _put(network: nn.Module, state: State) -> None:
-    own = network.state_dict()
-    for name, tensor in state.items():
-        own[name].copy_(tensor)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from workflow.lib import store
-from workflow.lib.batchnorm import State, adapted
+from workflow.lib.norms import State, adapted
 from workflow.lib.unet import UNet, probabilities, to_input
 
 # Bounds the memory of a pass whatever the number and size of images; 2^17 is 32 images of 64 x 64.

@@ -22,8 +22,8 @@ from tqdm import tqdm
 
 from workflow.lib import checkpoint, metrics, store
 from workflow.lib.augmentation import augment
-from workflow.lib.batchnorm import norm_layers
 from workflow.lib.errors import StudyError
+from workflow.lib.norms import norm_layers
 from workflow.lib.prediction import Inputs, predict
 from workflow.lib.sampling import TrainingImages
 from workflow.lib.unet import UNet, input_moments, to_input

@@ -11,8 +11,8 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from workflow.lib import batchnorm, checkpoint, devices, files, job, metrics, store, theory
-from workflow.lib.batchnorm import State
+from workflow.lib import batchnorm, checkpoint, devices, files, job, metrics, norms, store, theory
+from workflow.lib.norms import State
 from workflow.lib.prediction import BATCH_PIXELS, Inputs, predict
 from workflow.lib.unet import UNet
 
@@ -51,7 +51,7 @@ def evaluate(
 
         def score(target: str, method: str, network: UNet, state: State, how: dict, origin: dict) -> None:
             splits, kept = targets[target], []
-            with batchnorm.adapted(network, state):
+            with norms.adapted(network, state):
                 predictions = predict(network, splits["test"], threshold, torch_device, **how)
                 scores = metrics.scores(keep(predictions, examples, kept))
             if origin["status"].startswith("diverged"):

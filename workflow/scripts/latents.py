@@ -4,7 +4,7 @@
 ``after`` are the second half of the target's: every distance compares one half with another of the same size.
 """
 
-from workflow.lib import batchnorm, checkpoint, devices, job, store
+from workflow.lib import checkpoint, devices, job, norms, store
 from workflow.lib.errors import StudyError
 from workflow.lib.latents import summarise
 from workflow.lib.prediction import Inputs
@@ -49,7 +49,7 @@ def latents(
             write(f"targets/{target}/before", splits["adapt"], 1)
             if METHOD in adapted[target]:
                 state = checkpoint.get_state(adapted[target][METHOD], network)
-                with batchnorm.adapted(network, state):
+                with norms.adapted(network, state):
                     write(f"targets/{target}/after", splits["adapt"], 1)
 
 

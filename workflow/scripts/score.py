@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from workflow.lib import batchnorm, checkpoint, devices, files, job, store
+from workflow.lib import batchnorm, checkpoint, devices, files, job, norms, store
 from workflow.lib.evidence import View
 from workflow.lib.prediction import BATCH_PIXELS, Inputs
 from workflow.lib.scores import agreement, scores
@@ -72,7 +72,7 @@ def score(
     files.write_csv(pd.DataFrame(found), scores_path, "%.9g")
 
 
-def statistics(group: h5py.Group, network: UNet) -> batchnorm.State:
+def statistics(group: h5py.Group, network: UNet) -> norms.State:
     """The batch-norm statistics that stage ``adapt`` kept for a target."""
     return checkpoint.get_state(group[METHOD], network)
 
@@ -84,7 +84,7 @@ def view(
     shown: Iterable[Tensor],
     rows: int,
     threshold: float,
-    state: batchnorm.State | None = None,
+    state: norms.State | None = None,
     labels: list[np.ndarray] | None = None,
 ) -> View:
     """What ``network``, with ``state`` in place, says of ``batches`` (n, channels, H, W), in one forward pass.
@@ -95,7 +95,7 @@ def view(
     batches = list(batches)
     per_image = -(-rows // sum(len(images) for images in batches))
     probabilities, kept, at = [], [], []
-    with batchnorm.adapted(network, state or {}):
+    with norms.adapted(network, state or {}):
         for number, images in enumerate(batches):
             height, width = images.shape[-2:]
             features = network.features(pad(images, network.depth))
