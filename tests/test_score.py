@@ -151,6 +151,8 @@ def test_the_reference_is_the_bright_or_the_dark_class_whatever_the_network_says
             assert scores.explained(source, images, state) > 0.85
         change = "reference_change" + name.removeprefix("reference_iou")
         assert scores.DOMAINS[change](source, images) == pytest.approx(0, abs=0.2)
+        assert (scores.polarity_margin(source, images) > 0) == (name == "reference_iou")
+        assert scores.resolved_iou(source, images, state) == scores.REFERENCES[name](source, images, state)
     salt = viewed(np.random.default_rng(0).uniform(size=masks.shape) < 0.5)
     assert scores.explained(source, source, salt) < 0.1
 

@@ -273,6 +273,16 @@ def reference_iou_flipped(source: View, images: View, state: View) -> float:
     return _iou(state.predicted_flat, reference(images, not _bright(source)))
 
 
+def resolved_iou(source: View, images: View, state: View) -> float:
+    """The expected IoU by the polarity that :func:`polarity_margin` decides for: the two scores above in one.
+
+    Nothing is fitted. It fails where a shift of the foreground share across one half looks like a flip: no method
+    without labels can tell those two apart, whose images are alike.
+    """
+    kept = polarity_margin(source, images) >= 0
+    return (reference_iou if kept else reference_iou_flipped)(source, images, state)
+
+
 def explained(source: View, images: View, state: View) -> float:
     """Variance of the smoothed images that two mean grey levels, inside and outside the prediction, explain, over
     what :func:`reference` explains, which is the most: 1 for the same mask or its complement (Otsu 1979)."""
@@ -283,6 +293,7 @@ def explained(source: View, images: View, state: View) -> float:
 REFERENCES: dict[str, Callable[[View, View, View], float]] = {
     "reference_iou": reference_iou,
     "reference_iou_flipped": reference_iou_flipped,
+    "resolved_iou": resolved_iou,
     "explained": explained,
 }
 
@@ -317,6 +328,12 @@ def reference_change(source: View, state: View) -> float:
 def reference_change_flipped(source: View, state: View) -> float:
     """:func:`reference_change` if the target flips its polarity."""
     return share_logit(float(reference(state, not _bright(source)).mean())) - share_logit(source.share)
+
+
+def polarity_margin(source: View, state: View) -> float:
+    """By how many logits the foreground share of :func:`reference` is nearer the source's if the target keeps its
+    polarity than if it flips it: negative where a flip is likelier."""
+    return abs(reference_change_flipped(source, state)) - abs(reference_change(source, state))
 
 
 def reference_quality(source: View, state: View) -> float:
@@ -389,6 +406,7 @@ DOMAINS: dict[str, Callable[[View, View], float]] = {
     "own_reference": own_reference,
     "reference_change": reference_change,
     "reference_change_flipped": reference_change_flipped,
+    "polarity_margin": polarity_margin,
     "reference_quality": reference_quality,
 }
 
