@@ -111,6 +111,14 @@ class Study:
             found[name] = {key: value for key, value in entry.items() if key not in options} | {"options": options}
         return found
 
+    def partner(self, source: str, seed: str, family: str) -> dict[str, str]:
+        """Paths of ``model`` and ``adapted`` of another seed: the first that is another; empty for a single seed."""
+        other = next((number for number in self.config["seeds"] if str(number) != seed), None)
+        if other is None:
+            return {}
+        paths = {"model": f"models/{source}/seed{other}.h5", "adapted": f"adapted/{source}/seed{other}/{family}.h5"}
+        return {kind: str(Path(self.config["results"], path)) for kind, path in paths.items()}
+
     def baseline(self, name: str) -> dict:
         """``function``, ``selection``, ``options`` of a baseline; a variant has the rest from its function's entry."""
         entries = self.config["baselines"]

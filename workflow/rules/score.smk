@@ -6,25 +6,6 @@ Writes  <results>/scores/{source}/seed{seed}/{family}.csv  a row per target, a c
 """
 
 
-def partner(wildcards):
-    """Another seed of the same source and family: the first of the config, or for that one the second."""
-    others = [seed for seed in config["seeds"] if str(seed) != wildcards.seed]
-    kinds = {
-        "model": "models/{source}/seed{seed}.h5",
-        "adapted": "adapted/{source}/seed{seed}/{family}.h5",
-    }
-    named = {
-        "source": wildcards.source,
-        "family": wildcards.family,
-        "seed": others[0] if others else None,
-    }
-    return {
-        kind: str(Path(config["results"], path.format(**named)))
-        for kind, path in kinds.items()
-        if others
-    }
-
-
 rule score:
     """Judge unadapted and adapted predictions without the target's masks."""
     input:
@@ -32,7 +13,7 @@ rule score:
         source=lambda wildcards: f"{config['results']}/data/{domain_of(wildcards.source)}.h5",
         targets="<results>/targets/{family}.h5",
         adapted="<results>/adapted/{source}/seed{seed}/{family}.h5",
-        partner=lambda wildcards: list(partner(wildcards).values()),
+        partner=lambda wildcards: list(STUDY.partner(**wildcards).values()),
         code=code("score"),
     output:
         scores="<results>/scores/{source}/seed{seed}/{family}.csv",
@@ -48,7 +29,7 @@ rule score:
         runtime=growing(60),
         gpu=0 if config["device"] == "cpu" else 1,
     params:
-        partner=partner,
+        partner=lambda wildcards: STUDY.partner(**wildcards),
         images=config["score"]["images"],
         rows=config["score"]["rows"],
         threshold=config["evaluate"]["threshold"],
