@@ -26,6 +26,7 @@ from workflow.scripts.evaluate import evaluate
 from workflow.scripts.generate import generate
 from workflow.scripts.latents import latents
 from workflow.scripts.oracle import oracle
+from workflow.scripts.score import score
 from workflow.scripts.train import train
 
 OPTIONS = {
@@ -82,13 +83,21 @@ STAGES: dict[str, tuple[list[str], Callable[[Path], None]]] = {
         ["model.h5", "source.h5", "targets.h5", "adapted.h5"],
         lambda d: latents(
             *(str(d / name) for name in ("model.h5", "source.h5", "targets.h5", "adapted.h5", "out.h5")),
-            ["bottleneck"], ["before_relu"], 32, "cpu",
+            ["bottleneck"], ["before_relu"], ["position"], 32, "cpu",
         ),
     ),
     "distances": (
         ["latents.h5", "targets.h5"],
         lambda d: distances(
-            str(d / "latents.h5"), str(d / "targets.h5"), str(d / "out.csv"), ["wasserstein_diagonal"], 8, "a", 0
+            *(str(d / name) for name in ("latents.h5", "targets.h5", "out.csv", "out.channels.csv")),
+            ["wasserstein_diagonal"], 8, "a", 0,
+        ),
+    ),
+    "score": (
+        ["model.h5", "source.h5", "targets.h5", "adapted.h5"],
+        lambda d: score(
+            *(str(d / name) for name in ("model.h5", "source.h5", "targets.h5", "adapted.h5")),
+            {}, str(d / "out.csv"), "a", 0, 4, 32, 0.5, "cpu",
         ),
     ),
 }  # fmt: skip
