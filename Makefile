@@ -3,7 +3,7 @@ PYTHON ?= python3
 CORES ?= $(shell nproc)
 STUDY ?=
 BIN := .venv/bin
-QUESTIONS := phase methods noise transforms decay irregular
+QUESTIONS := phase methods noise structure decay irregular
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --scheduler greedy $(if $(STUDY),--configfile config.yaml $(STUDY))
 
 .PHONY: help run test slurm check format smoke hypotheses predictor bench dag clean
