@@ -165,7 +165,7 @@ def test_short_jobs_are_grouped_and_long_ones_ask_for_a_gpu(finished, cluster):
     comments = [comment for *_, comment, _ in jobs]
     assert {state for *_, state in jobs} == {"COMPLETED"}
     assert sum("train" in comment for comment in comments) == 3
-    assert [c for c in comments if "adapt" in c] == ["rule_cells_adapt_distances_evaluate_latents"]
+    assert [c for c in comments if "adapt" in c] == ["rule_cells_adapt_distances_evaluate_latents_score"]
     assert sum("correlate" in comment for comment in comments) == 1 and len(jobs) <= 10
     train, limit = next((job, limit) for job, partition, limit, comment, _ in jobs if "train" in comment)
     assert limit == "12:00:00"
