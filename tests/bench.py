@@ -458,7 +458,170 @@ def bench_graph(folder: Path) -> dict:
     return rows
 
 
+def peak_flops() -> float:
+    """Multiplications and additions per second of one core, from a product of matrices."""
+    matrix = torch.rand(1024, 1024)
+    return 2 * 1024**3 / seconds(lambda: matrix @ matrix, 9)
+
+
+def bandwidth() -> float:
+    """Bytes per second that one core copies, read and written counted once each."""
+    array = np.ones(2**25, np.float32)
+    other = np.empty_like(array)
+    return 2 * array.nbytes / seconds(lambda: np.copyto(other, array), 9)
+
+
+def bench_peers_generate(folder: Path) -> dict:
+    """A Perlin field against two vectorised generators of PyPI, at equal size and octaves."""
+    from perlin_numpy import generate_fractal_noise_2d
+    from vnoise import Noise
+
+    options = talk_domain(1)["perlin"]
+    scale, rest = options["scale"], {key: value for key, value in options.items() if key != "scale"}
+    origins = np.random.default_rng(0).uniform(0, 200, (200, 2))
+    ours = seconds(lambda: perlin.fields(origins, (128, 128), **options)) / len(origins)
+    x, y = (origins[0, axis] + np.arange(128) / scale for axis in (0, 1))
+    noise = Noise()
+    periods = (128 // scale,) * 2
+    peers = {
+        "vnoise": seconds(lambda: noise.noise2(x, y, grid_mode=True, **rest)),
+        "perlin_numpy": seconds(
+            lambda: generate_fractal_noise_2d((128, 128), periods, rest["octaves"], rest["persistence"], 2)
+        ),
+    }
+    written = 128 * 128 * 4 / bandwidth()
+    rows = {
+        f"peer_field_{name}": row(1000 * theirs, "ms per 128 x 128 field", theirs / ours, "ours")
+        for name, theirs in peers.items()
+    }
+    return rows | {"peer_field": row(1000 * ours, "ms per 128 x 128 field", ours / written, "writing it to memory")}
+
+
+def bench_peers_train(folder: Path) -> dict:
+    """A training step on 16 images of 64 x 64 on one core, against the U-Net of PyPI's `unet` at equal widths."""
+    from torch.utils.flop_counter import FlopCounterMode
+    from unet import UNet2D
+
+    from workflow.lib import job
+
+    job._keep_freed_memory()
+    torch.set_num_threads(1)
+    model = DEFAULT["model"]
+    shape = {"num_encoding_blocks": model["depth"] + 1, "out_channels_first_layer": model["width"]}
+    theirs = UNet2D(1, 1, normalization="batch", padding=1, **shape)
+    ours = UNet(1, **model).to(memory_format=torch.channels_last)
+    images, masks = torch.rand(16, 1, 64, 64), (torch.rand(16, 1, 64, 64) > 0.5).float()
+
+    def step(network: torch.nn.Module, batch: torch.Tensor) -> Callable[[], None]:
+        optimiser = torch.optim.AdamW(network.train().parameters(), lr=1e-3)
+
+        def work() -> None:
+            loss = training.segmentation_loss(network(batch), masks)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+
+        return work
+
+    steps = [step(ours, images.to(memory_format=torch.channels_last)), step(theirs, images)]
+    times = [[seconds(work, 1) for work in steps] for _ in range(12)][2:]
+    own, other = (statistics.median(column) for column in zip(*times, strict=True))
+    sizes = [sum(tensor.numel() for tensor in network.parameters()) for network in (ours, theirs)]
+    with FlopCounterMode(display=False) as counter:
+        steps[0]()
+    limit = counter.get_total_flops() / peak_flops()
+    return {
+        "peer_step": row(1000 * own, f"ms per step, {sizes[0]} parameters", own / limit, "its arithmetic at peak"),
+        "peer_step_unet": row(1000 * other, f"ms per step, {sizes[1]} parameters", other / own, "ours"),
+    }
+
+
+def bench_peers_adapt(folder: Path) -> dict:
+    """BN adaptation against ``torch.optim.swa_utils.update_bn``, and both against a forward pass without gradients."""
+    torch.set_num_threads(1)
+    images = [torch.rand(32, 1, 64, 64).to(memory_format=torch.channels_last) for _ in range(8)]
+    ours, theirs = (UNet(1, **DEFAULT["model"]).to(memory_format=torch.channels_last).eval() for _ in range(2))
+    theirs.load_state_dict(ours.state_dict())
+
+    def forward() -> None:
+        with torch.inference_mode():
+            for batch in images:
+                ours(batch)
+
+    def update() -> None:
+        with torch.no_grad():
+            torch.optim.swa_utils.update_bn(images, theirs)
+
+    works = [lambda: batchnorm.batchnorm(ours, images), update, forward]
+    times = [[seconds(work, 1) for work in works] for _ in range(12)][2:]
+    own, other, limit = (statistics.median(column) for column in zip(*times, strict=True))
+    refreshed, updated = batchnorm.batchnorm(ours, images), theirs.state_dict()
+    difference = max(float((tensor - updated[name]).abs().max()) for name, tensor in refreshed.items())
+    return {
+        "peer_adapt": row(256 / own, "images/s", own / limit, "time of one forward pass"),
+        "peer_adapt_update_bn": row(256 / other, "images/s", other / own, "time of ours"),
+        "peer_adapt_difference": row(1e6 * difference, "1e-6 largest difference of a statistic to update_bn"),
+    }
+
+
+def bench_peers_distances(folder: Path) -> dict:
+    """Each distance that POT has against POT, at equal result, with nothing of either side worked out before."""
+    import ot
+
+    rng = np.random.default_rng(0)
+    rows = {}
+    for channels, n in ((64, 512), (256, 2000)):
+        samples = [rng.standard_normal((n, channels)) @ rng.standard_normal((channels, channels)) for _ in range(2)]
+        moments = [(sample.mean(0), np.cov(sample.T)) for sample in samples]
+        directions = distances.projections(channels, 128, seed=0)
+
+        def ours(name: str, samples=samples, moments=moments, directions=directions) -> float:
+            pair = [distances.Latents(rows, *moment) for rows, moment in zip(samples, moments, strict=True)]
+            return distances.DISTANCES[name](*pair, directions)
+
+        (first_mean, first), (second_mean, second) = moments
+        peers = {
+            "wasserstein": (
+                lambda a=first_mean, b=second_mean, c=first, d=second: ot.gaussian.bures_wasserstein_distance(
+                    a, b, c, d
+                ),
+                lambda c=first: (np.linalg.eigh(c), np.linalg.eigvalsh(c)),
+                "one eigh and one eigvalsh",
+            ),
+            "sliced_wasserstein": (
+                lambda s=samples, d=directions: ot.sliced.sliced_wasserstein_distance(*s, projections=d),
+                lambda s=samples, d=directions: [np.sort(sample @ d, axis=0) for sample in s],
+                "projecting and sorting",
+            ),
+        }
+        for name, (theirs, limit, of) in peers.items():
+            works = [lambda name=name: ours(name), theirs, limit]
+            times = [[seconds(work, 1) for work in works] for _ in range(11)][1:]
+            own, other, least = (statistics.median(column) for column in zip(*times, strict=True))
+            size = f"{channels} channels, {n} rows"
+            error = abs(ours(name) / float(theirs()) - 1)
+            rows |= {
+                f"peer_{name}_{channels}": row(1000 * own, f"ms, {size}", own / least, of),
+                f"peer_{name}_{channels}_pot": row(
+                    1000 * other, f"ms, {size}, differs by {error:.0e}", other / own, "ours"
+                ),
+            }
+    return rows
+
+
+def bench_peers(folder: Path) -> dict:
+    """Every peer that is installed: `pip install --no-deps -r requirements-bench.txt`."""
+    rows = {}
+    for bench in (bench_peers_generate, bench_peers_train, bench_peers_adapt, bench_peers_distances):
+        try:
+            rows |= bench(folder)
+        except ModuleNotFoundError as error:
+            print(f"{bench.__name__}: {error.name} is not installed (requirements-bench.txt): left out")
+    return rows
+
+
 BENCHES = {
+    "peers": bench_peers,
     "growth": bench_growth,
     "graph": bench_graph,
     "generate": bench_generate,
