@@ -2,8 +2,9 @@
 PYTHON ?= python3
 CORES ?= $(shell nproc)
 STUDY ?=
+GPU_JOBS ?= 4
 BIN := .venv/bin
-SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --scheduler greedy $(if $(STUDY),--configfile config.yaml $(STUDY))
+SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --scheduler greedy $(if $(wildcard /dev/nvidia0),--resources gpu=$(GPU_JOBS)) $(if $(STUDY),--configfile config.yaml $(STUDY))
 
 .PHONY: help run test slurm check format smoke bench report dag clean
 
@@ -15,7 +16,7 @@ help:  ## print this list
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-run: .venv/installed  ## run the study to results/report.html (STUDY=workflow/studies/NAME.yaml for another)
+run: .venv/installed  ## run the study to results/report.html (STUDY=workflow/studies/NAME.yaml for another; GPU_JOBS=4 at once on a GPU)
 	$(SNAKEMAKE)
 
 test: .venv/installed  ## run every test
@@ -42,6 +43,7 @@ smoke: .venv/installed  ## the smallest study that takes every step, under a min
 	$(BIN)/snakemake --cores $(CORES) --configfile config.yaml workflow/studies/smoke.yaml
 
 bench: .venv/installed  ## measure, and write results/bench.json
+	-$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-bench.txt
 	$(BIN)/python -m tests.bench
 
 dag: .venv/installed  ## draw the rules to results/dag.svg (needs graphviz)

@@ -1,9 +1,14 @@
-"""Batches of training images in random order, from a file of any length in bounded memory."""
+"""Batches of training images in random order, from a file of any length in bounded memory.
+
+On a GPU the images lie there too, and batches are cut there: a step waits for no copy from the host.
+"""
 
 from collections.abc import Iterator
 
 import h5py
 import numpy as np
+import torch
+from torch import Tensor
 
 from workflow.lib import store
 from workflow.lib.errors import StudyError
@@ -26,9 +31,11 @@ class TrainingImages:
         crop: list[int] | None = None,
         crops_per_image: int = 1,
         window_bytes: int = WINDOW_BYTES,
+        device: torch.device | str = "cpu",
     ):
         self.batch, self.crop, self.crops_per_image = batch, crop, crops_per_image
         self.window_bytes = window_bytes
+        self.device = torch.device(device)
         self.stacks: list[tuple[h5py.Dataset, h5py.Dataset]] = []
         for images, masks in store.stacks(split):
             if masks is None:
@@ -41,22 +48,27 @@ class TrainingImages:
             self.stacks.append((images, masks))
         self.n_images = store.count(split)
         size = sum(images.size + masks.size for images, masks in self.stacks)
-        self.resident = [(images[:], masks[:]) for images, masks in self.stacks] if size <= window_bytes else None
+        self.resident = (
+            [self._put(images[:], masks[:]) for images, masks in self.stacks] if size <= window_bytes else None
+        )
 
     @property
     def per_epoch(self) -> int:
         """Images (or crops) presented in an epoch."""
         return self.n_images * self.crops_per_image
 
-    def epoch(self, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """(images, masks) of at most ``batch`` each: every image ``crops_per_image`` times."""
+    def epoch(self, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """(images, masks), uint8 on the device, of at most ``batch`` each: every image ``crops_per_image`` times."""
         for images, masks in self._windows(rng):
             order = rng.permutation(np.repeat(np.arange(len(images)), self.crops_per_image))
             # A last batch of one image would leave batch norm at a bottleneck of one position without a variance.
             for chosen in np.array_split(order, max(1, -(-len(order) // self.batch))):
                 yield self._vary(images, masks, chosen, rng)
 
-    def _windows(self, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _put(self, *arrays: np.ndarray) -> tuple[Tensor, ...]:
+        return tuple(torch.from_numpy(array).to(self.device) for array in arrays)
+
+    def _windows(self, rng: np.random.Generator) -> Iterator[tuple[Tensor, ...]]:
         if self.resident is not None:
             yield from (self.resident[k] for k in rng.permutation(len(self.resident)))
             return
@@ -67,23 +79,23 @@ class TrainingImages:
             image_bytes = (images.size + masks.size) // len(images)
             for part in np.array_split(runs, max(1, round(len(runs) * run * image_bytes / self.window_bytes))):
                 slices = [slice(first * run, (first + 1) * run) for first in np.sort(part)]
-                window = [np.concatenate([dataset[part] for part in slices]) for dataset in (images, masks)]
-                yield window[0], window[1]
+                yield self._put(*(np.concatenate([dataset[part] for part in slices]) for dataset in (images, masks)))
 
     def _vary(
-        self, images: np.ndarray, masks: np.ndarray, chosen: np.ndarray, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
+        self, images: Tensor, masks: Tensor, chosen: np.ndarray, rng: np.random.Generator
+    ) -> tuple[Tensor, Tensor]:
         if self.crop is None:
-            pair = [images[chosen], masks[chosen]]
+            index = torch.from_numpy(chosen).to(self.device, non_blocking=True)
+            pair = [images[index], masks[index]]
         else:
             rows, columns = self.crop
             tops = rng.integers(0, images.shape[1] - rows + 1, len(chosen))
             lefts = rng.integers(0, images.shape[2] - columns + 1, len(chosen))
             pair = [
-                np.stack([a[k, t : t + rows, s : s + columns] for k, t, s in zip(chosen, tops, lefts, strict=True)])
+                torch.stack([a[k, t : t + rows, s : s + columns] for k, t, s in zip(chosen, tops, lefts, strict=True)])
                 for a in (images, masks)
             ]
         flips = [axis for axis in (1, 2) if rng.random() < 0.5]
         turn = rng.random() < 0.5 and pair[0].shape[1] == pair[0].shape[2]
-        pair = [np.flip(a.swapaxes(1, 2) if turn else a, tuple(flips)) for a in pair]
-        return np.ascontiguousarray(pair[0]), np.ascontiguousarray(pair[1])
+        pair = [torch.flip(a.swapaxes(1, 2) if turn else a, flips) for a in pair]
+        return pair[0], pair[1]

@@ -67,7 +67,9 @@ def train(
     not finite.
     """
     network.input_mean, network.input_sd = input_moments(Inputs(domain["train"], device))
-    images = TrainingImages(domain["train"], options["batch"], options["crop"], options.get("crops_per_image", 1))
+    images = TrainingImages(
+        domain["train"], options["batch"], options["crop"], options.get("crops_per_image", 1), device=device
+    )
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=options["learning_rate"], weight_decay=options["weight_decay"]
     )
@@ -95,7 +97,7 @@ def train(
                     group["lr"] = rate
                 with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
                     logits = network(to_input(batch, device))
-                true = torch.from_numpy(masks).to(device).unsqueeze(1).float()
+                true = masks.unsqueeze(1).float()
                 loss = segmentation_loss(logits.float(), true)
                 optimiser.zero_grad(set_to_none=True)
                 loss.backward()
