@@ -1,8 +1,8 @@
 """Predictors: what they see, that a known relation is found and noise is not, and measures worked out by hand."""
 
 from pathlib import Path
-from zlib import crc32
 from xml.etree import ElementTree
+from zlib import crc32
 
 import numpy as np
 import pandas as pd
