@@ -124,7 +124,9 @@ def refresh(
     """
     norms = {name: norm for name, norm in norm_layers(network).items() if name in layers}
     before = {name: tensor.clone() for name, tensor in statistics(network).items()}
-    kept: dict[str, list[Tensor]] = {name: [] for name in before if name.rpartition(".")[0] in norms}
+    # Sums, not lists: small tensors that stay between large ones that go would keep the memory of every batch.
+    sums = {name: torch.zeros_like(before[name]) for name in before if name.rpartition(".")[0] in norms}
+    passed = 0
 
     def look(name: str, norm: nn.BatchNorm2d, activation: Tensor) -> None:
         source = before[f"{name}.running_mean"], before[f"{name}.running_var"]
@@ -134,7 +136,7 @@ def refresh(
         used, estimates = mix(source, (mean, variance)), mix(source, (mean, unbiased))
         for kind, tensor, estimate in zip(KINDS, used, estimates, strict=True):
             getattr(norm, kind).copy_(tensor)
-            kept[f"{name}.{kind}"].append(estimate)
+            sums[f"{name}.{kind}"].add_(estimate)
 
     with ExitStack() as stack:
         stack.callback(put, network, before)
@@ -143,7 +145,8 @@ def refresh(
             stack.callback(hook.remove)
         for images in batches:
             network.features(pad(images, network.depth))
-    return {name: torch.stack(tensors).mean(0) for name, tensors in kept.items()}
+            passed += 1
+    return {name: total / passed for name, total in sums.items()}
 
 
 def _moments(activation: Tensor) -> tuple[Tensor, Tensor, int]:
