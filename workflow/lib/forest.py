@@ -11,6 +11,7 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
+from workflow.lib import files
 from workflow.lib.errors import StudyError
 
 OUTCOMES = ["iou_before", "iou_after", "gain_iou"]
@@ -108,7 +109,8 @@ def save(forest: Forest, path: str | Path) -> None:
     """Write a forest as compressed arrays."""
     arrays = {name: getattr(forest, name) for name in ARRAYS}
     names = np.array(forest.features)
-    np.savez_compressed(path, features=names, width=np.float64(forest.width), allow_pickle=False, **arrays)
+    with files.replacing(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, features=names, width=np.float64(forest.width), allow_pickle=False, **arrays)
 
 
 def load(path: str | Path) -> Forest:
