@@ -45,7 +45,7 @@ def _stop(message: object, log_path: str) -> None:
 
 def _keep_freed_memory() -> None:
     """Tell glibc to reuse freed memory: returning every activation to the kernel and faulting it in again
-    costs a training step about a quarter of its time on a CPU (`make bench`, row train_malloc)."""
+    would cost every training step on a CPU."""
     try:
         libc = ctypes.CDLL("libc.so.6")
         libc.mallopt(-3, 2**30)  # M_MMAP_THRESHOLD
