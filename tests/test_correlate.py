@@ -9,6 +9,7 @@ from hypothesis import strategies as some
 
 from workflow.lib import correlations
 from workflow.lib.correlations import correlate, pearson, resamples, spearman
+from workflow.lib.names import KEY
 
 COLUMNS = [
     "distance",
@@ -34,7 +35,7 @@ def pairs(n_sources=3, n_targets=8, levels=(0.0, 0.1, 0.2), seeds=(0, 1)):
         levels,
         seeds,
     ]
-    return pd.MultiIndex.from_product(names, names=correlations.PAIR).to_frame(index=False)
+    return pd.MultiIndex.from_product(names, names=KEY).to_frame(index=False)
 
 
 def measured(pairs, value, distance="wasserstein", state="before"):

@@ -13,6 +13,7 @@ from sklearn.metrics import r2_score
 
 from workflow.lib import forest, learning
 from workflow.lib.judging import INTERVALS, MEASURES, judge, measures
+from workflow.lib.names import KEY
 from workflow.scripts.predict import FROZEN, LEARNED, in_folds, predict
 
 OPTIONS = {"trees": 20, "leaf": 2, "coverage": 0.9, "bootstrap": 20}
@@ -23,9 +24,9 @@ def study(seeds=(0, 1), noise=0.01) -> pd.DataFrame:
     """Pairs whose IoU before and after are told by two scores; a third is noise."""
     rng = np.random.default_rng(0)
     names = [[f"s{k}" for k in range(4)], [f"t{k}" for k in range(5)], ["blur", "noise"], [0.0, 1.0, 2.0], seeds]
-    table = pd.MultiIndex.from_product(names, names=learning.PAIR).to_frame(index=False)
+    table = pd.MultiIndex.from_product(names, names=KEY).to_frame(index=False)
     table["transform"] = table["transform"].where(table["level"] != 0, "identity")
-    table = table.drop_duplicates(learning.PAIR, ignore_index=True)
+    table = table.drop_duplicates(KEY, ignore_index=True)
     for state in ("before", "after"):
         table[f"iou_{state}"] = rng.uniform(size=len(table))
         table[f"told_{state}"] = 1 - table[f"iou_{state}"] + noise * rng.normal(size=len(table))
@@ -174,11 +175,11 @@ def test_changes_and_nulls_are_candidates():
 def write(folder: Path, table: pd.DataFrame) -> dict:
     """The tables of a study, and the arguments of :func:`predict`."""
     (folder / "tables").mkdir()
-    gains = table[[*learning.PAIR, *forest.OUTCOMES]].assign(method="batchnorm")
+    gains = table[[*KEY, *forest.OUTCOMES]].assign(method="batchnorm")
     other = gains.assign(method="mean_only", gain_iou=-1.0)
     place = {"layer": "bottleneck", "activation": "before_relu", "unit": "position", "distance": "bhattacharyya"}
-    far = table[learning.PAIR].assign(**place, state="before", value=table["noise"].abs(), null=0.1)
-    tables = {"gains": pd.concat([gains, other]), "scores": table[[*learning.PAIR, *NAMES]], "distances": far}
+    far = table[KEY].assign(**place, state="before", value=table["noise"].abs(), null=0.1)
+    tables = {"gains": pd.concat([gains, other]), "scores": table[[*KEY, *NAMES]], "distances": far}
     for name, rows in tables.items():
         rows.to_csv(folder / "tables" / f"{name}.csv", index=False)
     paths = {f"{name}_path": str(folder / "tables" / f"{name}.csv") for name in (*tables, "predictors")}

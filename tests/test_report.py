@@ -11,7 +11,7 @@ import pytest
 from matplotlib.contour import ContourSet
 
 from workflow.lib import answers, figures, showcase, store
-from workflow.lib.names import target_name
+from workflow.lib.names import KEY, target_name
 from workflow.scripts.report import domain_examples, domains, report
 
 FIGURES = [
@@ -79,7 +79,7 @@ def predictor_tables(gains: list[dict]) -> dict[str, list[dict]]:
     """Tables of label-free scores, of predictors and of advice: adapt where the source's polarity is kept."""
     scores, advice = [], []
     for row in (row for row in gains if row["method"] == "batchnorm"):
-        key = {name: row[name] for name in showcase.KEY}
+        key = {name: row[name] for name in KEY}
         kept = row["source"] in GRID and row["target"] in GRID and scores_of_polarity(row["source"], row["target"])
         scores.append(key | {"told": 1.0 if kept else 0.0, "noise": 0.0, "seed_agreement_before": np.nan})
         expected = {"expected_before": 0.3, "expected_after": 0.8, "gain": 0.5, "gain_low": 0.4, "gain_high": 0.6}
@@ -335,13 +335,13 @@ def test_at_one_half_no_score_sees_the_flip():
     pairs["true_foreground"] = [0.35] * 8 + [0.5] * 8
     pairs["home"] = False
     told = (pairs["polarity"] == "flipped") & (pairs["true_foreground"] < 0.4)
-    scores = pairs[showcase.KEY].assign(share=told.astype(float))
+    scores = pairs[KEY].assign(share=told.astype(float))
     found = " ".join(answers._polarity(pairs, scores))
     assert "share (1.00)" in found and "there share reaches 0.50" in found
 
 
 def test_unlabelled_targets_get_the_first_cards():
-    rows = [{name: f"{name}{n}" for name in showcase.KEY} | {"gain": n / 100, "drivers": ""} for n in range(30)]
+    rows = [{name: f"{name}{n}" for name in KEY} | {"gain": n / 100, "drivers": ""} for n in range(30)]
     advice = pd.DataFrame(rows).assign(warning="")
     found = answers.cards(advice, ["target7"])
     assert len(found) == answers.CARDS and found[0]["target"] == "target7" and found[0]["warning"] == ""
@@ -401,7 +401,7 @@ def test_cases_prefer_plain_pairs_and_show_each_once(arguments):
         "fails": "identity",
         "harms": "identity",
     }
-    assert len({tuple(case[showcase.KEY]) for case in found.values()}) == len(found)
+    assert len({tuple(case[KEY]) for case in found.values()}) == len(found)
     assert found["works"]["gain_iou"] == pytest.approx(0.58)
     none = showcase.cases(pairs[pairs["home"]])
     assert set(none) == set(found) and all(case is None for case in none.values())

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from workflow.lib.forest import Forest
-from workflow.lib.showcase import KEY
+from workflow.lib.names import KEY
 
 COLUMNS = [
     *KEY,

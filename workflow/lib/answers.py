@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from workflow.lib.showcase import FEWEST, KEY, SMALL, over_seeds
+from workflow.lib.names import KEY
+from workflow.lib.showcase import FEWEST, SMALL, between_directions, shifts
 
 HELD_OUT = {
     "leave_source_out": "source domains",
@@ -40,8 +41,7 @@ def predicted(predictors: pd.DataFrame) -> Iterator[str]:
             f"the gain with a Spearman correlation of {forest['spearman']:.2f}{interval}, R² {forest['r2']:.2f} and a "
             f"mean error of {forest['mae']:.3f}; where the gain exceeds {SMALL} in size its sign is right in "
             f"{forest['sign_accuracy']:.1%} (the commoner sign alone: {forest['base_rate']:.1%}), and following it "
-            f"loses "
-            f"{forest['regret']:.4f} of IoU a pair against the better choice, always adapting "
+            f"loses {forest['regret']:.4f} of IoU a pair against the better choice, always adapting "
             f"{forest['regret_always_adapt']:.4f}."
         )
     rows = gain[gain["protocol"] == "leave_source_out"].set_index("predictor")
@@ -79,8 +79,7 @@ def advised(advice: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[str]:
         yield (
             f"Where there are labels ({len(table)} pairs) following it gives a mean IoU of {followed.mean():.3f}: "
             f"always adapting {table['iou_after'].mean():.3f}, never {table['iou_before'].mean():.3f}, the better "
-            f"of both "
-            f"each time {np.maximum(table['iou_before'], table['iou_after']).mean():.3f}."
+            f"of both each time {np.maximum(table['iou_before'], table['iou_after']).mean():.3f}."
         )
 
 
@@ -89,8 +88,7 @@ def explained(pairs: pd.DataFrame, scores: pd.DataFrame) -> Iterator[str]:
 
     ``pairs``: the table of :func:`showcase.pairs`; ``scores``: the table of label-free scores.
     """
-    table = over_seeds(pairs)
-    table = table[~table["home"]]
+    table = shifts(pairs)
     kept = table[table["polarity"] == "kept"]
     groups = [(name, rows) for name, rows in kept.groupby("transform") if len(rows) >= FEWEST and name != "identity"]
     restored = {name: (rows["iou_after"] >= rows["own_iou"] - RESTORED).mean() for name, rows in groups}
@@ -107,15 +105,10 @@ def explained(pairs: pd.DataFrame, scores: pd.DataFrame) -> Iterator[str]:
         named = ", ".join(f"{name} ({gain:+.3f})" for name, gain in sorted(harmed.items(), key=lambda item: item[1]))
         yield f"On average adaptation harms, the polarity kept, under: {named}."
     yield from _polarity(pairs, scores)
-    there = table[table["transform"] == "identity"].set_index(["source", "target"])
-    couples = [(a, b) for a, b in there.index if a < b and (b, a) in there.index]
-    if len(couples) >= FEWEST:
-        gap = {
-            column: np.mean([abs(there.loc[pair, column] - there.loc[pair[::-1], column]) for pair in couples])
-            for column in ("gain_iou", "iou_before", "iou_after")
-        }
+    couples, gap = between_directions(table, ["gain_iou", "iou_before", "iou_after"])
+    if couples >= FEWEST:
         yield (
-            f"Between the two directions of {len(couples)} couples of domains the gain differs by "
+            f"Between the two directions of {couples} couples of domains the gain differs by "
             f"{gap['gain_iou']:.3f}, the IoU before adaptation by {gap['iou_before']:.3f} and after it by "
             f"{gap['iou_after']:.3f}: the asymmetry is "
             f"{'mostly' if gap['iou_before'] > gap['iou_after'] else 'not'} one of where the network starts."
@@ -142,8 +135,7 @@ def _polarity(pairs: pd.DataFrame, scores: pd.DataFrame) -> Iterator[str]:
         found = separation(equal[best[0]], equal["polarity"] == "flipped")
         yield (
             f"At a foreground share of one half a flip leaves the grey levels as they were and no unlabelled method "
-            f"can "
-            f"see it: there {best[0]} reaches {found:.2f}."
+            f"can see it: there {best[0]} reaches {found:.2f}."
         )
 
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-PAIR = ["source", "target", "transform", "level", "seed"]
+from workflow.lib.names import KEY
+
 DISTANCE = ["distance", "layer", "activation", "unit", "state"]
 # Weights (rows x resamples) held at once: 32 MB.
 BLOCK = 2**22
@@ -23,11 +24,11 @@ def correlate(
 
     Errors: pandas' MergeError where ``gains`` has two rows for a pair.
     """
-    table = distances[[*PAIR, *DISTANCE, "value"]].merge(
-        gains[[*PAIR, *outcomes]], on=PAIR, how="left", validate="many_to_one"
+    table = distances[[*KEY, *DISTANCE, "value"]].merge(
+        gains[[*KEY, *outcomes]], on=KEY, how="left", validate="many_to_one"
     )
     rows = []
-    for key, group in table.sort_values([*DISTANCE, *PAIR]).groupby(DISTANCE):
+    for key, group in table.sort_values([*DISTANCE, *KEY]).groupby(DISTANCE):
         for outcome in sorted(outcomes):
             used = group[np.isfinite(group[["value", outcome]]).all(axis=1)]
             found = _describe(used, outcome, n_bootstrap, seed)

@@ -410,8 +410,7 @@ def depth(table: pd.DataFrame, distances: pd.DataFrame, layers: list[str]) -> Fi
         axes.set_title(title, weight="bold")
     for axes in panels[-1]:
         axes.tick_params(axis="x", rotation=60)
-    words = {f"{name.replace('_', ' ')}": colour for name, colour in colours.items()}
-    _legend(figure, words)
+    _legend(figure, {name.replace("_", " "): colour for name, colour in colours.items()})
     return figure
 
 

@@ -46,6 +46,13 @@ def replacing(path: str | Path) -> Iterator[Path]:
             partial.unlink()
 
 
+def read_csv(path: str | Path) -> "pd.DataFrame":
+    """A table whose names of domains stay text, whatever they look like, such as ``1e3``."""
+    import pandas as pd
+
+    return pd.read_csv(path, dtype={"source": str, "target": str})
+
+
 def write_csv(table: "pd.DataFrame", path: str | Path, float_format: str | None = None) -> None:
     """Write a table without its index, complete or not at all."""
     with replacing(path) as partial:

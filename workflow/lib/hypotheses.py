@@ -14,10 +14,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from workflow.lib.names import domain_of
+from workflow.lib.names import KEY, domain_of
 from workflow.lib.showcase import inverted
 
-KEY = ["source", "target", "transform", "level", "seed"]
 FEWEST_SEEDS = 3
 FEWEST_PAIRS = 12
 AFFINE = ["brightness", "contrast"]
@@ -232,7 +231,7 @@ def images_needed(tables: Tables) -> pd.Series:
     table = _plain(tables)
     counts = sorted(int(name.partition("_")[2]) for name in table if str(name).startswith("images_"))
     if not counts:
-        raise KeyError("images_")
+        return pd.Series(dtype=float)
 
     def fewest(rows: pd.DataFrame) -> float:
         wanted = rows["batchnorm"].mean() - 0.01

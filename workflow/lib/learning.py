@@ -17,8 +17,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeRegressor, export_text
 
 from workflow.lib.forest import GAIN, OUTCOMES, Forest
+from workflow.lib.names import KEY
 
-PAIR = ["source", "target", "transform", "level", "seed"]
 # protocol -> the column whose values are held out in turn
 PROTOCOLS = {
     "leave_source_out": "source",
@@ -39,10 +39,10 @@ def candidates(scores: pd.DataFrame, distances: pd.DataFrame) -> tuple[pd.DataFr
     """
     names = ["distance", "layer", "activation", "unit", "state"]
     wide = distances.assign(name=distances[names].agg("_".join, axis=1))
-    values = wide.pivot_table(index=PAIR, columns="name", values="value")
-    nulls = wide.pivot_table(index=PAIR, columns="name", values="null")
+    values = wide.pivot_table(index=KEY, columns="name", values="value")
+    nulls = wide.pivot_table(index=KEY, columns="name", values="null")
     relative = (values / nulls.where(nulls > 0)).add_suffix("_to_null")
-    with_changes = [_with_changes(table) for table in (scores.set_index(PAIR), pd.concat([values, relative], axis=1))]
+    with_changes = [_with_changes(table) for table in (scores.set_index(KEY), pd.concat([values, relative], axis=1))]
     kinds = {kind: list(table) for kind, table in zip(("score", "distance"), with_changes, strict=True)}
     return with_changes[0].join(with_changes[1], how="left").reset_index(), kinds
 
@@ -59,7 +59,7 @@ def _with_changes(table: pd.DataFrame) -> pd.DataFrame:
 
 def features(scores: pd.DataFrame) -> list[str]:
     """The columns that the learned predictor may use: every score, whatever layers and seeds a study has."""
-    return [name for name in scores if name not in PAIR and not name.startswith("seed_")]
+    return [name for name in scores if name not in KEY and not name.startswith("seed_")]
 
 
 def folds(groups: np.ndarray, most: int = MOST_FOLDS) -> Iterator[np.ndarray]:

@@ -1,5 +1,9 @@
 """Names that appear in paths and tables."""
 
+# What makes a pair; KEY, an observation of it.
+PAIR = ["source", "target", "transform", "level"]
+KEY = [*PAIR, "seed"]
+
 
 def target_name(domain: str, transform: str, level: float) -> str:
     """``0.30-0.70`` or, transformed, ``0.30-0.70@noise=0.1``: the name under which a network may be trained."""

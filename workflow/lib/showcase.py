@@ -10,10 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from workflow.lib.names import domain_of, target_name
+from workflow.lib.names import KEY, PAIR, domain_of, target_name
 
-PAIR = ["source", "target", "transform", "level"]
-KEY = [*PAIR, "seed"]
 # A change of IoU below this is called none.
 SMALL = 0.02
 # A statement over fewer pairs than this is not made.
@@ -256,14 +254,23 @@ def why(pairs: pd.DataFrame) -> Iterator[str]:
     lost = table[(table["gain_iou"] < -SMALL) & (table["polarity"] != "")]
     if len(lost) >= FEWEST:
         yield f"Of the {len(lost)} pairs that lose, {(lost['polarity'] == 'flipped').sum()} flip the polarity."
-    there = table[table["transform"] == "identity"].set_index(["source", "target"])["gain_iou"]
-    couples = [(a, b) for a, b in there.index if a < b and (b, a) in there.index]
-    if len(couples) >= FEWEST:
-        gap = np.mean([abs(there[a, b] - there[b, a]) for a, b in couples])
+    couples, apart = between_directions(table, ["gain_iou"])
+    if couples >= FEWEST:
         yield (
-            f"Over the {len(couples)} couples of domains tried in both directions, "
-            f"the two gains differ by {gap:.3f} on average."
+            f"Over the {couples} couples of domains tried in both directions, "
+            f"the two gains differ by {apart['gain_iou']:.3f} on average."
         )
+
+
+def between_directions(table: pd.DataFrame, columns: list[str]) -> tuple[int, dict[str, float]]:
+    """How many couples of domains the :func:`shifts` try in both directions, untransformed, and by how much each of
+    ``columns`` differs between the two on average."""
+    there = table[table["transform"] == "identity"].set_index(["source", "target"])
+    couples = [(a, b) for a, b in there.index if a < b and (b, a) in there.index]
+    if not couples:
+        return 0, {}
+    both = [there.loc[pairs, columns].to_numpy() for pairs in (couples, [(b, a) for a, b in couples])]
+    return len(couples), dict(zip(columns, np.abs(both[0] - both[1]).mean(axis=0), strict=True))
 
 
 def told(correlations: pd.DataFrame) -> Iterator[str]:

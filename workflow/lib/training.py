@@ -29,8 +29,6 @@ from workflow.lib.sampling import TrainingImages
 from workflow.lib.unet import UNet, input_moments, to_input
 
 WARM_UP = 0.1
-
-
 CURVE = ["epoch", "loss", "validation_iou", "learning_rate", "presented"]
 
 

@@ -1,14 +1,12 @@
 """Advise on every pair of the study, labelled or not: scores + a fitted predictor -> whether to adapt."""
 
-import pandas as pd
-
 from workflow.lib import files, forest, job
 from workflow.lib.advice import advise as advice
 
 
 def advise(scores_path: str, predictor_path: str, advice_path: str) -> None:
     """Write ``advice.csv`` as :func:`workflow.lib.advice.advise`; nothing is fitted."""
-    scores = pd.read_csv(scores_path, dtype={"source": str, "target": str})
+    scores = files.read_csv(scores_path)
     files.write_csv(advice(scores, forest.load(predictor_path)), advice_path, "%.9g")
 
 

@@ -7,9 +7,8 @@ import numpy as np
 import pandas as pd
 
 from workflow.lib import figures, files, job, store
-from workflow.lib.names import target_name
+from workflow.lib.names import PAIR, target_name
 
-PAIR = ["source", "target", "transform", "level"]
 COSTS = ["stage", "method", "source", "target", "seed", "training_seconds", "peak_mb"]
 
 
@@ -30,8 +29,7 @@ def compare(
     -> what Snakemake measured of that job; ``masks``: ``source/seed0/family`` -> predicted masks; ``targets``:
     family -> its images.
     """
-    names = {"source": str, "target": str}
-    segmentation, gains = (pd.read_csv(path, dtype=names) for path in (segmentation_path, gains_path))
+    segmentation, gains = files.read_csv(segmentation_path), files.read_csv(gains_path)
     pairs = {(source, target) for _, source, target in trainings}
     files.write_csv(summary(of_pairs(segmentation, pairs), gains), baselines_path, "%.9g")
     files.write_csv(costs(benchmarks), costs_path, "%.9g")

@@ -1,7 +1,5 @@
 """Ask how well each distance orders the outcomes of BN adaptation: tables -> correlations."""
 
-import pandas as pd
-
 from workflow.lib import files, job
 from workflow.lib.correlations import correlate as correlations
 
@@ -12,10 +10,9 @@ def correlate(
     gains_path: str, distances_path: str, correlations_path: str, outcomes: list[str], bootstrap: int
 ) -> None:
     """Write a row per distance, layer, activation, state and outcome; intervals are over domains."""
-    names = {"source": str, "target": str}
-    gains = pd.read_csv(gains_path, dtype=names)
+    gains = files.read_csv(gains_path)
     table = correlations(
-        pd.read_csv(distances_path, dtype=names),
+        files.read_csv(distances_path),
         gains[gains["method"] == METHOD],
         outcomes=outcomes,
         n_bootstrap=bootstrap,

@@ -5,8 +5,6 @@ import pandas as pd
 from workflow.lib import files, job
 from workflow.lib.hypotheses import Tables, judge, wide
 
-NAMES = {"source": str, "target": str}
-
 
 def hypotheses(
     segmentation_path: str,
@@ -19,9 +17,9 @@ def hypotheses(
 ) -> None:
     """Write a row per hypothesis; ``irregular`` names the variants with another schedule or momentum."""
     segmentation, gains, distances, channels = (
-        pd.read_csv(path, dtype=NAMES) for path in (segmentation_path, gains_path, distances_path, channels_path)
+        files.read_csv(path) for path in (segmentation_path, gains_path, distances_path, channels_path)
     )
-    oracles = pd.concat([pd.read_csv(path, dtype=NAMES) for path in oracle_paths], ignore_index=True)
+    oracles = pd.concat(map(files.read_csv, oracle_paths), ignore_index=True)
     tables = Tables(wide(segmentation, gains, oracles), distances, channels, irregular)
     files.write_csv(judge(tables), verdicts_path, "%.6g")
 

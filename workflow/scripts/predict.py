@@ -13,6 +13,7 @@ from workflow.lib import figures, files, forest, job, learning, predictor_figure
 from workflow.lib.forest import OUTCOMES
 from workflow.lib.judging import MEASURES, judge
 from workflow.lib.learning import BASELINES, PROTOCOLS, TRANSPARENT
+from workflow.lib.names import KEY
 from workflow.lib.showcase import at_identity
 
 METHOD = "batchnorm"
@@ -68,14 +69,11 @@ def labelled(
     gains_path: str, scores_path: str, distances_path: str
 ) -> tuple[pd.DataFrame, dict[str, list[str]], list[str]]:
     """Outcomes and candidates of the labelled pairs of method ``batchnorm``; those by kind; the forest's."""
-    gains, scores, distances = (
-        at_identity(pd.read_csv(path, dtype={"source": str, "target": str}))
-        for path in (gains_path, scores_path, distances_path)
-    )
+    gains, scores, distances = (at_identity(files.read_csv(path)) for path in (gains_path, scores_path, distances_path))
     wide, kinds = learning.candidates(scores, distances)
     known = (gains["method"] == METHOD) & gains["gain_iou"].notna()
-    outcomes = gains.loc[known, [*learning.PAIR, *OUTCOMES]]
-    table = outcomes.merge(wide, on=learning.PAIR).sort_values(learning.PAIR, ignore_index=True)
+    outcomes = gains.loc[known, [*KEY, *OUTCOMES]]
+    table = outcomes.merge(wide, on=KEY).sort_values(KEY, ignore_index=True)
     return table, kinds, learning.features(scores)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import yaml
 
 from workflow.lib import answers, figures, files, job, showcase, store
-from workflow.lib.names import domain_of, target_name
+from workflow.lib.names import KEY, PAIR, domain_of, target_name
 from workflow.lib.transforms import TRANSFORMS
 
 SCORES = ["iou_before", "iou_after", "own_iou"]
@@ -30,7 +30,6 @@ COLUMNS = {
     "spearman": "Spearman",
     "below_null": "share not above null",
 }
-PAIR = ["source", "target"]
 LATENT_CASES = ("works", "fails", "harms")
 PACKAGES = ("snakemake", "torch", "numpy", "scipy", "pandas", "matplotlib", "seaborn", "h5py")
 
@@ -52,9 +51,9 @@ def report(
     trains with target images.
     """
     segmentation, gains, distances, correlations = (
-        read(tables[name]) for name in ("segmentation", "gains", "distances", "correlations")
+        files.read_csv(tables[name]) for name in ("segmentation", "gains", "distances", "correlations")
     )
-    oracles = pd.concat([read(path) for path in oracle_paths], ignore_index=True)
+    oracles = pd.concat([files.read_csv(path) for path in oracle_paths], ignore_index=True)
     specs, splits = domains(data_paths, targets_paths)
     sources = list(dict.fromkeys(key.split("/")[0] for key in masks))
     pairs = showcase.pairs(segmentation, gains, oracles, specs)
@@ -93,7 +92,7 @@ def report(
         captions={name: Path(path).read_text().strip().split("\n\n") for name, path in captions.items()},
         figures={name: base64.b64encode(Path(path).read_bytes()).decode() for name, path in figure_paths.items()},
         tables=page_tables(pairs, gains, oracles, correlations, cases)
-        | {"hypotheses": html(verdicts(read(tables["hypotheses"])))},
+        | {"hypotheses": html(verdicts(files.read_csv(tables["hypotheses"])))},
         **prediction(tables, pairs, predictor_figures, tree_path),
         unlabelled=sorted(set(segmentation.loc[segmentation["iou"].isna(), "target"])),
         comparison=compared(*comparison) if comparison else None,
@@ -108,7 +107,7 @@ def report(
 
 def prediction(tables: dict[str, str], pairs: pd.DataFrame, drawn: dict[str, str], tree_path: str) -> dict:
     """What the page says of predictors and advice, and why: sentences, cards and figures."""
-    predictors, advice, scores = (read(tables[name]) for name in ("predictors", "advice", "scores"))
+    predictors, advice, scores = (files.read_csv(tables[name]) for name in ("predictors", "advice", "scores"))
     advice = advice.astype({"drivers": object, "warning": object}).fillna({"drivers": "", "warning": ""})
     judged = set(predictors["protocol"])
     unlabelled = sorted(set(pairs.loc[pairs["gain_iou"].isna(), "target"]))
@@ -122,11 +121,6 @@ def prediction(tables: dict[str, str], pairs: pd.DataFrame, drawn: dict[str, str
             name: base64.b64encode(Path(path).read_bytes()).decode() for name, path in drawn.items() if name in judged
         },
     }
-
-
-def read(path: str) -> pd.DataFrame:
-    """A table whose names of domains stay text, whatever they look like."""
-    return pd.read_csv(path, dtype={"source": str, "target": str})
 
 
 def in_order(table: pd.DataFrame, layers: list[str]) -> pd.DataFrame:
@@ -145,7 +139,7 @@ def with_gains(distances: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     scored = pairs[pairs["gain_iou"].notna()]
     has_polarity = (scored["polarity"] != "").any()
     scored = scored.assign(group=scored["polarity" if has_polarity else "transform"].replace("", "unknown"))
-    return showcase.at_identity(distances).merge(scored[[*showcase.KEY, "gain_iou", "group"]], on=showcase.KEY)
+    return showcase.at_identity(distances).merge(scored[[*KEY, "gain_iou", "group"]], on=KEY)
 
 
 def verdicts(table: pd.DataFrame) -> pd.DataFrame:
@@ -162,9 +156,9 @@ def verdicts(table: pd.DataFrame) -> pd.DataFrame:
 
 def by_method(gains: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     """Gains of all methods over the shifts, averaged over seeds, with the polarity of the pair."""
-    known = pairs.loc[~pairs["home"], [*showcase.KEY, "polarity"]]
-    merged = showcase.at_identity(gains[gains["gain_iou"].notna()]).merge(known, on=showcase.KEY)
-    fixed = [*showcase.PAIR, "method", "polarity"]
+    known = pairs.loc[~pairs["home"], [*KEY, "polarity"]]
+    merged = showcase.at_identity(gains[gains["gain_iou"].notna()]).merge(known, on=KEY)
+    fixed = [*PAIR, "method", "polarity"]
     return merged.groupby(fixed, sort=False)["gain_iou"].mean().reset_index()
 
 
@@ -275,9 +269,9 @@ def sample(group) -> dict[str, np.ndarray]:
     }
 
 
-def file_of(pair: pd.Series, files: dict[str, str], prefix: str) -> str:
+def file_of(pair: pd.Series, paths: dict[str, str], prefix: str) -> str:
     """The file, of one per source, seed and family, that holds the target of ``pair``."""
-    for key, path in files.items():
+    for key, path in paths.items():
         if key.startswith(f"{pair['source']}/seed{pair['seed']}/"):
             with store.read(path) as file:
                 if prefix + pair["name"] in file:
@@ -319,7 +313,7 @@ def page_tables(
 
 def compared(baselines_path: str, costs_path: str, figure_path: str, caption_path: str, talk_path: str) -> dict:
     """What the section on the baselines shows: its tables in HTML, and its figure."""
-    table, costs = read(baselines_path), read(costs_path)
+    table, costs = files.read_csv(baselines_path), files.read_csv(costs_path)
     seconds = costs.groupby(["method", "source", "target"])["training_seconds"].mean()
     at_home = {source: seconds.get(("source", source, source)) for source in table["source"]}
     names = [target_name(*key) for key in zip(table["target"], table["transform"], table["level"], strict=True)]
@@ -335,7 +329,9 @@ def compared(baselines_path: str, costs_path: str, figure_path: str, caption_pat
     ]
     table = table.assign(target=names, status=table["status"].fillna(""), order=table["method"].map(_place))
     table = table.sort_values(["source", "target", "order", "method"])
-    directions = {f"{source} → {target}": html(rows[shown]) for (source, target), rows in table.groupby(PAIR)}
+    directions = {
+        f"{source} → {target}": html(rows[shown]) for (source, target), rows in table.groupby(["source", "target"])
+    }
     return {
         "directions": directions,
         "talk": html(pd.read_csv(talk_path)),

@@ -53,7 +53,8 @@ def score(
         for target, splits in store.targets(targets):
             spec = store.get_json(splits, "domain")
             batches = list(first(Inputs(splits["adapt"], torch_device), images))
-            turned = [2 * mean_grey(batches) - batch for batch in batches]
+            middle = mean_grey(batches)
+            turned = [2 * middle - batch for batch in batches]
             states = {
                 "before": view(network, batches, batches, rows, threshold),
                 "inverted": view(network, turned, batches, rows, threshold, batchnorm.batchnorm(network, turned)),

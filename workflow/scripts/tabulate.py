@@ -4,9 +4,8 @@ import numpy as np
 import pandas as pd
 
 from workflow.lib import files, job
-from workflow.lib.names import target_name
+from workflow.lib.names import KEY, target_name
 
-PAIR = ["source", "target", "transform", "level", "seed"]
 # Of the target alone, whatever the method.
 FACTS = ["clipped_share", "pixel_ceiling"]
 SEGMENTATION = [
@@ -60,17 +59,17 @@ def tabulate(
 
 def with_oracles(scores: pd.DataFrame, oracles: pd.DataFrame) -> pd.DataFrame:
     """``scores`` and, for each pair whose target has a network of its own, a row of method ``target``."""
-    pairs = scores[PAIR].drop_duplicates()
+    pairs = scores[KEY].drop_duplicates()
     keys = [target_name(*key) for key in zip(pairs["target"], pairs["transform"], pairs["level"], strict=True)]
     named = oracles.rename(columns={"target": "trained"})
-    facts = scores.drop_duplicates(PAIR)[[*PAIR, *FACTS]]
-    joined = pairs.assign(trained=keys, method="target").merge(named, on=["trained", "seed"]).merge(facts, on=PAIR)
-    return pd.concat([scores, joined.drop(columns="trained")], ignore_index=True).sort_values([*PAIR, "method"])
+    facts = scores.drop_duplicates(KEY)[[*KEY, *FACTS]]
+    joined = pairs.assign(trained=keys, method="target").merge(named, on=["trained", "seed"]).merge(facts, on=KEY)
+    return pd.concat([scores, joined.drop(columns="trained")], ignore_index=True).sort_values([*KEY, "method"])
 
 
 def gains(segmentation: pd.DataFrame) -> pd.DataFrame:
     """A row per pair and method beside ``source``: before, after, and the share of the gap to the oracle closed."""
-    scores = segmentation.set_index(PAIR)
+    scores = segmentation.set_index(KEY)
     before = scores[scores["method"] == "source"][["iou", "dice"]].add_suffix("_before")
     trained = scores[scores["method"] == "target"][["iou"]].rename(columns={"iou": "iou_target_trained"})
     rows = scores[~scores["method"].isin(["source", "target"])].join(before).join(trained)
@@ -84,13 +83,12 @@ def gains(segmentation: pd.DataFrame) -> pd.DataFrame:
 
 def read(paths: list[str]) -> pd.DataFrame:
     """All rows of several tables of one form."""
-    # Names of domains such as "1e3" must stay text.
-    return pd.concat([pd.read_csv(path, dtype={"source": str, "target": str}) for path in paths], ignore_index=True)
+    return pd.concat(map(files.read_csv, paths), ignore_index=True)
 
 
 def write(table: pd.DataFrame, path: str) -> None:
     """A CSV sorted by its key columns, each key once."""
-    keys = [name for name in [*PAIR, "method", "layer", "activation", "unit", "state", "distance"] if name in table]
+    keys = [name for name in [*KEY, "method", "layer", "activation", "unit", "state", "distance"] if name in table]
     files.write_csv(table.drop_duplicates(keys).sort_values(keys), path, "%.9g")
 
 
