@@ -2,9 +2,11 @@
 PYTHON ?= python3
 CORES ?= $(shell nproc)
 STUDY ?=
+GPU_JOBS ?= 4
 BIN := .venv/bin
 QUESTIONS := phase methods noise structure decay irregular
-SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --scheduler greedy $(if $(STUDY),--configfile config.yaml $(STUDY))
+SHARE := $(if $(wildcard /dev/nvidia0),--resources gpu=$(GPU_JOBS))
+SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --scheduler greedy $(SHARE) $(if $(STUDY),--configfile config.yaml $(STUDY))
 
 .PHONY: help run test slurm check format smoke hypotheses predictor bench dag clean
 
@@ -16,7 +18,7 @@ help:  ## print this list
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-run: .venv/installed  ## run the study to results/report.html (STUDY=workflow/studies/NAME.yaml for another)
+run: .venv/installed  ## run the study to results/report.html (STUDY=workflow/studies/NAME.yaml for another; GPU_JOBS=4 share a GPU)
 	$(SNAKEMAKE)
 
 test: .venv/installed  ## run every test

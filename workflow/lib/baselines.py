@@ -53,9 +53,11 @@ def train(
     network.input_mean, network.input_sd = input_moments(Inputs(source["train"], device))
     autocast = training.precision(options["precision"], device)
     learner = BASELINES[method["function"]](network, model, options, autocast, **method["options"])
-    images = training.labelled_images(source["train"], options)
+    images = training.labelled_images(source["train"], options, device)
     repeats = ceil(images.per_epoch / store.count(target["adapt"]))
-    unlabelled = TrainingImages(target["adapt"], options["batch"], options["crop"], repeats, labelled=False)
+    unlabelled = TrainingImages(
+        target["adapt"], options["batch"], options["crop"], repeats, labelled=False, device=device
+    )
     judge = source if method["selection"] == "source_validation" else target
     if any(masks is None for _, masks in store.stacks(judge["validation"])):
         raise StudyError(

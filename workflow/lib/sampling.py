@@ -1,9 +1,14 @@
-"""Batches of training images in random order, from a file of any length in bounded memory."""
+"""Batches of training images in random order, from a file of any length in bounded memory.
 
-from collections.abc import Iterator
+On a GPU the images lie there too, and batches are cut there: a step waits for no copy from the host.
+"""
+
+from collections.abc import Iterable, Iterator
 
 import h5py
 import numpy as np
+import torch
+from torch import Tensor
 
 from workflow.lib import store
 from workflow.lib.errors import StudyError
@@ -28,7 +33,9 @@ class TrainingImages:
         crops_per_image: int = 1,
         window_bytes: int = WINDOW_BYTES,
         labelled: bool = True,
+        device: torch.device | str = "cpu",
     ):
+        self.device = torch.device(device)
         self.batch, self.crop, self.crops_per_image = batch, crop, crops_per_image
         self.window_bytes = window_bytes
         self.stacks: list[tuple[h5py.Dataset, ...]] = []
@@ -43,28 +50,32 @@ class TrainingImages:
             self.stacks.append((images, masks) if labelled else (images,))
         self.n_images = store.count(split)
         size = sum(dataset.size for stack in self.stacks for dataset in stack)
-        whole = [tuple(dataset[:] for dataset in stack) for stack in self.stacks] if size <= window_bytes else None
-        self.resident: list[tuple[np.ndarray, ...]] | None = whole
+        self.resident: list[tuple[Tensor, ...]] | None = None
+        if size <= window_bytes:
+            self.resident = [self._put(dataset[:] for dataset in stack) for stack in self.stacks]
 
     @property
     def per_epoch(self) -> int:
         """Images (or crops) presented in an epoch."""
         return self.n_images * self.crops_per_image
 
-    def epoch(self, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, ...]]:
-        """At most ``batch`` images each, with their masks: every image ``crops_per_image`` times."""
+    def epoch(self, rng: np.random.Generator) -> Iterator[tuple[Tensor, ...]]:
+        """At most ``batch`` images each, with their masks, uint8 on the device: every image ``crops_per_image`` times."""
         for window in self._windows(rng):
             order = rng.permutation(np.repeat(np.arange(len(window[0])), self.crops_per_image))
             # A last batch of one image would leave batch norm at a bottleneck of one position without a variance.
             for chosen in np.array_split(order, max(1, -(-len(order) // self.batch))):
                 yield self._vary(window, chosen, rng)
 
-    def endless(self, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, ...]]:
+    def endless(self, rng: np.random.Generator) -> Iterator[tuple[Tensor, ...]]:
         """One :meth:`epoch` after another."""
         while True:
             yield from self.epoch(rng)
 
-    def _windows(self, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, ...]]:
+    def _put(self, arrays: Iterable[np.ndarray]) -> tuple[Tensor, ...]:
+        return tuple(torch.from_numpy(array).to(self.device) for array in arrays)
+
+    def _windows(self, rng: np.random.Generator) -> Iterator[tuple[Tensor, ...]]:
         if self.resident is not None:
             yield from (self.resident[k] for k in rng.permutation(len(self.resident)))
             return
@@ -76,23 +87,21 @@ class TrainingImages:
             image_bytes = sum(dataset.size for dataset in stack) // len(images)
             for part in np.array_split(runs, max(1, round(len(runs) * run * image_bytes / self.window_bytes))):
                 slices = [slice(first * run, (first + 1) * run) for first in np.sort(part)]
-                yield tuple(np.concatenate([dataset[part] for part in slices]) for dataset in stack)
+                yield self._put(np.concatenate([dataset[part] for part in slices]) for dataset in stack)
 
-    def _vary(
-        self, window: tuple[np.ndarray, ...], chosen: np.ndarray, rng: np.random.Generator
-    ) -> tuple[np.ndarray, ...]:
+    def _vary(self, window: tuple[Tensor, ...], chosen: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, ...]:
         images = window[0]
         if self.crop is None:
-            pair = [array[chosen] for array in window]
+            index = torch.from_numpy(chosen).to(self.device, non_blocking=True)
+            pair = [array[index] for array in window]
         else:
             rows, columns = self.crop
             tops = rng.integers(0, images.shape[1] - rows + 1, len(chosen))
             lefts = rng.integers(0, images.shape[2] - columns + 1, len(chosen))
             pair = [
-                np.stack([a[k, t : t + rows, s : s + columns] for k, t, s in zip(chosen, tops, lefts, strict=True)])
+                torch.stack([a[k, t : t + rows, s : s + columns] for k, t, s in zip(chosen, tops, lefts, strict=True)])
                 for a in window
             ]
         flips = [axis for axis in (1, 2) if rng.random() < 0.5]
         turn = rng.random() < 0.5 and pair[0].shape[1] == pair[0].shape[2]
-        pair = [np.flip(a.swapaxes(1, 2) if turn else a, tuple(flips)) for a in pair]
-        return tuple(np.ascontiguousarray(array) for array in pair)
+        return tuple(torch.flip(a.swapaxes(1, 2) if turn else a, flips) for a in pair)

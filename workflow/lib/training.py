@@ -135,13 +135,14 @@ def train(
     network.input_mean, network.input_sd = input_moments(Inputs(domain["train"], device))
     learner = supervised(network, options, precision(options["precision"], device))
     fingerprint = {"options": options, "seed": seed, "domain": store.get_json(domain, "domain")}
-    images = labelled_images(domain["train"], options)
+    images = labelled_images(domain["train"], options, device)
     return fit(learner, images, None, domain["validation"], options, fingerprint, seed, device, resume_path, title)
 
 
-def labelled_images(split: h5py.Group, options: dict) -> TrainingImages:
+def labelled_images(split: h5py.Group, options: dict, device: torch.device) -> TrainingImages:
     """The training images of a source, as config block ``train`` asks."""
-    return TrainingImages(split, options["batch"], options["crop"], options.get("crops_per_image", 1))
+    crops = options.get("crops_per_image", 1)
+    return TrainingImages(split, options["batch"], options["crop"], crops, device=device)
 
 
 def fit(
@@ -184,7 +185,7 @@ def fit(
             seen = 0
             for batch, masks in images.epoch(np.random.default_rng((seed, epoch))):
                 _set_rates(learner.optimisers, (epoch + seen / images.per_epoch) / options["epochs"])
-                shown, true = to_input(batch, device), torch.from_numpy(masks).to(device).unsqueeze(1).float()
+                shown, true = to_input(batch, device), masks.unsqueeze(1).float()
                 other = to_input(next(others)[0], device) if others else None
                 if augmentation:
                     shown, true = augment(augmentation, shown, true)

@@ -85,7 +85,7 @@ class UNet(nn.Module):
 
 def to_input(images, device: torch.device) -> Tensor:
     """Images uint8 (n, H, W) or (n, H, W, 3), as stored, to float32 (n, channels, H, W) in [0, 1]."""
-    tensor = torch.from_numpy(images).to(device)
+    tensor = torch.as_tensor(images, device=device)
     tensor = tensor.unsqueeze(1) if tensor.ndim == 3 else tensor.permute(0, 3, 1, 2)
     return tensor.to(torch.float32, memory_format=torch.channels_last).div_(255)
 
