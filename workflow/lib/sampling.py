@@ -60,7 +60,7 @@ class TrainingImages:
         return self.n_images * self.crops_per_image
 
     def epoch(self, rng: np.random.Generator) -> Iterator[tuple[Tensor, ...]]:
-        """At most ``batch`` images each, with their masks, uint8 on the device; each image ``crops_per_image`` times."""
+        """At most ``batch`` images each, with masks, uint8 on the device; each image ``crops_per_image`` times."""
         for window in self._windows(rng):
             order = rng.permutation(np.repeat(np.arange(len(window[0])), self.crops_per_image))
             # A last batch of one image would leave batch norm at a bottleneck of one position without a variance.
