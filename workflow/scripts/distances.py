@@ -1,7 +1,5 @@
 """Measure distances between source and target latents: latents -> one row per target, layer, state and distance."""
 
-import pandas as pd
-
 from workflow.lib import channels, files, job, store
 from workflow.lib.distances import DISTANCES, Latents, projections
 
@@ -48,8 +46,8 @@ def distances(
                                 "null": nulls[name],
                             }
                         )
-    files.write_csv(pd.DataFrame(rows), distances_path)
-    files.write_csv(pd.DataFrame(shares), channels_path)
+    files.write_rows(rows, distances_path)
+    files.write_rows(shares, channels_path)
 
 
 def summaries(group):

@@ -9,7 +9,6 @@ from types import MappingProxyType
 
 import h5py
 import numpy as np
-import pandas as pd
 
 from workflow.lib import batchnorm, checkpoint, devices, files, job, metrics, norms, store, theory
 from workflow.lib.norms import State
@@ -79,7 +78,7 @@ def evaluate(
                     state = batchnorm.batchnorm(own, images)
                     presented = origin["image_presentations"] + images.count
                     score(target, f"{name}+batchnorm", own, state, {}, origin | {"image_presentations": presented})
-    files.write_csv(pd.DataFrame(rows), scores_path)
+    files.write_rows(rows, scores_path)
 
 
 def origin_of(about: dict, group: h5py.Group | None = None) -> dict:

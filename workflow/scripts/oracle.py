@@ -1,7 +1,5 @@
 """Score every trained network on the test split of its own domain: what training with labels reaches there."""
 
-import pandas as pd
-
 from workflow.lib import checkpoint, devices, files, job, metrics, store
 from workflow.lib.prediction import predict
 
@@ -25,7 +23,7 @@ def oracle(
             scores = metrics.scores(predict(network, data["test"], threshold, torch_device))
             origin = {"selection": "target_validation", "n_target_images": store.count(data["train"])}
         rows.append({"target": name, "seed": seed} | scores | origin | {"image_presentations": presented})
-    files.write_csv(pd.DataFrame(rows), scores_path)
+    files.write_rows(rows, scores_path)
 
 
 if __name__ == "__main__":

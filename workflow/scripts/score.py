@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 
 import h5py
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -70,7 +69,7 @@ def score(
                     seeds[f"seed_agreement_{name}"] = agreement(reference, states[name], other)
             key = {"source": source, "target": spec["name"], "transform": spec["transform"], "level": spec["level"]}
             found.append(key | {"seed": seed} | scores(reference, states) | seeds)
-    files.write_csv(pd.DataFrame(found), scores_path, "%.9g")
+    files.write_rows(found, scores_path, "%.9g")
 
 
 def statistics(group: h5py.Group, network: UNet) -> norms.State:

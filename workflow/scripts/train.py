@@ -5,7 +5,6 @@ Selection is by IoU on the validation split of the same domain. A killed job goe
 
 from pathlib import Path
 
-import pandas as pd
 import torch
 
 from workflow.lib import checkpoint, devices, files, job, store, training
@@ -23,7 +22,7 @@ def train(data_path: str, model_path: str, curve_path: str, model: dict, options
     about = {"options": options, "seed": seed, "epochs": len(curve), "selection": "source_validation"}
     about |= {"n_target_images": 0, "image_presentations": training.presentations(curve)}
     checkpoint.save(model_path, network, model, about)
-    files.write_csv(pd.DataFrame(curve), curve_path)
+    files.write_rows(curve, curve_path)
     resume_path.unlink(missing_ok=True)
 
 
