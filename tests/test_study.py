@@ -230,7 +230,7 @@ def test_colours_may_be_a_domains_own_or_lie_in_its_file(tmp_path):
     config = changed("domains", {"stain": stain, "mine": {"path": str(tmp_path / "mine.h5")}})
     config["generate"] |= {"channels": 3}
     config["pairs"][0] |= {"targets": ["stain", "mine"], "transforms": {"hue": [30], "saturation": [-1]}}
-    assert len(study(config).families["means-hue"].targets) == 2
+    assert len(study(config).families["means-hue+saturation"].targets) == 4
 
 
 def test_every_key_of_the_schema_is_described():
@@ -253,10 +253,9 @@ def test_every_key_of_the_schema_is_described():
 def test_families_of_the_default_study():
     default = study(DEFAULT)
     assert {name: len(family.targets) for name, family in default.families.items()} == {
-        "means-identity": 20, "means-brightness": 60, "means-contrast": 60, "means-noise": 60,
-        "means-foreground": 40,
+        "means-identity+brightness+contrast": 140, "means-noise+foreground": 100,
     }  # fmt: skip
-    assert len(default.families["means-identity"].sources) >= 3
+    assert len(default.families["means-noise+foreground"].sources) >= 3
 
 
 def test_a_variant_changes_the_training_of_its_networks_only():
@@ -293,6 +292,17 @@ def test_a_family_is_cut_into_jobs_and_grows_at_its_end():
     assert list(small) == ["means-identity", "means-identity-1"]
     assert large["means-identity"] == small["means-identity"]
     assert sum(len(domains) for domains in large.values()) == 12
+
+
+def test_a_transform_at_the_end_of_a_block_joins_the_last_job_or_starts_one():
+    def families(*names):
+        transforms = {name: [0.1] for name in names}
+        config = changed("pairs.0.transforms", transforms)
+        config["adapt"]["transforms_per_job"] = 2
+        return [name.partition("-")[2] for name in study(config).families]
+
+    assert families("noise", "blur", "gamma") == ["noise+blur", "gamma"]
+    assert families("noise", "blur", "gamma", "shear") == ["noise+blur", "gamma+shear"]
 
 
 def test_specs_hold_what_makes_the_domain():

@@ -26,18 +26,17 @@ MEANS = re.compile(r"^(\d\.\d\d)-(\d\.\d\d)$")
 
 @dataclass(frozen=True)
 class Family:
-    """Targets that one job takes for one source and seed: ``domains`` x ``levels`` of one transform."""
+    """Targets that one job takes for one source and seed: ``domains`` under all of ``shifts``, (transform, level)."""
 
     sources: tuple[str, ...]
     domains: tuple[str, ...]
-    transform: str
-    levels: tuple[float, ...]
+    shifts: tuple[tuple[str, float], ...]
     methods: tuple[str, ...]
 
     @property
     def targets(self) -> list[str]:
         """Domains by full name, transformation included, in the order of the tables."""
-        names = (target_name(domain, self.transform, level) for domain in self.domains for level in self.levels)
+        names = (target_name(domain, *shift) for domain in self.domains for shift in self.shifts)
         return list(dict.fromkeys(names))
 
 
@@ -375,17 +374,17 @@ def _names(domains: list | dict) -> list[str]:
 def _families(config: dict) -> Iterator[tuple[str, Family]]:
     for block in config["pairs"]:
         names = _names(block["targets"])
-        step = config["adapt"]["domains_per_job"]
-        for transform, levels in block["transforms"].items():
+        step, together = config["adapt"]["domains_per_job"], config["adapt"]["transforms_per_job"]
+        for first in range(0, len(block["transforms"]), together):
+            transforms = dict(islice(block["transforms"].items(), first, first + together))
             for part, start in enumerate(range(0, len(names), step)):
-                name = f"{block['name']}-{transform}" + (f"-{part}" if part else "")
+                name = f"{block['name']}-{'+'.join(transforms)}" + (f"-{part}" if part else "")
                 yield (
                     name,
                     Family(
                         sources=tuple(_names(block["sources"])),
                         domains=tuple(names[start : start + step]),
-                        transform=transform,
-                        levels=tuple(float(level) for level in levels),
+                        shifts=tuple((name, float(level)) for name, levels in transforms.items() for level in levels),
                         methods=tuple(block["methods"]),
                     ),
                 )
