@@ -162,6 +162,14 @@ def test_crops_move_images_and_masks_alike(tmp_path):
     assert all(images.shape[1:] == (8, 8) and np.array_equal(images, cut * 200) for images, cut in batches)
 
 
+@pytest.mark.parametrize("at_most", [1, 9, 30, 99])
+def test_an_epoch_may_be_shorter_than_the_images(domain_path, at_most):
+    with store.read(domain_path) as file:
+        pool = TrainingImages(file["train"], batch=4, images_per_epoch=at_most)
+        shown = sum(len(images) for images, _ in pool.epoch(np.random.default_rng(0)))
+    assert pool.per_epoch == min(24, max(4, at_most)) and pool.per_epoch - 4 < shown <= pool.per_epoch
+
+
 def test_a_crop_larger_than_the_images_is_refused(domain_path):
     with store.read(domain_path) as file, pytest.raises(StudyError, match=r"train\.crop"):
         TrainingImages(file["train"], batch=4, crop=[32, 32])

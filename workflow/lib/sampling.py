@@ -20,6 +20,8 @@ WINDOW_BYTES = 2**27
 class TrainingImages:
     """Shuffled, flipped and cropped batches of a split: (images, masks), or (images,) where not ``labelled``.
 
+    An epoch has ``crops_per_image`` crops of every image, or ``images_per_epoch`` of these.
+
     The masks of an unlabelled split are never read, nor need there be any. A split larger than ``window_bytes`` is cut
     into runs of neighbouring images, and each epoch reads randomly chosen runs, ``window_bytes`` at a time, and
     shuffles within them.
@@ -31,6 +33,7 @@ class TrainingImages:
         batch: int,
         crop: list[int] | None = None,
         crops_per_image: int = 1,
+        images_per_epoch: int | None = None,
         window_bytes: int = WINDOW_BYTES,
         labelled: bool = True,
         device: torch.device | str = "cpu",
@@ -48,23 +51,23 @@ class TrainingImages:
                     f"config key train.crop {crop}; lower it"
                 )
             self.stacks.append((images, masks) if labelled else (images,))
-        self.n_images = store.count(split)
+        crops = store.count(split) * crops_per_image
+        self.per_epoch = min(crops, max(batch, images_per_epoch or crops))
         size = sum(dataset.size for stack in self.stacks for dataset in stack)
         self.resident: list[tuple[Tensor, ...]] | None = None
         if size <= window_bytes:
             self.resident = [self._put(dataset[:] for dataset in stack) for stack in self.stacks]
 
-    @property
-    def per_epoch(self) -> int:
-        """Images (or crops) presented in an epoch."""
-        return self.n_images * self.crops_per_image
-
     def epoch(self, rng: np.random.Generator) -> Iterator[tuple[Tensor, ...]]:
-        """At most ``batch`` images each, with masks, uint8 on the device; each image ``crops_per_image`` times."""
+        """At most ``batch`` images each, with masks, uint8 on the device; ``per_epoch`` in all, or a batch fewer."""
+        left = self.per_epoch
         for window in self._windows(rng):
             order = rng.permutation(np.repeat(np.arange(len(window[0])), self.crops_per_image))
             # A last batch of one image would leave batch norm at a bottleneck of one position without a variance.
             for chosen in np.array_split(order, max(1, -(-len(order) // self.batch))):
+                left -= len(chosen)
+                if left < 0:
+                    return
                 yield self._vary(window, chosen, rng)
 
     def endless(self, rng: np.random.Generator) -> Iterator[tuple[Tensor, ...]]:

@@ -141,8 +141,8 @@ def train(
 
 def labelled_images(split: h5py.Group, options: dict, device: torch.device) -> TrainingImages:
     """The training images of a source, as config block ``train`` asks."""
-    crops = options.get("crops_per_image", 1)
-    return TrainingImages(split, options["batch"], options["crop"], crops, device=device)
+    amount = {name: options[name] for name in ("crops_per_image", "images_per_epoch") if name in options}
+    return TrainingImages(split, options["batch"], options["crop"], **amount, device=device)
 
 
 def fit(
