@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import ndimage
 from scipy.stats import skew
 
 from tests.conftest import METHODS, MODEL
@@ -155,6 +156,18 @@ def test_the_reference_is_the_bright_or_the_dark_class_whatever_the_network_says
         assert scores.resolved_iou(source, images, state) == scores.REFERENCES[name](source, images, state)
     salt = viewed(np.random.default_rng(0).uniform(size=masks.shape) < 0.5)
     assert scores.explained(source, source, salt) < 0.1
+
+
+def test_the_reference_sees_past_uneven_illumination():
+    masks = square(size=16, low=3, high=12)
+    even = viewed(masks, labels=masks, noise=0.02)
+    ramp = np.linspace(-0.5, 0.5, 16, dtype=np.float32)
+    uneven = View(
+        [batch + ramp[:, None] for batch in even.images], even.probabilities, even.rows, even.row_probabilities
+    )
+    plain = [ndimage.uniform_filter(batch, (0, 3, 3)) for batch in uneven.images]
+    assert scores._iou(np.concatenate(plain).reshape(-1) > np.median(plain), masks.reshape(-1)) < 0.6
+    assert scores._iou(scores.reference(uneven, scores._bright(even)), masks.reshape(-1)) > 0.8
 
 
 @pytest.mark.parametrize("name", scores.REFERENCES)

@@ -286,8 +286,8 @@ def resolved_iou(source: View, images: View, state: View) -> float:
 def explained(source: View, images: View, state: View) -> float:
     """Variance of the smoothed images that two mean grey levels, inside and outside the prediction, explain, over
     what :func:`reference` explains, which is the most: 1 for the same mask or its complement (Otsu 1979)."""
-    most = _between(_smoothed(images), reference(images, True))
-    return _between(_smoothed(images), state.predicted_flat) / (most + TINY**2)
+    grey = _levelled(images)
+    return _between(grey, state.predicted_flat) / (_between(grey, reference(images, True)) + TINY**2)
 
 
 REFERENCES: dict[str, Callable[[View, View, View], float]] = {
@@ -302,16 +302,11 @@ REFERENCES: dict[str, Callable[[View, View, View], float]] = {
 def reference(images: View, bright: bool) -> np.ndarray:
     """The bright or the dark class of the grey levels, smoothed over 3 x 3 pixels (p,): no network, no labels.
 
-    The threshold, one for all images, maximises the variance between classes (Otsu 1979, IEEE Trans. SMC 9).
+    The threshold, one for all images, maximises the variance between classes (Otsu 1979, IEEE Trans. SMC 9). Where
+    illumination is uneven the classes are those of the images less the plane that fits each best.
     """
-    grey = _smoothed(images)
-    counts, edges = np.histogram(grey, bins=256)
-    centres = (edges[:-1] + edges[1:]) / 2
-    weight = np.cumsum(counts)[:-1] / len(grey)
-    mass = np.cumsum(counts * centres) / len(grey)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        between = (mass[-1] * weight - mass[:-1]) ** 2 / (weight * (1 - weight))
-    above = grey > edges[1:-1][np.nanargmax(np.nan_to_num(between))]
+    grey = _levelled(images)
+    above = grey > _otsu(grey)[0]
     return above if bright else ~above
 
 
@@ -434,8 +429,35 @@ def _bright(source: View) -> bool:
 
 
 @lru_cache(maxsize=KEPT)
-def _smoothed(view: View) -> np.ndarray:
-    return flat([ndimage.uniform_filter(batch, (0, 3, 3)) for batch in view.images])
+def _levelled(view: View) -> np.ndarray:
+    """Smoothed grey levels (p,), as they are or less a plane for each image: whichever two classes explain better."""
+    smoothed = [ndimage.uniform_filter(batch, (0, 3, 3)) for batch in view.images]
+    return max(flat(smoothed), flat([_without_plane(batch) for batch in smoothed]), key=lambda grey: _otsu(grey)[1])
+
+
+def _without_plane(images: np.ndarray) -> np.ndarray:
+    """Images (n, H, W) less the slopes along rows and columns that fit each best, by least squares."""
+    for axis in (1, 2):
+        place = np.linspace(-1, 1, images.shape[axis], dtype=images.dtype) if images.shape[axis] > 1 else np.zeros(1)
+        along = place.reshape([-1 if other == axis else 1 for other in range(3)])
+        slope = (images * along).sum((1, 2), keepdims=True) / ((along**2).sum() * images[0].size / len(place) + TINY)
+        images = images - slope * along
+    return images
+
+
+def _otsu(grey: np.ndarray) -> tuple[float, float]:
+    """The threshold that splits grey levels (p,) into classes of most different means, and the share of the variance
+    that these explain; 0 of grey levels that do not vary."""
+    if np.ptp(grey) < TINY:
+        return float(grey[0]), 0.0
+    counts, edges = np.histogram(grey, bins=256)
+    centres = (edges[:-1] + edges[1:]) / 2
+    weight = np.cumsum(counts)[:-1] / len(grey)
+    mass = np.cumsum(counts * centres) / len(grey)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = np.nan_to_num((mass[-1] * weight - mass[:-1]) ** 2 / (weight * (1 - weight)))
+    best = between.argmax()
+    return float(edges[1:-1][best]), float(between[best] / grey.var(dtype=float))
 
 
 def _between(grey: np.ndarray, mask: np.ndarray) -> float:
@@ -448,7 +470,7 @@ def _between(grey: np.ndarray, mask: np.ndarray) -> float:
 
 @lru_cache(maxsize=KEPT)
 def _reference_quality(view: View) -> float:
-    return _between(_smoothed(view), reference(view, True)) / (float(_smoothed(view).var(dtype=float)) + TINY)
+    return _between(_levelled(view), reference(view, True)) / (float(_levelled(view).var(dtype=float)) + TINY)
 
 
 def _iou(first: np.ndarray, second: np.ndarray) -> float:
