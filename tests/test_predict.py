@@ -142,6 +142,18 @@ def test_the_arrays_say_what_scikit_learn_says(table, tmp_path):
     assert again.features == NAMES
 
 
+def test_the_trees_correct_the_estimates():
+    """A forest that never saw a low IoU follows the estimates there."""
+    scored = study(noise=0.0)
+    scored["resolved_iou_before"], scored["resolved_iou_after"] = scored["iou_before"] - 0.1, scored["iou_after"] + 0.1
+    names = [*forest.ESTIMATES, "noise"]
+    high = scored[(scored["iou_before"] > 0.5) & (scored["iou_after"] > 0.5)]
+    model = learning.fit(names, high, trees=10, leaf=3, seed=0)
+    rows = model.rows(scored)
+    np.testing.assert_allclose(model.predict(rows), scored[forest.OUTCOMES], atol=1e-5)
+    np.testing.assert_allclose(model.drivers(rows).sum(axis=1) - 0.2, scored["gain_iou"], atol=1e-5)
+
+
 def test_the_interval_covers_what_was_not_seen():
     """Of two draws with the same relation, one fits the forest and its interval, the other is covered."""
     noisy = study(seeds=(0, 1, 2), noise=0.2)

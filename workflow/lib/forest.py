@@ -14,6 +14,8 @@ import pandas as pd
 from workflow.lib import files
 from workflow.lib.errors import StudyError
 
+# Scores that estimate IoU before and after by themselves: where a forest has them, its trees correct them.
+ESTIMATES = ["resolved_iou_before", "resolved_iou_after"]
 OUTCOMES = ["iou_before", "iou_after", "gain_iou"]
 GAIN = OUTCOMES.index("gain_iou")
 # Added to the deviation between trees, in IoU: where all trees agree an interval keeps some width.
@@ -28,9 +30,9 @@ class Forest:
 
     ``features``: names of the scores, in the order of the columns. Node arrays (n,): ``feature`` (negative at a
     leaf), ``threshold``, ``right`` (node number); where the score does not exceed the threshold, the next node
-    follows. ``value`` (n, 2) holds the mean IoU before and after of the training pairs of a node. ``roots`` (t,) are
-    the first nodes. ``low`` and ``high`` (f,) bound the scores of the training pairs. ``width``: half-width of the
-    interval of the gain, in units of :meth:`spread`.
+    follows. ``value`` (n, 2) holds the mean of IoU before and after, less :meth:`estimate`, over the training pairs.
+    ``roots`` (t,) are the first nodes. ``low`` and ``high`` (f,) bound the scores of the training pairs. ``width``:
+    half-width of the interval of the gain, in units of :meth:`spread`.
     """
 
     features: list[str]
@@ -58,8 +60,14 @@ class Forest:
 
     def each(self, rows: np.ndarray) -> np.ndarray:
         """What each tree says: (trees, n, 3)."""
-        found = self.value[np.stack([self._leaves(root, rows) for root in self.roots])].astype(float)
+        found = self.estimate(rows) + self.value[np.stack([self._leaves(root, rows) for root in self.roots])]
         return np.concatenate([found, found[..., 1:] - found[..., :1]], axis=-1)
+
+    def estimate(self, rows: np.ndarray) -> np.ndarray:
+        """What :data:`ESTIMATES` say (n, 2), which the trees correct; 0 for a forest without them."""
+        if not set(ESTIMATES) <= set(self.features):
+            return np.zeros((len(rows), 2))
+        return rows[:, [self.features.index(name) for name in ESTIMATES]].astype(float)
 
     def predict(self, rows: np.ndarray) -> np.ndarray:
         """Expected outcomes (n, 3), in the order of :data:`OUTCOMES`."""
@@ -70,7 +78,9 @@ class Forest:
         return self.each(rows)[..., GAIN].std(axis=0) + FLOOR
 
     def drivers(self, rows: np.ndarray) -> np.ndarray:
-        """How much each score moved the predicted gain from its mean (n, f); with the mean they sum to it.
+        """How much each score moved the predicted gain (n, f); with the mean of the trees they sum to it.
+
+        The estimates move it by themselves, one up and one down.
 
         Along the path of a pair the mean gain changes from node to node; each change is put down to the score that
         was asked (Saabas 2014, Interpreting random forests), and averaged over trees.
@@ -84,7 +94,11 @@ class Forest:
                 moved = gain[after] - gain[node]
                 np.add.at(found, (everyone[inner], self.feature[node[inner]]), moved[inner])
                 node = after
-        return found / len(self.roots)
+        found /= len(self.roots)
+        for name, estimate, sign in zip(ESTIMATES, self.estimate(rows).T, (-1, 1), strict=True):
+            if name in self.features:
+                found[:, self.features.index(name)] += sign * estimate
+        return found
 
     def outside(self, rows: np.ndarray) -> np.ndarray:
         """Whether each score leaves the range of the training pairs by more than :data:`MARGIN` of it (n, f)."""

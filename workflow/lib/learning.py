@@ -16,7 +16,7 @@ from sklearn.linear_model import OrthogonalMatchingPursuit
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeRegressor, export_text
 
-from workflow.lib.forest import GAIN, OUTCOMES, Forest
+from workflow.lib.forest import ESTIMATES, GAIN, OUTCOMES, Forest
 from workflow.lib.names import KEY
 
 # protocol -> the column whose values are held out in turn
@@ -142,13 +142,19 @@ TRANSPARENT: dict[str, Callable[[list[str], pd.DataFrame, pd.DataFrame, str], np
 def fit(names: list[str], train: pd.DataFrame, trees: int, leaf: int, seed: int, threads: int = 1) -> Forest:
     """Extremely randomised trees (Geurts et al. 2006) on scores ``names``, as plain arrays.
 
-    All outcomes are fitted together, a third of the scores tried at each split, at least ``leaf`` pairs in a leaf.
+    What is fitted is the outcomes less the estimates that two of the scores are (:data:`forest.ESTIMATES`), so that a
+    network unlike all others is still told by those. All outcomes are fitted together, a third of the scores tried at
+    each split, at least ``leaf`` pairs in a leaf.
     """
     model = ExtraTreesRegressor(
         trees, min_samples_leaf=leaf, max_features=1 / 3, random_state=seed, n_jobs=threads, criterion="squared_error"
     )
     rows = train[names].to_numpy(np.float32)
-    model.fit(rows, train[OUTCOMES].to_numpy())
+    outcomes = train[OUTCOMES].to_numpy()
+    if set(ESTIMATES) <= set(names):
+        before, after = train[ESTIMATES].to_numpy(float).T
+        outcomes = outcomes - np.stack([before, after, after - before], axis=1)
+    model.fit(rows, outcomes)
     parts, roots, start = [], [], 0
     for tree in (estimator.tree_ for estimator in model.estimators_):
         inner = tree.children_left >= 0
