@@ -12,7 +12,7 @@ from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.metrics import r2_score
 
 from workflow.lib import forest, learning
-from workflow.lib.judging import INTERVALS, MEASURES, judge, measures
+from workflow.lib.judging import INTERVALS, MEASURES, judge, measures, tellable
 from workflow.lib.names import KEY
 from workflow.scripts.predict import FROZEN, LEARNED, in_folds, predict
 
@@ -30,7 +30,8 @@ def study(seeds=(0, 1), noise=0.01) -> pd.DataFrame:
     for state in ("before", "after"):
         table[f"iou_{state}"] = rng.uniform(size=len(table))
         table[f"told_{state}"] = 1 - table[f"iou_{state}"] + noise * rng.normal(size=len(table))
-    return table.assign(gain_iou=table["iou_after"] - table["iou_before"], noise=rng.normal(size=len(table)))
+    table = table.assign(tellable=table["target"] != "t4", noise=rng.normal(size=len(table)))
+    return table.assign(gain_iou=table["iou_after"] - table["iou_before"])
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +49,9 @@ def hand(**columns) -> pd.DataFrame:
 def test_measures_by_hand():
     gain = np.array([0.5, -0.3, 0.01, -0.1])
     pairs = hand(
-        iou_before=0.5, iou_after=0.5 + gain, gain_iou=gain, predicted=[0.4, 0.1, -0.2, -0.3], low=-1, high=0.3
-    )
+        iou_before=0.5, iou_after=0.5 + gain, gain_iou=gain, predicted=[0.4, 0.1, -0.2, -0.3], low=-1, high=0.3,
+        tellable=[True, False, True, True],
+    )  # fmt: skip
     found = judge(pairs, "gain_iou", 0, 0)
     assert found["mae"] == pytest.approx((0.1 + 0.4 + 0.21 + 0.2) / 4)
     assert found["r2"] == pytest.approx(r2_score(gain, pairs["predicted"]))
@@ -58,6 +60,8 @@ def test_measures_by_hand():
     assert found["base_rate"] == pytest.approx(2 / 3)
     assert found["regret"] == pytest.approx((0.3 + 0.01) / 4) and found["regret_always_adapt"] == pytest.approx(0.4 / 4)
     assert found["coverage"] == 0.75 and found["n"] == 4
+    assert found["n_tellable"] == 3 and found["sign_accuracy_tellable"] == 1
+    assert found["regret_tellable"] == pytest.approx(0.01 / 3)
     assert judge(pairs, "iou_after", 0, 0)["regret"] != 0 and np.isnan(judge(pairs, "iou_after", 0, 0)["regret"])
 
 
@@ -181,6 +185,11 @@ def test_changes_and_nulls_are_candidates():
     assert learning.features(scores) == ["atc_before", "atc_after", "own_iou"]
 
 
+def test_pairs_are_tellable_whose_shares_lie_on_the_same_side_of_one_half():
+    own, other = pd.Series([0.3, 0.3, 0.7, 0.7, 0.5, 0.3]), pd.Series([0.1, 0.7, 0.6, 0.2, 0.3, 0.51])
+    assert list(tellable(own, other)) == [True, False, True, False, False, False]
+
+
 # The stage
 
 
@@ -191,7 +200,9 @@ def write(folder: Path, table: pd.DataFrame) -> dict:
     other = gains.assign(method="mean_only", gain_iou=-1.0)
     place = {"layer": "bottleneck", "activation": "before_relu", "unit": "position", "distance": "bhattacharyya"}
     far = table[KEY].assign(**place, state="before", value=table["noise"].abs(), null=0.1)
-    tables = {"gains": pd.concat([gains, other]), "scores": table[[*KEY, *NAMES]], "distances": far}
+    shares = table[KEY].assign(method="batchnorm", true_foreground=np.where(table["tellable"], 0.2, 0.7))
+    scores = table[[*KEY, *NAMES]].assign(own_foreground=0.3)
+    tables = {"gains": pd.concat([gains, other]), "segmentation": shares, "scores": scores, "distances": far}
     for name, rows in tables.items():
         rows.to_csv(folder / "tables" / f"{name}.csv", index=False)
     paths = {f"{name}_path": str(folder / "tables" / f"{name}.csv") for name in (*tables, "predictors")}
@@ -217,6 +228,7 @@ def test_the_table_follows_the_contract(arguments):
     found = pd.read_csv(arguments["predictors_path"])
     assert {"predictor", "protocol", "spearman", "r2", "mae", "sign_accuracy", "base_rate", "regret",
             "regret_always_adapt", "n", "outcome", "coverage", "ci_low", "ci_high"} <= set(found)  # fmt: skip
+    assert (found["n_tellable"] == found["n"] * 4 / 5).all() and found["r2_tellable"].notna().any()
     assert set(found["protocol"]) == set(learning.PROTOCOLS), "no real domains, nothing to freeze for"
     assert not found.duplicated(["predictor", "protocol", "outcome"]).any()
     kinds = found.groupby("kind")["predictor"].unique()
@@ -245,7 +257,7 @@ def test_a_frozen_forest_is_judged_on_real_pairs_only(arguments, table, tmp_path
     predict(**unseen | {"frozen_path": arguments["forest_path"], "real": ["s0", "s1", "t0", "t1"]})
     found = pd.read_csv(unseen["predictors_path"]).query("protocol == @FROZEN and outcome == 'gain_iou'")
     assert set(found["predictor"]) == {LEARNED, "always_adapt", "never_adapt"}
-    assert set(found["n"]) == {2 * 2 * 5} and found.set_index("predictor").loc[LEARNED, "r2"] > 0.75
+    assert set(found["n"]) == {2 * 2 * 5} and found.set_index("predictor").loc[LEARNED, "r2"] > 0.6
 
 
 @pytest.mark.parametrize("rows", [0, 3])
@@ -255,6 +267,6 @@ def test_a_study_of_hardly_any_labels(tmp_path, table, rows):
     arguments = write(tmp_path, few)
     predict(**arguments)
     assert len(pd.read_csv(arguments["predictors_path"])) == 0 or rows
-    assert forest.load(arguments["forest_path"]).features == NAMES
+    assert forest.load(arguments["forest_path"]).features == [*NAMES, "own_foreground"]
     text = " ".join(ElementTree.parse(arguments["figure_paths"]["leave_source_out"]).getroot().itertext())
     assert "too few" in text

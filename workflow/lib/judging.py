@@ -9,18 +9,34 @@ from workflow.lib.correlations import resamples, spearman
 SMALL = 0.02
 # measure -> what its interval is called
 INTERVALS = {"spearman": "ci", "r2": "r2", "sign_accuracy": "sign_accuracy", "regret": "regret"}
+# Measured once more of the tellable pairs alone.
+OF_TELLABLE = ["spearman", "r2", "sign_accuracy", "regret"]
+# A foreground share this near one half lies on neither side of it.
+HALF = 0.05
 MEASURES = [
     *["spearman", "r2", "mae", "sign_accuracy", "base_rate", "regret", "regret_always_adapt", "coverage", "n"],
     *[f"{prefix}_{edge}" for prefix in INTERVALS.values() for edge in ("low", "high")],
+    *[f"{name}_tellable" for name in [*OF_TELLABLE, "n"]],
 ]
+
+
+def tellable(source_share: pd.Series, target_share: pd.Series) -> pd.Series:
+    """Whether images can say what is foreground: both shares lie on the same side of one half.
+
+    Else a domain of the opposite polarity and the complementary share, whose images are alike, is nearer to the source
+    than the truth: who goes by grey levels takes the one for the other.
+    """
+    sides = [np.sign(share - 0.5) * ((share - 0.5).abs() >= HALF) for share in (source_share, target_share)]
+    return sides[0] * sides[1] > 0
 
 
 def judge(table: pd.DataFrame, outcome: str, n_bootstrap: int, seed: int) -> dict[str, float]:
     """Every measure of :func:`measures`, and ``NAME_low`` and ``NAME_high`` of :data:`INTERVALS`.
 
-    ``table`` has a row per pair: ``source``, ``target``, ``iou_before``, ``iou_after``, ``gain_iou``, ``predicted``
-    and, where there is an interval, ``low`` and ``high``. Intervals are the 2.5th and 97.5th percentile over
-    ``n_bootstrap`` resamples of the domains; NaN over one source and one target. Spearman's is ``ci_low``, ``ci_high``.
+    ``table`` has a row per pair: ``source``, ``target``, ``iou_before``, ``iou_after``, ``gain_iou``, ``predicted``,
+    ``tellable`` (of these pairs alone some measures are given once more) and, where there is an interval, ``low`` and
+    ``high``. Intervals are the 2.5th and 97.5th percentile over ``n_bootstrap`` resamples of the domains; NaN over one
+    source and one target. Spearman's is ``ci_low``, ``ci_high``.
     """
     once = np.ones((len(table), 1))
     found = {name: float(value.item()) for name, value in measures(table, outcome, once).items()}
@@ -36,7 +52,11 @@ def judge(table: pd.DataFrame, outcome: str, n_bootstrap: int, seed: int) -> dic
         known = values[np.isfinite(values)]
         edges = np.percentile(known, [2.5, 97.5]) if len(known) else [np.nan, np.nan]
         found |= {f"{prefix}_low": float(edges[0]), f"{prefix}_high": float(edges[1])}
-    return found | {"n": len(table)}
+    plain = table[table["tellable"]]
+    if len(plain):
+        again = measures(plain, outcome, np.ones((len(plain), 1)))
+        found |= {f"{name}_tellable": float(again[name].item()) for name in OF_TELLABLE}
+    return found | {"n": len(table), "n_tellable": len(plain)}
 
 
 def measures(table: pd.DataFrame, outcome: str, weights: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,5 +1,5 @@
 """
-Reads   <results>/tables/gains.csv, scores.csv and distances.csv, and the shipped predictor where there are real domains
+Reads   <results>/tables/gains.csv, segmentation.csv, scores.csv and distances.csv, and the shipped predictor where there are real domains
 Writes  <results>/tables/predictors.csv   a row per predictor, protocol and outcome
         <results>/tables/small_tree.txt   the small tree of the gain, in words
         <results>/predictor.npz           a forest fitted on every labelled pair of this study
@@ -14,6 +14,7 @@ rule predict:
     """Fit predictors of the gain in folds and judge them on what was held out."""
     input:
         gains="<results>/tables/gains.csv",
+        segmentation="<results>/tables/segmentation.csv",
         scores="<results>/tables/scores.csv",
         distances="<results>/tables/distances.csv",
         frozen=[config["advise"]["predictor"]] if REAL else [],

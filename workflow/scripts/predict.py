@@ -11,7 +11,7 @@ import pandas as pd
 
 from workflow.lib import figures, files, forest, job, learning, predictor_figures
 from workflow.lib.forest import OUTCOMES
-from workflow.lib.judging import MEASURES, judge
+from workflow.lib.judging import MEASURES, judge, tellable
 from workflow.lib.learning import BASELINES, PROTOCOLS, TRANSPARENT
 from workflow.lib.names import KEY
 from workflow.lib.showcase import at_identity
@@ -24,6 +24,7 @@ ROW = ["predictor", "kind", "protocol", "outcome"]
 
 def predict(
     gains_path: str,
+    segmentation_path: str,
     scores_path: str,
     distances_path: str,
     frozen_path: str | None,
@@ -40,7 +41,7 @@ def predict(
     ``real``: names of the domains that are images rather than synthetic. ``options``: ``trees``, ``leaf``, ``coverage``
     and ``bootstrap``. A protocol with fewer than two groups to hold out is left out.
     """
-    table, kinds, names = labelled(gains_path, scores_path, distances_path)
+    table, kinds, names = labelled(gains_path, segmentation_path, scores_path, distances_path)
     judged, shown = [], {}
     for protocol in [*PROTOCOLS, FROZEN]:
         if protocol == FROZEN:
@@ -66,14 +67,17 @@ def predict(
 
 
 def labelled(
-    gains_path: str, scores_path: str, distances_path: str
+    gains_path: str, segmentation_path: str, scores_path: str, distances_path: str
 ) -> tuple[pd.DataFrame, dict[str, list[str]], list[str]]:
     """Outcomes and candidates of the labelled pairs of method ``batchnorm``; those by kind; the forest's."""
-    gains, scores, distances = (at_identity(files.read_csv(path)) for path in (gains_path, scores_path, distances_path))
+    paths = gains_path, segmentation_path, scores_path, distances_path
+    gains, segmentation, scores, distances = (at_identity(files.read_csv(path)) for path in paths)
     wide, kinds = learning.candidates(scores, distances)
     known = (gains["method"] == METHOD) & gains["gain_iou"].notna()
     outcomes = gains.loc[known, [*KEY, *OUTCOMES]]
-    table = outcomes.merge(wide, on=KEY).sort_values(KEY, ignore_index=True)
+    share = segmentation.loc[segmentation["method"] == METHOD, [*KEY, "true_foreground"]]
+    table = outcomes.merge(wide, on=KEY).merge(share, on=KEY).sort_values(KEY, ignore_index=True)
+    table["tellable"] = tellable(table["own_foreground"], table["true_foreground"])
     return table, kinds, learning.features(scores)
 
 
@@ -128,6 +132,7 @@ if __name__ == "__main__":
     with job.run(snakemake.log[0]):
         predict(
             gains_path=snakemake.input.gains,
+            segmentation_path=snakemake.input.segmentation,
             scores_path=snakemake.input.scores,
             distances_path=snakemake.input.distances,
             frozen_path=snakemake.input.get("frozen"),
