@@ -1,12 +1,18 @@
 """Hypotheses: measures by hand, and verdicts that follow from their intervals."""
 
+import re
+import subprocess
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
-from workflow.lib.hypotheses import HYPOTHESES, Hypothesis, Tables, interval, judge, verdict, wide
+from workflow.lib.hypotheses import FEWEST_SEEDS, HYPOTHESES, Hypothesis, Tables, interval, judge, verdict, wide
 from workflow.scripts.hypotheses import hypotheses
 
+ROOT = Path(__file__).parents[1]
 SEEDS = (0, 1, 2)
 EMPTY = pd.DataFrame(columns=["source", "seed", "activation", "unit", "dead", "non_gaussian"])
 NO_DISTANCES = pd.DataFrame(
@@ -83,7 +89,7 @@ MEASURES = [
 
 @pytest.mark.parametrize(("name", "pairs", "expected"), MEASURES)
 def test_measures_by_hand(name, pairs, expected):
-    row = judge(tables(each_seed(*pairs), irregular=["early"])).set_index("hypothesis").loc[name]
+    row = judge(tables(each_seed(*pairs), irregular=["early"]), [name]).set_index("hypothesis").loc[name]
     if expected is None:
         assert row["verdict"] == "not tested" and row["seeds"] == 0
     else:
@@ -107,10 +113,10 @@ def test_residual_distances():
         for number, row in enumerate(rows)
         for state in values
     ]  # fmt: skip
-    found = judge(tables(rows, distances=pd.DataFrame(distances))).set_index("hypothesis").loc["H10"]
+    found = judge(tables(rows, distances=pd.DataFrame(distances)), ["H10"]).set_index("hypothesis").loc["H10"]
     assert found["value"] == pytest.approx(6 / 143) and found["verdict"] == "refuted"
     few = [row for row in distances if row["target"] < "0.05"]
-    found = judge(tables(rows, distances=pd.DataFrame(few))).set_index("hypothesis").loc["H10"]
+    found = judge(tables(rows, distances=pd.DataFrame(few)), ["H10"]).set_index("hypothesis").loc["H10"]
     assert found["verdict"] == "not tested"
 
 
@@ -124,7 +130,7 @@ def test_gaussian_channels_of_plain_networks():
             ("0.30-0.70~decay", "before_relu", 1.0),
         )
     ]  # fmt: skip
-    found = judge(tables(each_seed({}), channels=pd.DataFrame(rows))).set_index("hypothesis").loc["H13"]
+    found = judge(tables(each_seed({}), channels=pd.DataFrame(rows)), ["H13"]).set_index("hypothesis").loc["H13"]
     assert found["value"] == pytest.approx(0.96)
 
 
@@ -159,5 +165,31 @@ def test_stage_joins_the_tables(tmp_path):
     paths = [str(tmp_path / f"{name}.csv") for name in "sgdco"]
     for path, table in zip(paths, (scores, gains, NO_DISTANCES, EMPTY, oracles), strict=True):
         pd.DataFrame(table).to_csv(path, index=False)
-    hypotheses(*paths[:4], [paths[4]], [], str(tmp_path / "h.csv"))
-    assert list(pd.read_csv(tmp_path / "h.csv")["hypothesis"]) == list(HYPOTHESES)
+    hypotheses(*paths[:4], [paths[4]], [], ["H2", "H1"], str(tmp_path / "h.csv"))
+    assert list(pd.read_csv(tmp_path / "h.csv")["hypothesis"]) == ["H2", "H1"]
+
+
+def deciding() -> list[str]:
+    """The studies that `make hypotheses` runs."""
+    return re.search(r"^QUESTIONS := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
+
+
+def test_every_hypothesis_is_decided_by_one_study():
+    overlays = {name: yaml.safe_load((ROOT / f"workflow/studies/{name}.yaml").read_text()) for name in deciding()}
+    judged = [name for overlay in overlays.values() for name in overlay["hypotheses"]["judge"]]
+    assert sorted(judged) == sorted(HYPOTHESES)
+    for study, overlay in overlays.items():
+        assert len(overlay["seeds"]) >= FEWEST_SEEDS, study
+
+
+def test_the_verdicts_are_collected_with_their_study(tmp_path):
+    for number, study in enumerate(deciding()):
+        folder = tmp_path / "results" / study / "tables"
+        folder.mkdir(parents=True)
+        rows = [{"hypothesis": f"H{number}", "claim": "flips, all of them, fail", "verdict": "not tested"}]
+        pd.DataFrame(rows).to_csv(folder / "hypotheses.csv", index=False)
+    (tmp_path / "results" / "published").mkdir()
+    subprocess.run(["make", "-f", ROOT / "Makefile", "verdicts"], cwd=tmp_path, check=True, capture_output=True)
+    found = pd.read_csv(tmp_path / "results" / "published" / "hypotheses.csv")
+    assert list(found["study"]) == deciding() and list(found) == ["study", "hypothesis", "claim", "verdict"]
+    assert set(found["claim"]) == {"flips, all of them, fail"}

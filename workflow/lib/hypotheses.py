@@ -62,10 +62,11 @@ def wide(segmentation: pd.DataFrame, gains: pd.DataFrame, oracles: pd.DataFrame)
     return table[table["before"].notna()]
 
 
-def judge(tables: Tables) -> pd.DataFrame:
-    """The rows of ``hypotheses.csv``: what was measured, between which bounds, and what follows."""
+def judge(tables: Tables, names: list[str]) -> pd.DataFrame:
+    """The rows of ``hypotheses.csv``, one for each of ``names``: what was measured, its bound, and what follows."""
     rows = []
-    for name, hypothesis in HYPOTHESES.items():
+    for name in names:
+        hypothesis = HYPOTHESES[name]
         values = _by_seed(hypothesis, tables)
         low, high = interval(values.to_numpy())
         rows.append(

@@ -26,5 +26,6 @@ rule hypotheses:
         runtime=growing(30),
     params:
         irregular=STUDY.irregular,
+        judged=STUDY.judged,
     script:
         "../scripts/hypotheses.py"

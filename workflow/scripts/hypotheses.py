@@ -13,15 +13,16 @@ def hypotheses(
     channels_path: str,
     oracle_paths: list[str],
     irregular: list[str],
+    judged: list[str],
     verdicts_path: str,
 ) -> None:
-    """Write a row per hypothesis; ``irregular`` names the variants with another schedule or momentum."""
+    """Write a row per hypothesis ``judged``; ``irregular`` names the variants with another schedule or momentum."""
     segmentation, gains, distances, channels = (
         files.read_csv(path) for path in (segmentation_path, gains_path, distances_path, channels_path)
     )
     oracles = pd.concat(map(files.read_csv, oracle_paths), ignore_index=True)
     tables = Tables(wide(segmentation, gains, oracles), distances, channels, irregular)
-    files.write_csv(judge(tables), verdicts_path, "%.6g")
+    files.write_csv(judge(tables, judged), verdicts_path, "%.6g")
 
 
 if __name__ == "__main__":
@@ -33,5 +34,6 @@ if __name__ == "__main__":
             channels_path=snakemake.input.channels,
             oracle_paths=list(snakemake.input.oracles),
             irregular=snakemake.params.irregular,
+            judged=snakemake.params.judged,
             verdicts_path=snakemake.output.verdicts,
         )
