@@ -4,7 +4,7 @@ CORES ?= $(shell nproc)
 STUDY ?=
 GPU_JOBS ?= 4
 BIN := .venv/bin
-QUESTIONS := phase methods noise structure decay irregular
+QUESTIONS := phase directions methods noise structure decay irregular transforms
 SHARE := $(if $(wildcard /dev/nvidia0),--resources gpu=$(GPU_JOBS))
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --scheduler greedy $(SHARE) $(if $(STUDY),--configfile config.yaml $(STUDY))
 

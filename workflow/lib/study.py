@@ -75,9 +75,12 @@ class Study:
         return [name for name in registry("hypotheses", "HYPOTHESES") if asked == "all" or name in asked]
 
     @property
-    def irregular(self) -> list[str]:
-        """Variants that change how long, how fast, or with what momentum of the statistics a network is trained."""
-        return [name for name, entry in self.config["variants"].items() if IRREGULAR & entry.get("train", {}).keys()]
+    def irregular(self) -> dict[str, list[str]]:
+        """Variant -> what it changes of how long, how fast and with what momentum of the statistics one trains."""
+        changed = {
+            name: sorted(IRREGULAR & entry.get("train", {}).keys()) for name, entry in self.config["variants"].items()
+        }
+        return {name: options for name, options in changed.items() if options}
 
     @property
     def decays(self) -> list[str]:
