@@ -4,11 +4,11 @@ CORES ?= $(shell nproc)
 STUDY ?=
 GPU_JOBS ?= 4
 BIN := .venv/bin
-QUESTIONS := phase methods noise structure decay irregular
+QUESTIONS := phase directions methods noise structure decay irregular transforms
 SHARE := $(if $(wildcard /dev/nvidia0),--resources gpu=$(GPU_JOBS))
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --scheduler greedy $(SHARE) $(if $(STUDY),--configfile config.yaml $(STUDY))
 
-.PHONY: help run test slurm check format smoke hypotheses predictor bench dag clean
+.PHONY: help run test slurm check format smoke hypotheses verdicts predictor bench dag clean
 
 help:  ## print this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -44,12 +44,16 @@ format: .venv/installed  ## put the code into the form that `make check` wants
 smoke: .venv/installed  ## the smallest study that takes every step, under a minute
 	$(BIN)/snakemake --cores $(CORES) --configfile config.yaml workflow/studies/smoke.yaml
 
-hypotheses: .venv/installed  ## run every study that decides a hypothesis, and collect the verdicts (about an hour)
+hypotheses: .venv/installed  ## run every study that decides a hypothesis, and collect the verdicts (hours on 2 cores)
 	for study in $(QUESTIONS); do \
 		$(BIN)/snakemake --cores $(CORES) --scheduler greedy --configfile config.yaml workflow/studies/$$study.yaml || exit 1; \
 	done
-	awk 'NR == 1 { print "study," $$0 } FNR > 1 && !/,not tested,/ { split(FILENAME, part, "/"); print part[2] "," $$0 }' \
-		$(QUESTIONS:%=results/%/tables/hypotheses.csv) > results/published/hypotheses.csv
+	$(MAKE) verdicts
+
+verdicts:  ## collect the verdicts of those studies in results/published/hypotheses.csv
+	awk 'NR == 1 { print "study," $$0 } FNR > 1 { split(FILENAME, part, "/"); print part[2] "," $$0 }' \
+		$(QUESTIONS:%=results/%/tables/hypotheses.csv) > results/verdicts.csv
+	mv results/verdicts.csv results/published/hypotheses.csv
 
 predictor: .venv/installed  ## make the shipped predictor from nothing (about 45 minutes on 2 cores)
 	$(BIN)/snakemake --cores $(CORES) --scheduler greedy --configfile config.yaml workflow/studies/grid.yaml -- \

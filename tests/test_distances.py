@@ -18,6 +18,7 @@ from workflow.lib.distances import (
     bhattacharyya,
     bhattacharyya_diagonal,
     projections,
+    sliced_gaussian,
     sliced_wasserstein,
     wasserstein,
     wasserstein_diagonal,
@@ -259,6 +260,15 @@ def test_sliced_wasserstein_on_a_line_is_exact(n, m):
 def test_triangle(distance, seed):
     a, b, c = (normal(10 * seed + k, n=8 + 5 * k, shift=k * seed / 4) for k in range(3))
     assert between(distance, a, c) <= between(distance, a, b) + between(distance, b, c) + 1e-9
+
+
+def test_sliced_gaussian_is_sliced_wasserstein_where_the_distribution_keeps_its_form():
+    directions = projections(6, 32, 0)
+    first = normal(0)
+    moved = of_rows(2 * first.rows + np.arange(6))
+    assert sliced_gaussian(first, moved, directions) == pytest.approx(sliced_wasserstein(first, moved, directions))
+    bent = of_rows(first.rows.clip(0))
+    assert sliced_gaussian(first, bent, directions) < 0.99 * sliced_wasserstein(first, bent, directions)
 
 
 def test_sliced_is_at_most_full_and_about_the_square_root_of_channels_below():

@@ -250,7 +250,7 @@ def test_every_figure_says_what_it_shows(arguments):
     for name, words in {
         "domains": ["mask mean 0.3", "background", "noise", "cells"],
         "training": ["epoch", "0.30-0.70", "0.70-0.30"],
-        "maps": ["source 0.30-0.70", "IoU before", "IoU after", "gain", ".88"],
+        "maps": ["source 0.30-0.70", "IoU before", "IoU after", "gain", "pixel ceiling", ".88"],
         "transforms": ["noise", "polarity kept", "polarity flipped", "level"],
         "predictions": [case.name for case in showcase.CASES],
         "latents": ["works", "fails", "harms", "encoder1", "bottleneck", "after adaptation"],
@@ -324,6 +324,21 @@ def test_the_page_tells_what_to_do_and_why(page):
     ):
         assert words in page, words
     assert page.count("Predictors of the gain, leave") == 1, "only protocols that were judged"
+
+
+def test_networks_by_their_training():
+    columns = ["source", "home", "polarity", "own_iou", "gain_iou"]
+    rows = [
+        ("a", True, "kept", 0.9, 0.0),
+        ("a", False, "kept", 0.9, 0.4),
+        ("a", False, "flipped", 0.9, -0.4),
+        ("a~slow", True, "kept", 0.6, 0.2),
+        ("b", True, "kept", 0.8, 0.1),
+    ]
+    found = showcase.by_training(pd.DataFrame(rows, columns=columns)).set_index("network")
+    assert list(found.index) == ["a", "a~slow"] and found.loc["a~slow", "gain_at_home"] == 0.2
+    assert found.loc["a", "gain_elsewhere"] == 0.4 and np.isnan(found.loc["a~slow", "gain_elsewhere"])
+    assert not len(showcase.by_training(pd.DataFrame(rows[-1:], columns=columns)))
 
 
 def test_separation_of_polarities():

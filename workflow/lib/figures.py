@@ -25,7 +25,8 @@ WIDTH = 10  # inches
 BLANK = "blank"
 IOU = Normalize(0, 1)
 QUANTITIES = {"iou_before": "IoU before", "iou_after": "IoU after", "gain_iou": "gain"}
-COLOURS = {"iou_before": "viridis", "iou_after": "viridis", "gain_iou": "vlag_r"}
+MAPPED = QUANTITIES | {"pixel_ceiling": "pixel ceiling"}
+COLOURS = dict.fromkeys(MAPPED, "viridis") | {"gain_iou": "vlag_r"}
 BLUE, ORANGE, GREY, MISSING = "#0072b2", "#d55e00", "0.65", "0.92"
 STATES = {"before": ORANGE, "after": BLUE}
 POLARITY = {"kept": BLUE, "flipped": ORANGE}
@@ -147,10 +148,11 @@ def training(curves: pd.DataFrame, sources: list[str]) -> Figure:
 
 
 def maps(table: pd.DataFrame, specs: dict[str, dict], sources: list[str]) -> Figure:
-    """IoU before, after and gain at identity: over the grid of means for each source, and source x other targets.
+    """IoU before, after, gain and ceiling at identity: over the grid of means for each source, source x other targets.
 
     ``table``: a row per source and target, averaged over seeds, home included. Lines are the theory's: where a
-    classifier of single pixels reaches an IoU of a half (:mod:`workflow.lib.theory`).
+    classifier of single pixels reaches an IoU of a half (:mod:`workflow.lib.theory`). The ceiling is what the best such
+    classifier reaches on the target.
     """
     if not len(table):
         return blank("No pair without a transform has scores.")
@@ -160,35 +162,37 @@ def maps(table: pd.DataFrame, specs: dict[str, dict], sources: list[str]) -> Fig
     shown = [source for source in sources if source in set(of_grid["source"])]
     per_row = 1 if len(shown) <= 4 else 2
     width = (WIDTH - 0.1) / per_row
-    height = 0.95 + 0.8 * (width - 0.9) / 3
+    height = 0.95 + 0.8 * (width - 1.6) / 4
     names = [list(dict.fromkeys(others[role])) for role in ("source", "target")]
     margins = [0.2 + 0.065 * max(map(len, part), default=0) for part in names]
     matrix = 0.5 + 0.3 * len(names[0]) + margins[1] if len(others) else 0
     top = height * -(-len(shown) // per_row)
     figure = Figure(figsize=(WIDTH, top + matrix + 0.6))
     limit = max(0.1, float(table["gain_iou"].abs().max()))
-    norms = {"iou_before": IOU, "iou_after": IOU, "gain_iou": Normalize(-limit, limit)}
+    norms = dict.fromkeys(MAPPED, IOU) | {"gain_iou": Normalize(-limit, limit)}
     # Points; a value needs a fifth of an inch.
-    size = 7 if width / 3 - 0.5 > 0.2 * max(map(len, _axes_of(grid))) else 0
+    size = 7 if (width - 1.6) / 4 > 0.2 * max(map(len, _axes_of(grid))) else 0
     for number, source in enumerate(shown):
         x, y = number % per_row * width, number // per_row * height
-        panels = _panels(figure, (1, 3), (x + 0.6, y + 0.5, width - 0.7, height - 0.95), (0.3, 0))[0]
-        _over(panels[1], 22, f"source {source}", size=9)
+        panels = _panels(figure, (1, 4), (x + 0.6, y + 0.5, width - 0.7, height - 0.95), (0.3, 0))[0]
+        _over(panels[0], 22, f"source {source}", size=9, x=0, ha="left")
         _maps_of_source(panels, of_grid[of_grid["source"] == source], grid, grid.get(domain_of(source)), norms, size)
         _boundaries(panels, specs[domain_of(source)], _axes_of(grid))
     if len(others):
         box = (margins[0], top + 0.3, WIDTH - 0.1 - margins[0], 0.3 * len(names[0]))
-        for axes, (column, title) in zip(_panels(figure, (1, 3), box, (0.2, 0))[0], QUANTITIES.items(), strict=True):
+        for axes, (column, title) in zip(_panels(figure, (1, 4), box, (0.2, 0))[0], MAPPED.items(), strict=True):
             square = others.pivot_table(index="source", columns="target", values=column)
             square = square.reindex(index=names[0], columns=names[1])
-            _heat(axes, square, column, norms[column], size=7 if len(names[1]) <= 7 else 0)
+            _heat(axes, square, column, norms[column], size=7 if len(names[1]) <= 6 else 0)
             axes.set_title(title)
             axes.set_xticklabels(names[1], rotation=90)
             axes.set_yticklabels(names[0] if column == "iou_before" else [])
             for source in set(names[0]) & set(names[1]):
                 _mark_cell(axes, names[1].index(source), names[0].index(source))
     bars = _panels(figure, (1, 2), (0.6, top + matrix + 0.1, WIDTH - 0.9, 0.12), (0.5, 0))[0]
-    for axes, column, text in zip(bars, ("iou_after", "gain_iou"), ("IoU before and after", "gain"), strict=True):
+    for axes, column, text in zip(
+        bars, ("iou_after", "gain_iou"), ("IoU before and after, and ceiling", "gain"), strict=True
+    ):
         scale = ScalarMappable(norms[column], COLOURS[column])
         figure.colorbar(scale, cax=axes, orientation="horizontal", label=text)
     return figure
@@ -560,17 +564,11 @@ def _maps_of_source(
     panels: np.ndarray, table: pd.DataFrame, grid: dict, own: tuple | None, norms: dict, size: float
 ) -> None:
     across, down = _axes_of(grid)
-    for axes, (column, title) in zip(panels, QUANTITIES.items(), strict=True):
+    for axes, (column, title) in zip(panels, MAPPED.items(), strict=True):
         square = pd.DataFrame(np.nan, down, across)
         for target, value in zip(table["target"], table[column], strict=True):
             square.loc[grid[target][1], grid[target][0]] = value
-        _heat(
-            axes,
-            square,
-            column,
-            norms[column],
-            size=7 if len(across) * len(panels[0].figure.axes) <= 90 else 0,
-        )
+        _heat(axes, square, column, norms[column], size)
         axes.invert_yaxis()
         axes.set(title=title, xlabel="mask mean", ylabel="background mean" if column == "iou_before" else "")
         if own is not None:
@@ -586,7 +584,7 @@ def _boundaries(panels: np.ndarray, spec: dict, scales: list[list[float]]) -> No
     fine = np.linspace(min(map(min, scales)), max(map(max, scales)), 41)
     before, after = predicted_map(pair, sds, spec["foreground"], fine)
     across, down = (np.interp(fine, scale, np.arange(len(scale)) + 0.5) for scale in scales)
-    for axes, shown in zip(panels, ([0], [1], [0, 1]), strict=True):
+    for axes, shown in zip(panels, ([0], [1], [0, 1], []), strict=True):
         for state in shown:
             reached = (before, after)[state]
             axes.contour(across, down, reached, [0.5], colors="0.15", linewidths=1.3, linestyles=("--", "-")[state])

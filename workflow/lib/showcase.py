@@ -199,6 +199,21 @@ def method_scores(gains: pd.DataFrame) -> pd.DataFrame:
     return pooled.groupby("method").agg({"n": "sum"} | means | {"gap_closed": "median"}).reset_index()
 
 
+def by_training(pairs: pd.DataFrame) -> pd.DataFrame:
+    """A row per network of a domain that is trained in several ways: IoU at home, and the gain there and on other
+    targets of kept polarity. Stale statistics gain at home, a shift elsewhere."""
+    domains = pairs["source"].map(domain_of)
+    several = domains[pairs["source"].str.contains("~")].unique()
+    table = pairs[domains.isin(several) & pairs["gain_iou"].notna()]
+    elsewhere = table[~table["home"] & (table["polarity"] == "kept")]
+    columns = {
+        "own_iou": table.groupby("source")["own_iou"].mean(),
+        "gain_at_home": table[table["home"]].groupby("source")["gain_iou"].mean(),
+        "gain_elsewhere": elsewhere.groupby("source")["gain_iou"].mean(),
+    }
+    return pd.DataFrame(columns).rename_axis("network").reset_index()
+
+
 def when(pairs: pd.DataFrame) -> Iterator[str]:
     """Sentences on when adaptation works, from the table of :func:`pairs`."""
     own = pairs.groupby("source")["own_iou"].mean()

@@ -68,9 +68,18 @@ class Study:
         return [layer for layer in known if asked == "all" or layer in asked]
 
     @property
-    def irregular(self) -> list[str]:
-        """Variants that change how long, how fast, or with what momentum of the statistics a network is trained."""
-        return [name for name, entry in self.config["variants"].items() if IRREGULAR & entry.get("train", {}).keys()]
+    def judged(self) -> list[str]:
+        """Hypotheses that get a verdict, in their own order."""
+        asked = self.config["hypotheses"]["judge"]
+        return [name for name in registry("hypotheses", "HYPOTHESES") if asked == "all" or name in asked]
+
+    @property
+    def irregular(self) -> dict[str, list[str]]:
+        """Variant -> what it changes of how long, how fast and with what momentum of the statistics one trains."""
+        changed = {
+            name: sorted(IRREGULAR & entry.get("train", {}).keys()) for name, entry in self.config["variants"].items()
+        }
+        return {name: options for name, options in changed.items() if options}
 
     @property
     def decays(self) -> list[str]:
@@ -237,6 +246,7 @@ def _own_faults(config: dict) -> Iterator[str]:
     for key, known in {
         "latents.layers": layer_names(config["model"]["depth"]),
         "distances.names": registry("distances", "DISTANCES"),
+        "hypotheses.judge": registry("hypotheses", "HYPOTHESES"),
     }.items():
         section, leaf = key.split(".")
         for name in config[section][leaf]:

@@ -1,5 +1,6 @@
 """
-Reads   <results>/tables/segmentation.csv, gains.csv, distances.csv, channels.csv, <results>/oracle/*.csv
+Reads   <results>/tables/segmentation.csv, gains.csv, distances.csv, channels.csv, scores.csv,
+        <results>/oracle/*.csv
 Writes  <results>/tables/hypotheses.csv  a row per hypothesis: what was measured, and the verdict
 """
 
@@ -11,6 +12,7 @@ rule hypotheses:
         gains="<results>/tables/gains.csv",
         distances="<results>/tables/distances.csv",
         channels="<results>/tables/channels.csv",
+        scores="<results>/tables/scores.csv",
         oracles=expand("<results>/oracle/seed{seed}.csv", seed=config["seeds"]),
         code=code("hypotheses"),
     output:
@@ -26,5 +28,6 @@ rule hypotheses:
         runtime=growing(30),
     params:
         irregular=STUDY.irregular,
+        judged=STUDY.judged,
     script:
         "../scripts/hypotheses.py"

@@ -11,17 +11,19 @@ def hypotheses(
     gains_path: str,
     distances_path: str,
     channels_path: str,
+    scores_path: str,
     oracle_paths: list[str],
-    irregular: list[str],
+    irregular: dict[str, list[str]],
+    judged: list[str],
     verdicts_path: str,
 ) -> None:
-    """Write a row per hypothesis; ``irregular`` names the variants with another schedule or momentum."""
-    segmentation, gains, distances, channels = (
-        files.read_csv(path) for path in (segmentation_path, gains_path, distances_path, channels_path)
+    """Write a row per hypothesis ``judged``; ``irregular`` names the variants with another schedule or momentum."""
+    segmentation, gains, distances, channels, scores = (
+        files.read_csv(path) for path in (segmentation_path, gains_path, distances_path, channels_path, scores_path)
     )
     oracles = pd.concat(map(files.read_csv, oracle_paths), ignore_index=True)
-    tables = Tables(wide(segmentation, gains, oracles), distances, channels, irregular)
-    files.write_csv(judge(tables), verdicts_path, "%.6g")
+    tables = Tables(wide(segmentation, gains, oracles), distances, channels, scores, irregular)
+    files.write_csv(judge(tables, judged), verdicts_path, "%.6g")
 
 
 if __name__ == "__main__":
@@ -31,7 +33,9 @@ if __name__ == "__main__":
             gains_path=snakemake.input.gains,
             distances_path=snakemake.input.distances,
             channels_path=snakemake.input.channels,
+            scores_path=snakemake.input.scores,
             oracle_paths=list(snakemake.input.oracles),
             irregular=snakemake.params.irregular,
+            judged=snakemake.params.judged,
             verdicts_path=snakemake.output.verdicts,
         )

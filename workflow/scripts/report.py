@@ -305,6 +305,7 @@ def page_tables(
         rows.append({"case": case.name, "rule": case.rule} | found)
     return {
         "oracles": html(oracles[["target", "seed", "n_images", "iou", "dice"]].sort_values(["target", "seed"])),
+        "trainings": html(trainings) if len(trainings := showcase.by_training(pairs)) else "",
         "methods": html(showcase.method_scores(gains)),
         "cases": html(pd.DataFrame(rows, columns=["case", "rule", "pair", *SCORES])),
         "correlations": html(best[columns]),
