@@ -13,19 +13,28 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
 import torch
 import yaml
 
-from workflow.lib import batchnorm, distances, metrics, perlin, store, training
+from workflow.lib import batchnorm, checkpoint, distances, files, metrics, perlin, store, training
 from workflow.lib.latents import summarise
 from workflow.lib.prediction import Inputs, predict
 from workflow.lib.study import study
 from workflow.lib.unet import UNet
+from workflow.scripts.adapt import adapt
+from workflow.scripts.distances import distances as stage_distances
+from workflow.scripts.evaluate import evaluate
 from workflow.scripts.generate import generate
+from workflow.scripts.latents import latents
+from workflow.scripts.predict import predict as stage_predict
+from workflow.scripts.score import score
+from workflow.scripts.tabulate import tabulate
 from workflow.scripts.train import train
 
 ROOT = Path(__file__).parents[1]
@@ -201,11 +210,11 @@ def bench_adapt(folder: Path) -> dict:
             for images in Inputs(domain["adapt"], CPU):
                 network(images)
 
-        def adapt() -> None:
+        def refresh() -> None:
             batchnorm.batchnorm(network, Inputs(domain["adapt"], CPU))
 
-        forward(), adapt()
-        times = [(seconds(adapt, 1), seconds(forward, 1)) for _ in range(9)]
+        forward(), refresh()
+        times = [(seconds(refresh, 1), seconds(forward, 1)) for _ in range(9)]
     ratio = statistics.median(ours / plain for ours, plain in times)
     value = statistics.median(ours for ours, _ in times)
     return {"adapt": row(512 / value, "images/s on one core", ratio, "time of one plain forward pass")}
@@ -282,7 +291,7 @@ def memory_adapt(folder: str, n_images: int) -> None:
     with store.read(f"{folder}/{n_images}.h5") as domain:
         batchnorm.batchnorm(network, Inputs(domain["test"], CPU))
         layers = ["encoder1", "bottleneck", "decoder1"]
-        summarise(network, Inputs(domain["test"], CPU), n_images, layers, ["before_relu"], 2000)
+        summarise(network, Inputs(domain["test"], CPU), n_images, layers, ["before_relu"], ["position"], 2000)
 
 
 def memory_distances(folder: str, n_images: int) -> None:
@@ -312,7 +321,192 @@ def bench_memory(folder: Path) -> dict:
     return rows
 
 
+GROWTH = """
+import json, resource, sys, time
+from tests import bench
+wall, cpu = time.perf_counter(), time.process_time()
+getattr(bench, "growth_" + sys.argv[1])(sys.argv[2], int(sys.argv[3]))
+wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+print(json.dumps([wall, cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20]))
+"""
+FAMILY_TABLES = ("evaluated", "distances", "channels", "scores")
+TARGETS = [16, 64, 256]
+SMALL = {"size": [32, 32], "perlin": {"scale": 16}}
+
+
+def small_specs(names: list[str], images: dict[str, int]) -> dict[str, dict]:
+    """Specs of 32 x 32 domains."""
+    perlin_options = DEFAULT["generate"]["perlin"] | SMALL["perlin"]
+    generated = DEFAULT["generate"] | SMALL | {"perlin": perlin_options, "images": images}
+    return study(DEFAULT | {"generate": generated}).specs(names, list(images))
+
+
+def growth_generate(folder: str, n_images: int) -> None:
+    """Draw a domain of ``n_images``."""
+    generate(small_specs(["0.30-0.70"], {"train": n_images}), ["train"], f"{folder}/generated.h5", True, 1)
+
+
+def growth_epoch(folder: str, n_images: int) -> None:
+    """One epoch of training on ``n_images``, of which it holds ``sampling.WINDOW_BYTES`` at most."""
+    options = DEFAULT["train"] | {"epochs": 1}
+    model = {"channels": 1, **DEFAULT["model"]}
+    train(f"{folder}/{n_images}.h5", f"{folder}/model.h5", f"{folder}/model.csv", model, options, 0, "cpu")
+
+
+def growth_statistics(folder: str, n_images: int) -> None:
+    """BN adaptation to ``n_images``."""
+    network = UNet(1, **DEFAULT["model"]).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    with store.read(f"{folder}/{n_images}.h5") as domain:
+        batchnorm.batchnorm(network, Inputs(domain["train"], CPU))
+
+
+def growth_chain(folder: str, n_targets: int) -> None:
+    """Stages adapt to score for one source and a family of ``n_targets``."""
+    model, source, targets = (f"{folder}/{name}.h5" for name in ("network", "source", f"targets{n_targets}"))
+    adapted, masks, kept = (f"{folder}/{name}.h5" for name in ("adapted", "masks", "latents"))
+    tables = {name: f"{folder}/{name}.csv" for name in FAMILY_TABLES}
+    adapt(model, targets, adapted, {"batchnorm": {"function": "batchnorm", "options": {}}}, 0, "cpu")
+    evaluate(model, targets, adapted, tables["evaluated"], masks, "a", 0, **DEFAULT["evaluate"], device="cpu")
+    latents(model, source, targets, adapted, kept, **DEFAULT["latents"], device="cpu")
+    names, n_projections = DEFAULT["distances"].values()
+    stage_distances(kept, targets, tables["distances"], tables["channels"], names, n_projections, "a", 0)
+    threshold = DEFAULT["evaluate"]["threshold"]
+    score(
+        model,
+        source,
+        targets,
+        adapted,
+        {},
+        tables["scores"],
+        "a",
+        0,
+        **DEFAULT["score"],
+        threshold=threshold,
+        device="cpu",
+    )
+
+
+def growth_tables(folder: str, n_pairs: int) -> None:
+    """Stages tabulate and predict for ``n_pairs``: rows of the largest family, under other names and disturbed."""
+    rng = np.random.default_rng(0)
+    paths = {name: f"{folder}/study.{name}.csv" for name in FAMILY_TABLES}
+    for name, path in paths.items():
+        family = files.read_csv(f"{folder}/{name}.csv")
+        copies = [family.assign(source=f"s{k % 4}", transform=f"t{k // 4}") for k in range(n_pairs // TARGETS[-1])]
+        table = pd.concat(copies, ignore_index=True)
+        measured = table.select_dtypes(float).columns.drop("level", errors="ignore")
+        table[measured] *= rng.normal(1, 0.01, table[measured].shape)
+        files.write_csv(table, path)
+    files.write_csv(pd.DataFrame({"target": ["none"], "seed": [0]}), f"{folder}/oracle.csv")
+    written = {name: f"{folder}/tables.{name}.csv" for name in ("segmentation", "gains", *FAMILY_TABLES[1:])}
+    evaluated, *others = ([path] for path in paths.values())
+    tabulate(evaluated, [f"{folder}/oracle.csv"], *others, *written.values())
+    gains, scores, found = written["gains"], written["scores"], written["distances"]
+    outputs = (f"{folder}/{name}" for name in ("predictors.csv", "tree.txt", "forest.npz"))
+    stage_predict(gains, scores, found, None, [], DEFAULT["predict"], *outputs, figure_paths={}, threads=1)
+
+
+def slope(xs: list[int], ys: list[float]) -> tuple[float, float]:
+    """Growth of y per x between the last two points, and how often that of the first two fits into it: 1 is linear."""
+    rates = [(after - before) / (x - w) for (w, x), (before, after) in zip(pairwise(xs), pairwise(ys), strict=True)]
+    return rates[-1], rates[-1] / rates[0]
+
+
+def bench_growth(folder: Path) -> dict:
+    """Time and peak memory against the number of images (32 x 32) and of targets (of the default study), on one core.
+
+    The slopes are of CPU time, which other work on the machine does not touch.
+    """
+    numbers = [10**3, 10**4, 10**5]
+    for n_images in numbers:
+        specs = small_specs(["0.30-0.70"], {"train": n_images, "validation": 16})
+        generate(specs, ["train", "validation"], str(folder / f"{n_images}.h5"), True, CORES)
+    grid = [f"0.{mask:02}-0.{background:02}" for mask in range(1, 99, 6) for background in range(3, 99, 6)]
+    whole = study(DEFAULT)
+    splits = ["validation", "adapt"]
+    generate(whole.specs(["0.30-0.70"], splits), splits, str(folder / "source.h5"), True, CORES)
+    checkpoint.save(folder / "network.h5", UNet(1, **DEFAULT["model"]), {"channels": 1, **DEFAULT["model"]}, {})
+    for count in TARGETS:
+        specs = whole.specs(grid[:count], ["adapt", "test"])
+        generate(specs, ["adapt", "test"], str(folder / f"targets{count}.h5"), False, CORES)
+    stages = {"generate": (numbers, "image"), "epoch": (numbers, "image"), "statistics": (numbers, "image")}
+    stages |= {"chain": (TARGETS, "target"), "tables": ([512, 1024, 2048], "pair")}
+    rows = {}
+    for stage, (sizes, what) in stages.items():
+        measured = []
+        for size in sizes:
+            command = [sys.executable, "-c", GROWTH, stage, str(folder), str(size)]
+            environment = os.environ | {"OMP_NUM_THREADS": "1"}
+            done = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
+            measured.append(json.loads(done.stdout.splitlines()[-1]))
+            wall, cpu, memory = measured[-1]
+            rows[f"growth_{stage}_{size}"] = row(cpu, f"s of CPU ({wall:.1f} s wall, {memory:.2f} GiB peak)")
+        rate, bend = slope(sizes, [cpu for _, cpu, _ in measured])
+        rows[f"growth_{stage}_slope"] = row(1000 * rate, f"ms of CPU per {what}", bend, "the slope of the lower half")
+    data = (folder / "100000.h5").stat().st_size / 100_000
+    rows["growth_disk_image"] = row(data / 1024, "KiB per image and mask of 32 x 32", data / 2048, "their pixels")
+    kept = sum((folder / f"{name}.h5").stat().st_size for name in ("adapted", "masks", "latents")) / TARGETS[-1]
+    images = (folder / f"targets{TARGETS[-1]}.h5").stat().st_size / TARGETS[-1]
+    rows["growth_disk_target"] = row(kept / 1024, "KiB per target and source: statistics, masks, latents")
+    rows["growth_disk_family"] = row(images / 1024, "KiB per target: its images and masks")
+    return rows
+
+
+# Drawing a family, and stages adapt, evaluate, latents, distances and score of it.
+FAMILY_JOBS = 6
+
+
+def graph_checkout(folder: Path, families: int) -> list[str]:
+    """A checkout whose study has so many families of one target; returns the options of Snakemake that name it."""
+    ignored = shutil.ignore_patterns("results", ".venv", ".snakemake", ".git", "__pycache__", ".*_cache")
+    shutil.copytree(ROOT, folder, ignore=ignored)
+    means = [f"{mask / 100:.2f}-{other / 100:.2f}" for mask in range(100) for other in range(100) if mask != other]
+    block = {"name": "means", "sources": ["0.30-0.70"], "targets": means[:families], "transforms": {"noise": [0.1]}}
+    overlay = {"pairs": [block | {"methods": ["batchnorm"]}], "adapt": {"domains_per_job": 1}}
+    (folder / "overlay.yaml").write_text(yaml.safe_dump(overlay))
+    return ["--cores", "1", "--scheduler", "greedy", "--configfile", "config.yaml", "overlay.yaml"]
+
+
+def bench_graph(folder: Path) -> dict:
+    """Snakemake alone: a dry run of everything, and a run with nothing to do, at about 100, 1,000 and 10,000 jobs."""
+    rows, sizes, found = {}, [], {"graph": [], "noop": []}
+    for about in (100, 1000, 10_000):
+        checkout = folder / str(about)
+        options = graph_checkout(checkout, about // FAMILY_JOBS)
+
+        def snakemake(*more: str, checkout=checkout, options=options) -> tuple[str, float, float, float]:
+            command = [sys.executable, "-m", "snakemake", *options, *more]
+            start = time.perf_counter()
+            with (checkout / "output").open("w") as output:
+                job = subprocess.Popen(command, cwd=checkout, stdout=output, stderr=output)
+                _, status, usage = os.wait4(job.pid, 0)
+            text = (checkout / "output").read_text()
+            assert status == 0, text
+            return text, time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 2**20
+
+        planned = snakemake("--dry-run")
+        jobs = int(re.search(r"^total\s+(\d+)", planned[0], re.MULTILINE).group(1))
+        for line in planned[0].splitlines():
+            if line.strip().startswith("output: "):
+                for name in line.split("output: ")[1].split(", "):
+                    (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+                    (checkout / name).touch()
+        idle = snakemake()
+        assert "Nothing to be done" in idle[0], idle[0][-500:]
+        sizes.append(jobs)
+        for name, (_, wall, cpu, memory) in {"graph": planned, "noop": idle}.items():
+            found[name].append(cpu)
+            limit = (cpu / 10, "10 s asked for at 10,000 jobs") if name == "noop" and about == 10_000 else (None, None)
+            rows[f"{name}_{about}"] = row(cpu, f"s of CPU, {jobs} jobs ({wall:.1f} s, {memory:.2f} GiB)", *limit)
+    for name, times in found.items():
+        rate, bend = slope(sizes, times)
+        rows[f"{name}_slope"] = row(1000 * rate, "ms of CPU per job", bend, "the slope of the lower half")
+    return rows
+
+
 BENCHES = {
+    "growth": bench_growth,
+    "graph": bench_graph,
     "generate": bench_generate,
     "train": bench_train,
     "adapt": bench_adapt,
