@@ -1,6 +1,7 @@
 """`make bench`: what the project costs, each figure beside what it is compared with, in one run.
 
-Writes results/bench.json: name -> value, unit, and ratio to what. `python -m tests.bench NAME ...` runs some of them.
+Writes results/bench.json: name -> value, unit, ratio to what, and how far it is from the limit of what.
+`python -m tests.bench NAME ...` runs some of them.
 """
 
 import json
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,6 +23,7 @@ import numpy as np
 import pandas as pd
 import torch
 import yaml
+from torch.utils.flop_counter import FlopCounterMode
 
 from workflow.lib import batchnorm, checkpoint, distances, files, metrics, perlin, store, training
 from workflow.lib.latents import summarise
@@ -54,14 +57,59 @@ def seconds(work: Callable, repeats: int = 3) -> float:
     return statistics.median(times)
 
 
-def row(value: float, unit: str, ratio: float | None = None, to: str | None = None) -> dict:
-    """One figure; ``ratio`` is how often ``to`` fits into it (or it into ``to``: the text says)."""
+def row(
+    value: float,
+    unit: str,
+    ratio: float | None = None,
+    to: str | None = None,
+    above: float | None = None,
+    limit: str | None = None,
+) -> dict:
+    """One figure; ``ratio`` is how often ``to`` fits into it (or it into ``to``: the text says).
+
+    ``above`` is how often the time of ``limit``, which no program can do without, fits into its time: 1 is perfect.
+    """
     return {
         "value": round(value, 4),
         "unit": unit,
         "ratio": None if ratio is None else round(ratio, 3),
         "to": to,
+        "above": None if above is None else round(above, 3),
+        "limit": limit,
     }
+
+
+def peak_flops() -> float:
+    """Multiplications and additions per second of one core, from a product of matrices."""
+    torch.set_num_threads(1)
+    matrix = torch.rand(1024, 1024)
+    return 2 * 1024**3 / seconds(lambda: matrix @ matrix, 9)
+
+
+def bandwidth() -> float:
+    """Bytes per second that one core copies, read and written counted once each."""
+    array = np.ones(2**25, np.float32)
+    other = np.empty_like(array)
+    return 2 * array.nbytes / seconds(lambda: np.copyto(other, array), 9)
+
+
+def training_step(network: torch.nn.Module, images: torch.Tensor, masks: torch.Tensor) -> Callable[[], None]:
+    """One step of AdamW on a batch (n, 1, H, W), to be called."""
+    optimiser = training.adam(network.train(), 1e-3)
+    return lambda: training.descend(optimiser, training.segmentation_loss(network(images), masks))
+
+
+def least_seconds(step: Callable[[], None]) -> float:
+    """What the convolutions of a step, forward and backward, take of one core at its peak."""
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return counter.get_total_flops() / peak_flops()
+
+
+def batch_of_noise() -> tuple[torch.Tensor, torch.Tensor]:
+    """Images and masks (n, 1, H, W) of a batch of the default study."""
+    shape = (DEFAULT["train"]["batch"], 1, *DEFAULT["generate"]["size"])
+    return torch.rand(shape).to(memory_format=torch.channels_last), torch.rand(shape).round()
 
 
 def talk_domain(n_images: int, split: str = "train") -> dict:
@@ -178,6 +226,8 @@ def bench_train(folder: Path, epochs: int = 6) -> dict:
     plain_one, ours_one = run("plain", 1, 1)[0], run("ours", 1, 1)[0]
     plain_all, ours_all = run("plain", 1, CORES)[0], run("ours", CORES, 1)
     together = sum(job["images_per_second"] for job in ours_all)
+    network = UNet(1, **DEFAULT["model"]).to(memory_format=torch.channels_last)
+    limit = DEFAULT["train"]["batch"] / least_seconds(training_step(network, *batch_of_noise()))
     return {
         "train_machine": row(
             together,
@@ -189,6 +239,14 @@ def bench_train(folder: Path, epochs: int = 6) -> dict:
             ours_one["images_per_second"],
             "images/s on one core",
             ours_one["images_per_second"] / plain_one["images_per_second"],
+            "plain loop on one core",
+            limit / ours_one["images_per_second"],
+            "its convolutions at peak, all else free",
+        ),
+        "train_limit": row(
+            limit,
+            "images/s on one core, were its convolutions at peak and all else free",
+            limit / plain_one["images_per_second"],
             "plain loop on one core",
         ),
         "train_iou_difference": row(abs(ours_one["iou"] - plain_one["iou"]), "IoU between the two loops"),
@@ -504,7 +562,189 @@ def bench_graph(folder: Path) -> dict:
     return rows
 
 
+def bench_peers_generate(folder: Path) -> dict:
+    """A Perlin field against two vectorised generators of PyPI, at equal size and octaves."""
+    from perlin_numpy import generate_fractal_noise_2d
+    from vnoise import Noise
+
+    options = talk_domain(1)["perlin"]
+    scale, rest = options["scale"], {key: value for key, value in options.items() if key != "scale"}
+    origins = np.random.default_rng(0).uniform(0, 200, (200, 2))
+    ours = seconds(lambda: perlin.fields(origins, (128, 128), **options)) / len(origins)
+    x, y = (origins[0, axis] + np.arange(128) / scale for axis in (0, 1))
+    noise = Noise()
+    periods = (128 // scale,) * 2
+    peers = {
+        "vnoise": seconds(lambda: noise.noise2(x, y, grid_mode=True, **rest)),
+        "perlin_numpy": seconds(
+            lambda: generate_fractal_noise_2d((128, 128), periods, rest["octaves"], rest["persistence"], 2)
+        ),
+    }
+    unit, least, limit = "ms per 128 x 128 field", 128 * 128 * 4 / bandwidth(), "writing it to memory"
+    return {"peer_field": row(1000 * ours, unit, above=ours / least, limit=limit)} | {
+        f"peer_field_{name}": row(1000 * theirs, unit, theirs / ours, "ours", theirs / least, limit)
+        for name, theirs in peers.items()
+    }
+
+
+def bench_peers_train(folder: Path) -> dict:
+    """A training step on 16 images of 64 x 64 on one core, against the U-Net of PyPI's `unet` at equal widths."""
+    from unet import UNet2D
+
+    from workflow.lib import job
+
+    job._keep_freed_memory()
+    torch.set_num_threads(1)
+    model = DEFAULT["model"]
+    shape = {"num_encoding_blocks": model["depth"] + 1, "out_channels_first_layer": model["width"]}
+    theirs = UNet2D(1, 1, normalization="batch", padding=1, **shape)
+    ours = UNet(1, **model).to(memory_format=torch.channels_last)
+    images, masks = batch_of_noise()
+    steps = [training_step(ours, images, masks), training_step(theirs, images.contiguous(), masks)]
+    times = [[seconds(work, 1) for work in steps] for _ in range(12)][2:]
+    own, other = (statistics.median(column) for column in zip(*times, strict=True))
+    sizes = [sum(tensor.numel() for tensor in network.parameters()) for network in (ours, theirs)]
+    least = [least_seconds(step) for step in steps]
+    limit = "its convolutions at peak"
+    return {
+        "peer_step": row(1000 * own, f"ms per step, {sizes[0]} parameters", above=own / least[0], limit=limit),
+        "peer_step_unet": row(
+            1000 * other, f"ms per step, {sizes[1]} parameters", other / own, "ours", other / least[1], limit
+        ),
+    }
+
+
+def bench_peers_adapt(folder: Path) -> dict:
+    """BN adaptation against ``torch.optim.swa_utils.update_bn``, and both against a forward pass without gradients."""
+    torch.set_num_threads(1)
+    images = [torch.rand(32, 1, 64, 64).to(memory_format=torch.channels_last) for _ in range(8)]
+    ours, theirs = (UNet(1, **DEFAULT["model"]).to(memory_format=torch.channels_last).eval() for _ in range(2))
+    theirs.load_state_dict(ours.state_dict())
+
+    def forward() -> None:
+        with torch.inference_mode():
+            for batch in images:
+                ours(batch)
+
+    def update() -> None:
+        with torch.no_grad():
+            torch.optim.swa_utils.update_bn(images, theirs)
+
+    works = [lambda: batchnorm.batchnorm(ours, images), update, forward]
+    times = [[seconds(work, 1) for work in works] for _ in range(12)][2:]
+    own, other, least = (statistics.median(column) for column in zip(*times, strict=True))
+    refreshed, updated = batchnorm.batchnorm(ours, images), theirs.state_dict()
+    difference = max(float((tensor - updated[name]).abs().max()) for name, tensor in refreshed.items())
+    return {
+        "peer_adapt": row(256 / own, "images/s", above=own / least, limit="one forward pass"),
+        "peer_adapt_update_bn": row(256 / other, "images/s", other / own, "ours", other / least, "one forward pass"),
+        "peer_adapt_difference": row(1e6 * difference, "1e-6 largest difference of a statistic to update_bn"),
+    }
+
+
+Moments = tuple[np.ndarray, np.ndarray]
+
+
+def plain_wasserstein_diagonal(first: Moments, second: Moments) -> float:
+    """Of two pairs (mean, covariance), by the gaps of means and of standard deviations."""
+    spread = np.sqrt(np.diag(first[1])) - np.sqrt(np.diag(second[1]))
+    return float(np.sqrt(np.sum((first[0] - second[0]) ** 2) + np.sum(spread**2)))
+
+
+def plain_bhattacharyya(first: Moments, second: Moments) -> float:
+    """By determinants, as in the textbook, with the ridge of ours."""
+    ridge = distances.RIDGE * np.trace(first[1] + second[1]) / 2 / len(first[0]) * np.eye(len(first[0]))
+    shift, middle = first[0] - second[0], (first[1] + second[1]) / 2 + ridge
+    own = np.linalg.slogdet(first[1] + ridge)[1] + np.linalg.slogdet(second[1] + ridge)[1]
+    return float(shift @ np.linalg.inv(middle) @ shift / 8 + (np.linalg.slogdet(middle)[1] - own / 2) / 2)
+
+
+def plain_bhattacharyya_diagonal(first: Moments, second: Moments) -> float:
+    """The same, channel by channel."""
+    variances = [np.diag(covariance) for _, covariance in (first, second)]
+    variances = [variance + distances.RIDGE * np.mean(variances) for variance in variances]
+    middle = sum(variances) / 2
+    ratio = np.log(middle) - np.log(variances).sum(0) / 2
+    return float(np.sum((first[0] - second[0]) ** 2 / middle) / 8 + np.sum(ratio) / 2)
+
+
+def bench_peers_distances(folder: Path) -> dict:
+    """Each distance against POT, or plain numpy where POT has none, at equal result; nothing is worked out before.
+
+    The limit is what the formula cannot do without.
+    """
+    import ot
+
+    rng = np.random.default_rng(0)
+    rows = {}
+    for channels, n in ((64, 512), (256, 2000)):
+        samples = [rng.standard_normal((n, channels)) @ rng.standard_normal((channels, channels)) for _ in range(2)]
+        moments = [(sample.mean(0), np.cov(sample.T)) for sample in samples]
+        directions = distances.projections(channels, 128, seed=0)
+
+        def ours(name: str, samples=samples, moments=moments, directions=directions) -> float:
+            pair = [distances.Latents(rows, *moment) for rows, moment in zip(samples, moments, strict=True)]
+            return distances.DISTANCES[name](*pair, directions)
+
+        def bures(moments=moments) -> float:
+            (mean, covariance), (other_mean, other_covariance) = moments
+            return ot.gaussian.bures_wasserstein_distance(mean, other_mean, covariance, other_covariance)
+
+        def spectra(moments=moments) -> None:
+            np.linalg.eigh(moments[0][1]), np.linalg.eigvalsh(moments[1][1])
+
+        def sliced(samples=samples, directions=directions) -> float:
+            return ot.sliced.sliced_wasserstein_distance(*samples, projections=directions)
+
+        def sort(samples=samples, directions=directions) -> None:
+            for sample in samples:
+                np.sort(sample @ directions, axis=0)
+
+        def factorise(moments=moments) -> None:
+            for covariance in (moments[0][1], moments[1][1], moments[0][1] + moments[1][1]):
+                np.linalg.cholesky(covariance)
+
+        def read(moments=moments) -> None:
+            for mean, covariance in moments:
+                mean.sum(), np.diag(covariance).sum()
+
+        reading = (read, "summing means and variances")
+        peers = {
+            "wasserstein": ("POT", bures, spectra, "one eigh and one eigvalsh"),
+            "wasserstein_diagonal": ("numpy", partial(plain_wasserstein_diagonal, *moments), *reading),
+            "sliced_wasserstein": ("POT", sliced, sort, "projecting and sorting"),
+            "bhattacharyya": ("numpy", partial(plain_bhattacharyya, *moments), factorise, "three Cholesky factors"),
+            "bhattacharyya_diagonal": ("numpy", partial(plain_bhattacharyya_diagonal, *moments), *reading),
+        }
+        for name, (peer, theirs, work, limit) in peers.items():
+            times = [[seconds(part, 1) for part in (partial(ours, name), theirs, work)] for _ in range(11)][1:]
+            own, other, least = (statistics.median(column) for column in zip(*times, strict=True))
+            size, error = f"{channels} channels, {n} rows", abs(ours(name) / float(theirs()) - 1)
+            whose = (
+                f"{peer}, differs by {error:.0e}" if peer == "POT" else f"{peer}: POT has none, differs by {error:.0e}"
+            )
+            rows |= {
+                f"peer_{name}_{channels}": row(1000 * own, f"ms, {size}", above=own / least, limit=limit),
+                f"peer_{name}_{channels}_{peer.lower()}": row(
+                    1000 * other, f"ms, {whose}", other / own, "ours", other / least, limit
+                ),
+            }
+    return rows
+
+
+def bench_peers(folder: Path) -> dict:
+    """Every peer that is installed: `pip install --no-deps -r requirements-bench.txt`."""
+    rows = {}
+    for bench in (bench_peers_generate, bench_peers_train, bench_peers_adapt, bench_peers_distances):
+        try:
+            rows |= bench(folder)
+        except ModuleNotFoundError as error:
+            print(f"{bench.__name__}: {error.name} is not installed (requirements-bench.txt): left out")
+    return rows
+
+
 BENCHES = {
+    "peers": bench_peers,
     "growth": bench_growth,
     "graph": bench_graph,
     "generate": bench_generate,
@@ -525,7 +765,8 @@ def main(names: list[str]) -> None:
             rows = BENCHES[name](Path(folder))
         for key, figures in rows.items():
             ratio = "" if figures["ratio"] is None else f"{figures['ratio']:10.3f} x {figures['to']}"
-            print(f"{key:28} {figures['value']:12.4f} {figures['unit']:42} {ratio}", flush=True)
+            above = "" if figures["above"] is None else f"{figures['above']:10.3f} x {figures['limit']}"
+            print(f"{key:28} {figures['value']:12.4f} {figures['unit']:42} {ratio:42} {above}", flush=True)
         found |= rows
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(found, indent=2, sort_keys=True) + "\n")
