@@ -382,6 +382,8 @@ def bench_memory(folder: Path) -> dict:
 GROWTH = """
 import json, resource, sys, time
 from tests import bench
+from workflow.lib import job
+job._keep_freed_memory()
 wall, cpu = time.perf_counter(), time.process_time()
 getattr(bench, "growth_" + sys.argv[1])(sys.argv[2], int(sys.argv[3]))
 wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
