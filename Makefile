@@ -63,6 +63,7 @@ predictor: .venv/installed  ## make the shipped predictor from nothing (about 45
 		results/grid/tables/predictors.csv > results/published/predictors.csv
 
 bench: .venv/installed  ## measure, and write results/bench.json
+	-$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-bench.txt
 	$(BIN)/python -m tests.bench
 
 dag: .venv/installed  ## draw the rules to results/dag.svg (needs graphviz)

@@ -1,6 +1,7 @@
 """`make bench`: what the project costs, each figure beside what it is compared with, in one run.
 
-Writes results/bench.json: name -> value, unit, and ratio to what. `python -m tests.bench NAME ...` runs some of them.
+Writes results/bench.json: name -> value, unit, ratio to what, and how far it is from the limit of what.
+`python -m tests.bench NAME ...` runs some of them.
 """
 
 import json
@@ -13,19 +14,30 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
 import torch
 import yaml
+from torch.utils.flop_counter import FlopCounterMode
 
-from workflow.lib import batchnorm, distances, metrics, perlin, store, training
+from workflow.lib import batchnorm, checkpoint, distances, files, metrics, perlin, store, training
 from workflow.lib.latents import summarise
 from workflow.lib.prediction import Inputs, predict
 from workflow.lib.study import study
 from workflow.lib.unet import UNet
+from workflow.scripts.adapt import adapt
+from workflow.scripts.distances import distances as stage_distances
+from workflow.scripts.evaluate import evaluate
 from workflow.scripts.generate import generate
+from workflow.scripts.latents import latents
+from workflow.scripts.predict import predict as stage_predict
+from workflow.scripts.score import score
+from workflow.scripts.tabulate import tabulate
 from workflow.scripts.train import train
 
 ROOT = Path(__file__).parents[1]
@@ -45,14 +57,59 @@ def seconds(work: Callable, repeats: int = 3) -> float:
     return statistics.median(times)
 
 
-def row(value: float, unit: str, ratio: float | None = None, to: str | None = None) -> dict:
-    """One figure; ``ratio`` is how often ``to`` fits into it (or it into ``to``: the text says)."""
+def row(
+    value: float,
+    unit: str,
+    ratio: float | None = None,
+    to: str | None = None,
+    above: float | None = None,
+    limit: str | None = None,
+) -> dict:
+    """One figure; ``ratio`` is how often ``to`` fits into it (or it into ``to``: the text says).
+
+    ``above`` is how often the time of ``limit``, which no program can do without, fits into its time: 1 is perfect.
+    """
     return {
         "value": round(value, 4),
         "unit": unit,
         "ratio": None if ratio is None else round(ratio, 3),
         "to": to,
+        "above": None if above is None else round(above, 3),
+        "limit": limit,
     }
+
+
+def peak_flops() -> float:
+    """Multiplications and additions per second of one core, from a product of matrices."""
+    torch.set_num_threads(1)
+    matrix = torch.rand(1024, 1024)
+    return 2 * 1024**3 / seconds(lambda: matrix @ matrix, 9)
+
+
+def bandwidth() -> float:
+    """Bytes per second that one core copies, read and written counted once each."""
+    array = np.ones(2**25, np.float32)
+    other = np.empty_like(array)
+    return 2 * array.nbytes / seconds(lambda: np.copyto(other, array), 9)
+
+
+def training_step(network: torch.nn.Module, images: torch.Tensor, masks: torch.Tensor) -> Callable[[], None]:
+    """One step of AdamW on a batch (n, 1, H, W), to be called."""
+    optimiser = training.adam(network.train(), 1e-3)
+    return lambda: training.descend(optimiser, training.segmentation_loss(network(images), masks))
+
+
+def least_seconds(step: Callable[[], None]) -> float:
+    """What the convolutions of a step, forward and backward, take of one core at its peak."""
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return counter.get_total_flops() / peak_flops()
+
+
+def batch_of_noise() -> tuple[torch.Tensor, torch.Tensor]:
+    """Images and masks (n, 1, H, W) of a batch of the default study."""
+    shape = (DEFAULT["train"]["batch"], 1, *DEFAULT["generate"]["size"])
+    return torch.rand(shape).to(memory_format=torch.channels_last), torch.rand(shape).round()
 
 
 def talk_domain(n_images: int, split: str = "train") -> dict:
@@ -169,6 +226,8 @@ def bench_train(folder: Path, epochs: int = 6) -> dict:
     plain_one, ours_one = run("plain", 1, 1)[0], run("ours", 1, 1)[0]
     plain_all, ours_all = run("plain", 1, CORES)[0], run("ours", CORES, 1)
     together = sum(job["images_per_second"] for job in ours_all)
+    network = UNet(1, **DEFAULT["model"]).to(memory_format=torch.channels_last)
+    limit = DEFAULT["train"]["batch"] / least_seconds(training_step(network, *batch_of_noise()))
     return {
         "train_machine": row(
             together,
@@ -180,6 +239,14 @@ def bench_train(folder: Path, epochs: int = 6) -> dict:
             ours_one["images_per_second"],
             "images/s on one core",
             ours_one["images_per_second"] / plain_one["images_per_second"],
+            "plain loop on one core",
+            limit / ours_one["images_per_second"],
+            "its convolutions at peak, all else free",
+        ),
+        "train_limit": row(
+            limit,
+            "images/s on one core, were its convolutions at peak and all else free",
+            limit / plain_one["images_per_second"],
             "plain loop on one core",
         ),
         "train_iou_difference": row(abs(ours_one["iou"] - plain_one["iou"]), "IoU between the two loops"),
@@ -201,11 +268,11 @@ def bench_adapt(folder: Path) -> dict:
             for images in Inputs(domain["adapt"], CPU):
                 network(images)
 
-        def adapt() -> None:
+        def refresh() -> None:
             batchnorm.batchnorm(network, Inputs(domain["adapt"], CPU))
 
-        forward(), adapt()
-        times = [(seconds(adapt, 1), seconds(forward, 1)) for _ in range(9)]
+        forward(), refresh()
+        times = [(seconds(refresh, 1), seconds(forward, 1)) for _ in range(9)]
     ratio = statistics.median(ours / plain for ours, plain in times)
     value = statistics.median(ours for ours, _ in times)
     return {"adapt": row(512 / value, "images/s on one core", ratio, "time of one plain forward pass")}
@@ -282,7 +349,7 @@ def memory_adapt(folder: str, n_images: int) -> None:
     with store.read(f"{folder}/{n_images}.h5") as domain:
         batchnorm.batchnorm(network, Inputs(domain["test"], CPU))
         layers = ["encoder1", "bottleneck", "decoder1"]
-        summarise(network, Inputs(domain["test"], CPU), n_images, layers, ["before_relu"], 2000)
+        summarise(network, Inputs(domain["test"], CPU), n_images, layers, ["before_relu"], ["position"], 2000)
 
 
 def memory_distances(folder: str, n_images: int) -> None:
@@ -312,7 +379,376 @@ def bench_memory(folder: Path) -> dict:
     return rows
 
 
+GROWTH = """
+import json, resource, sys, time
+from tests import bench
+from workflow.lib import job
+job._keep_freed_memory()
+wall, cpu = time.perf_counter(), time.process_time()
+getattr(bench, "growth_" + sys.argv[1])(sys.argv[2], int(sys.argv[3]))
+wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+print(json.dumps([wall, cpu, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20]))
+"""
+FAMILY_TABLES = ("evaluated", "distances", "channels", "scores")
+TARGETS = [16, 64, 256]
+SMALL = {"size": [32, 32], "perlin": {"scale": 16}}
+
+
+def small_specs(names: list[str], images: dict[str, int]) -> dict[str, dict]:
+    """Specs of 32 x 32 domains."""
+    perlin_options = DEFAULT["generate"]["perlin"] | SMALL["perlin"]
+    generated = DEFAULT["generate"] | SMALL | {"perlin": perlin_options, "images": images}
+    return study(DEFAULT | {"generate": generated}).specs(names, list(images))
+
+
+def growth_generate(folder: str, n_images: int) -> None:
+    """Draw a domain of ``n_images``."""
+    generate(small_specs(["0.30-0.70"], {"train": n_images}), ["train"], f"{folder}/generated.h5", True, 1)
+
+
+def growth_epoch(folder: str, n_images: int) -> None:
+    """One epoch of training on ``n_images``, of which it holds ``sampling.WINDOW_BYTES`` at most."""
+    options = DEFAULT["train"] | {"epochs": 1}
+    model = {"channels": 1, **DEFAULT["model"]}
+    train(f"{folder}/{n_images}.h5", f"{folder}/model.h5", f"{folder}/model.csv", model, options, 0, "cpu")
+
+
+def growth_statistics(folder: str, n_images: int) -> None:
+    """BN adaptation to ``n_images``."""
+    network = UNet(1, **DEFAULT["model"]).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    with store.read(f"{folder}/{n_images}.h5") as domain:
+        batchnorm.batchnorm(network, Inputs(domain["train"], CPU))
+
+
+def growth_chain(folder: str, n_targets: int) -> None:
+    """Stages adapt to score for one source and a family of ``n_targets``."""
+    model, source, targets = (f"{folder}/{name}.h5" for name in ("network", "source", f"targets{n_targets}"))
+    adapted, masks, kept = (f"{folder}/{name}.h5" for name in ("adapted", "masks", "latents"))
+    tables = {name: f"{folder}/{name}.csv" for name in FAMILY_TABLES}
+    adapt(model, targets, adapted, {"batchnorm": {"function": "batchnorm", "options": {}}}, 0, "cpu")
+    evaluate(model, targets, adapted, tables["evaluated"], masks, "a", 0, **DEFAULT["evaluate"], device="cpu")
+    latents(model, source, targets, adapted, kept, **DEFAULT["latents"], device="cpu")
+    names, n_projections = DEFAULT["distances"].values()
+    stage_distances(kept, targets, tables["distances"], tables["channels"], names, n_projections, "a", 0)
+    threshold = DEFAULT["evaluate"]["threshold"]
+    score(
+        model,
+        source,
+        targets,
+        adapted,
+        {},
+        tables["scores"],
+        "a",
+        0,
+        **DEFAULT["score"],
+        threshold=threshold,
+        device="cpu",
+    )
+
+
+def growth_tables(folder: str, n_pairs: int) -> None:
+    """Stages tabulate and predict for ``n_pairs``: rows of the largest family, under other names and disturbed."""
+    rng = np.random.default_rng(0)
+    paths = {name: f"{folder}/study.{name}.csv" for name in FAMILY_TABLES}
+    for name, path in paths.items():
+        family = files.read_csv(f"{folder}/{name}.csv")
+        copies = [family.assign(source=f"s{k % 4}", transform=f"t{k // 4}") for k in range(n_pairs // TARGETS[-1])]
+        table = pd.concat(copies, ignore_index=True)
+        measured = table.select_dtypes(float).columns.drop("level", errors="ignore")
+        table[measured] *= rng.normal(1, 0.01, table[measured].shape)
+        files.write_csv(table, path)
+    files.write_csv(pd.DataFrame({"target": ["none"], "seed": [0]}), f"{folder}/oracle.csv")
+    written = {name: f"{folder}/tables.{name}.csv" for name in ("segmentation", "gains", *FAMILY_TABLES[1:])}
+    evaluated, *others = ([path] for path in paths.values())
+    tabulate(evaluated, [f"{folder}/oracle.csv"], *others, *written.values())
+    gains, scores, found = written["gains"], written["scores"], written["distances"]
+    outputs = (f"{folder}/{name}" for name in ("predictors.csv", "tree.txt", "forest.npz"))
+    stage_predict(gains, scores, found, None, [], DEFAULT["predict"], *outputs, figure_paths={}, threads=1)
+
+
+def slope(xs: list[int], ys: list[float]) -> tuple[float, float]:
+    """Growth of y per x between the last two points, and how often that of the first two fits into it: 1 is linear."""
+    rates = [(after - before) / (x - w) for (w, x), (before, after) in zip(pairwise(xs), pairwise(ys), strict=True)]
+    return rates[-1], rates[-1] / rates[0]
+
+
+def bench_growth(folder: Path) -> dict:
+    """Time and peak memory against the number of images (32 x 32) and of targets (of the default study), on one core.
+
+    The slopes are of CPU time, which other work on the machine does not touch.
+    """
+    numbers = [10**3, 10**4, 10**5]
+    for n_images in numbers:
+        specs = small_specs(["0.30-0.70"], {"train": n_images, "validation": 16})
+        generate(specs, ["train", "validation"], str(folder / f"{n_images}.h5"), True, CORES)
+    grid = [f"0.{mask:02}-0.{background:02}" for mask in range(1, 99, 6) for background in range(3, 99, 6)]
+    whole = study(DEFAULT)
+    splits = ["validation", "adapt"]
+    generate(whole.specs(["0.30-0.70"], splits), splits, str(folder / "source.h5"), True, CORES)
+    checkpoint.save(folder / "network.h5", UNet(1, **DEFAULT["model"]), {"channels": 1, **DEFAULT["model"]}, {})
+    for count in TARGETS:
+        specs = whole.specs(grid[:count], ["adapt", "test"])
+        generate(specs, ["adapt", "test"], str(folder / f"targets{count}.h5"), False, CORES)
+    stages = {"generate": (numbers, "image"), "epoch": (numbers, "image"), "statistics": (numbers, "image")}
+    stages |= {"chain": (TARGETS, "target"), "tables": ([512, 1024, 2048], "pair")}
+    rows = {}
+    for stage, (sizes, what) in stages.items():
+        measured = []
+        for size in sizes:
+            command = [sys.executable, "-c", GROWTH, stage, str(folder), str(size)]
+            environment = os.environ | {"OMP_NUM_THREADS": "1"}
+            done = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
+            measured.append(json.loads(done.stdout.splitlines()[-1]))
+            wall, cpu, memory = measured[-1]
+            rows[f"growth_{stage}_{size}"] = row(cpu, f"s of CPU ({wall:.1f} s wall, {memory:.2f} GiB peak)")
+        rate, bend = slope(sizes, [cpu for _, cpu, _ in measured])
+        rows[f"growth_{stage}_slope"] = row(1000 * rate, f"ms of CPU per {what}", bend, "the slope of the lower half")
+    data = (folder / "100000.h5").stat().st_size / 100_000
+    rows["growth_disk_image"] = row(data / 1024, "KiB per image and mask of 32 x 32", data / 2048, "their pixels")
+    kept = sum((folder / f"{name}.h5").stat().st_size for name in ("adapted", "masks", "latents")) / TARGETS[-1]
+    images = (folder / f"targets{TARGETS[-1]}.h5").stat().st_size / TARGETS[-1]
+    rows["growth_disk_target"] = row(kept / 1024, "KiB per target and source: statistics, masks, latents")
+    rows["growth_disk_family"] = row(images / 1024, "KiB per target: its images and masks")
+    return rows
+
+
+# Drawing a family, and stages adapt, evaluate, latents, distances and score of it.
+FAMILY_JOBS = 6
+
+
+def graph_checkout(folder: Path, families: int) -> list[str]:
+    """A checkout whose study has so many families of one target; returns the options of Snakemake that name it."""
+    ignored = shutil.ignore_patterns("results", ".venv", ".snakemake", ".git", "__pycache__", ".*_cache")
+    shutil.copytree(ROOT, folder, ignore=ignored)
+    means = [f"{mask / 100:.2f}-{other / 100:.2f}" for mask in range(100) for other in range(100) if mask != other]
+    block = {"name": "means", "sources": ["0.30-0.70"], "targets": means[:families], "transforms": {"noise": [0.1]}}
+    overlay = {"pairs": [block | {"methods": ["batchnorm"]}], "adapt": {"domains_per_job": 1}}
+    (folder / "overlay.yaml").write_text(yaml.safe_dump(overlay))
+    return ["--cores", "1", "--scheduler", "greedy", "--configfile", "config.yaml", "overlay.yaml"]
+
+
+def bench_graph(folder: Path) -> dict:
+    """Snakemake alone: a dry run of everything, and a run with nothing to do, at about 100, 1,000 and 10,000 jobs."""
+    rows, sizes, found = {}, [], {"graph": [], "noop": []}
+    for about in (100, 1000, 10_000):
+        checkout = folder / str(about)
+        options = graph_checkout(checkout, about // FAMILY_JOBS)
+
+        def snakemake(*more: str, checkout=checkout, options=options) -> tuple[str, float, float, float]:
+            command = [sys.executable, "-m", "snakemake", *options, *more]
+            start = time.perf_counter()
+            with (checkout / "output").open("w") as output:
+                job = subprocess.Popen(command, cwd=checkout, stdout=output, stderr=output)
+                _, status, usage = os.wait4(job.pid, 0)
+            text = (checkout / "output").read_text()
+            assert status == 0, text
+            return text, time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 2**20
+
+        planned = snakemake("--dry-run")
+        jobs = int(re.search(r"^total\s+(\d+)", planned[0], re.MULTILINE).group(1))
+        for line in planned[0].splitlines():
+            if line.strip().startswith("output: "):
+                for name in line.split("output: ")[1].split(", "):
+                    (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+                    (checkout / name).touch()
+        idle = snakemake()
+        assert "Nothing to be done" in idle[0], idle[0][-500:]
+        sizes.append(jobs)
+        for name, (_, wall, cpu, memory) in {"graph": planned, "noop": idle}.items():
+            found[name].append(cpu)
+            limit = (cpu / 10, "10 s asked for at 10,000 jobs") if name == "noop" and about == 10_000 else (None, None)
+            rows[f"{name}_{about}"] = row(cpu, f"s of CPU, {jobs} jobs ({wall:.1f} s, {memory:.2f} GiB)", *limit)
+    for name, times in found.items():
+        rate, bend = slope(sizes, times)
+        rows[f"{name}_slope"] = row(1000 * rate, "ms of CPU per job", bend, "the slope of the lower half")
+    return rows
+
+
+def bench_peers_generate(folder: Path) -> dict:
+    """A Perlin field against two vectorised generators of PyPI, at equal size and octaves."""
+    from perlin_numpy import generate_fractal_noise_2d
+    from vnoise import Noise
+
+    options = talk_domain(1)["perlin"]
+    scale, rest = options["scale"], {key: value for key, value in options.items() if key != "scale"}
+    origins = np.random.default_rng(0).uniform(0, 200, (200, 2))
+    ours = seconds(lambda: perlin.fields(origins, (128, 128), **options)) / len(origins)
+    x, y = (origins[0, axis] + np.arange(128) / scale for axis in (0, 1))
+    noise = Noise()
+    periods = (128 // scale,) * 2
+    peers = {
+        "vnoise": seconds(lambda: noise.noise2(x, y, grid_mode=True, **rest)),
+        "perlin_numpy": seconds(
+            lambda: generate_fractal_noise_2d((128, 128), periods, rest["octaves"], rest["persistence"], 2)
+        ),
+    }
+    unit, least, limit = "ms per 128 x 128 field", 128 * 128 * 4 / bandwidth(), "writing it to memory"
+    return {"peer_field": row(1000 * ours, unit, above=ours / least, limit=limit)} | {
+        f"peer_field_{name}": row(1000 * theirs, unit, theirs / ours, "ours", theirs / least, limit)
+        for name, theirs in peers.items()
+    }
+
+
+def bench_peers_train(folder: Path) -> dict:
+    """A training step on 16 images of 64 x 64 on one core, against the U-Net of PyPI's `unet` at equal widths."""
+    from unet import UNet2D
+
+    from workflow.lib import job
+
+    job._keep_freed_memory()
+    torch.set_num_threads(1)
+    model = DEFAULT["model"]
+    shape = {"num_encoding_blocks": model["depth"] + 1, "out_channels_first_layer": model["width"]}
+    theirs = UNet2D(1, 1, normalization="batch", padding=1, **shape)
+    ours = UNet(1, **model).to(memory_format=torch.channels_last)
+    images, masks = batch_of_noise()
+    steps = [training_step(ours, images, masks), training_step(theirs, images.contiguous(), masks)]
+    times = [[seconds(work, 1) for work in steps] for _ in range(12)][2:]
+    own, other = (statistics.median(column) for column in zip(*times, strict=True))
+    sizes = [sum(tensor.numel() for tensor in network.parameters()) for network in (ours, theirs)]
+    least = [least_seconds(step) for step in steps]
+    limit = "its convolutions at peak"
+    return {
+        "peer_step": row(1000 * own, f"ms per step, {sizes[0]} parameters", above=own / least[0], limit=limit),
+        "peer_step_unet": row(
+            1000 * other, f"ms per step, {sizes[1]} parameters", other / own, "ours", other / least[1], limit
+        ),
+    }
+
+
+def bench_peers_adapt(folder: Path) -> dict:
+    """BN adaptation against ``torch.optim.swa_utils.update_bn``, and both against a forward pass without gradients."""
+    torch.set_num_threads(1)
+    images = [torch.rand(32, 1, 64, 64).to(memory_format=torch.channels_last) for _ in range(8)]
+    ours, theirs = (UNet(1, **DEFAULT["model"]).to(memory_format=torch.channels_last).eval() for _ in range(2))
+    theirs.load_state_dict(ours.state_dict())
+
+    def forward() -> None:
+        with torch.inference_mode():
+            for batch in images:
+                ours(batch)
+
+    def update() -> None:
+        with torch.no_grad():
+            torch.optim.swa_utils.update_bn(images, theirs)
+
+    works = [lambda: batchnorm.batchnorm(ours, images), update, forward]
+    times = [[seconds(work, 1) for work in works] for _ in range(12)][2:]
+    own, other, least = (statistics.median(column) for column in zip(*times, strict=True))
+    refreshed, updated = batchnorm.batchnorm(ours, images), theirs.state_dict()
+    difference = max(float((tensor - updated[name]).abs().max()) for name, tensor in refreshed.items())
+    return {
+        "peer_adapt": row(256 / own, "images/s", above=own / least, limit="one forward pass"),
+        "peer_adapt_update_bn": row(256 / other, "images/s", other / own, "ours", other / least, "one forward pass"),
+        "peer_adapt_difference": row(1e6 * difference, "1e-6 largest difference of a statistic to update_bn"),
+    }
+
+
+Moments = tuple[np.ndarray, np.ndarray]
+
+
+def plain_wasserstein_diagonal(first: Moments, second: Moments) -> float:
+    """Of two pairs (mean, covariance), by the gaps of means and of standard deviations."""
+    spread = np.sqrt(np.diag(first[1])) - np.sqrt(np.diag(second[1]))
+    return float(np.sqrt(np.sum((first[0] - second[0]) ** 2) + np.sum(spread**2)))
+
+
+def plain_bhattacharyya(first: Moments, second: Moments) -> float:
+    """By determinants, as in the textbook, with the ridge of ours."""
+    ridge = distances.RIDGE * np.trace(first[1] + second[1]) / 2 / len(first[0]) * np.eye(len(first[0]))
+    shift, middle = first[0] - second[0], (first[1] + second[1]) / 2 + ridge
+    own = np.linalg.slogdet(first[1] + ridge)[1] + np.linalg.slogdet(second[1] + ridge)[1]
+    return float(shift @ np.linalg.inv(middle) @ shift / 8 + (np.linalg.slogdet(middle)[1] - own / 2) / 2)
+
+
+def plain_bhattacharyya_diagonal(first: Moments, second: Moments) -> float:
+    """The same, channel by channel."""
+    variances = [np.diag(covariance) for _, covariance in (first, second)]
+    variances = [variance + distances.RIDGE * np.mean(variances) for variance in variances]
+    middle = sum(variances) / 2
+    ratio = np.log(middle) - np.log(variances).sum(0) / 2
+    return float(np.sum((first[0] - second[0]) ** 2 / middle) / 8 + np.sum(ratio) / 2)
+
+
+def bench_peers_distances(folder: Path) -> dict:
+    """Each distance against POT, or plain numpy where POT has none, at equal result; nothing is worked out before.
+
+    The limit is what the formula cannot do without.
+    """
+    import ot
+
+    rng = np.random.default_rng(0)
+    rows = {}
+    for channels, n in ((64, 512), (256, 2000)):
+        samples = [rng.standard_normal((n, channels)) @ rng.standard_normal((channels, channels)) for _ in range(2)]
+        moments = [(sample.mean(0), np.cov(sample.T)) for sample in samples]
+        directions = distances.projections(channels, 128, seed=0)
+
+        def ours(name: str, samples=samples, moments=moments, directions=directions) -> float:
+            pair = [distances.Latents(rows, *moment) for rows, moment in zip(samples, moments, strict=True)]
+            return distances.DISTANCES[name](*pair, directions)
+
+        def bures(moments=moments) -> float:
+            (mean, covariance), (other_mean, other_covariance) = moments
+            return ot.gaussian.bures_wasserstein_distance(mean, other_mean, covariance, other_covariance)
+
+        def spectra(moments=moments) -> None:
+            np.linalg.eigh(moments[0][1]), np.linalg.eigvalsh(moments[1][1])
+
+        def sliced(samples=samples, directions=directions) -> float:
+            return ot.sliced.sliced_wasserstein_distance(*samples, projections=directions)
+
+        def sort(samples=samples, directions=directions) -> None:
+            for sample in samples:
+                np.sort(sample @ directions, axis=0)
+
+        def factorise(moments=moments) -> None:
+            for covariance in (moments[0][1], moments[1][1], moments[0][1] + moments[1][1]):
+                np.linalg.cholesky(covariance)
+
+        def read(moments=moments) -> None:
+            for mean, covariance in moments:
+                mean.sum(), np.diag(covariance).sum()
+
+        reading = (read, "summing means and variances")
+        peers = {
+            "wasserstein": ("POT", bures, spectra, "one eigh and one eigvalsh"),
+            "wasserstein_diagonal": ("numpy", partial(plain_wasserstein_diagonal, *moments), *reading),
+            "sliced_wasserstein": ("POT", sliced, sort, "projecting and sorting"),
+            "bhattacharyya": ("numpy", partial(plain_bhattacharyya, *moments), factorise, "three Cholesky factors"),
+            "bhattacharyya_diagonal": ("numpy", partial(plain_bhattacharyya_diagonal, *moments), *reading),
+        }
+        for name, (peer, theirs, work, limit) in peers.items():
+            times = [[seconds(part, 1) for part in (partial(ours, name), theirs, work)] for _ in range(11)][1:]
+            own, other, least = (statistics.median(column) for column in zip(*times, strict=True))
+            size, error = f"{channels} channels, {n} rows", abs(ours(name) / float(theirs()) - 1)
+            whose = (
+                f"{peer}, differs by {error:.0e}" if peer == "POT" else f"{peer}: POT has none, differs by {error:.0e}"
+            )
+            rows |= {
+                f"peer_{name}_{channels}": row(1000 * own, f"ms, {size}", above=own / least, limit=limit),
+                f"peer_{name}_{channels}_{peer.lower()}": row(
+                    1000 * other, f"ms, {whose}", other / own, "ours", other / least, limit
+                ),
+            }
+    return rows
+
+
+def bench_peers(folder: Path) -> dict:
+    """Every peer that is installed: `pip install --no-deps -r requirements-bench.txt`."""
+    rows = {}
+    for bench in (bench_peers_generate, bench_peers_train, bench_peers_adapt, bench_peers_distances):
+        try:
+            rows |= bench(folder)
+        except ModuleNotFoundError as error:
+            print(f"{bench.__name__}: {error.name} is not installed (requirements-bench.txt): left out")
+    return rows
+
+
 BENCHES = {
+    "peers": bench_peers,
+    "growth": bench_growth,
+    "graph": bench_graph,
     "generate": bench_generate,
     "train": bench_train,
     "adapt": bench_adapt,
@@ -331,7 +767,8 @@ def main(names: list[str]) -> None:
             rows = BENCHES[name](Path(folder))
         for key, figures in rows.items():
             ratio = "" if figures["ratio"] is None else f"{figures['ratio']:10.3f} x {figures['to']}"
-            print(f"{key:28} {figures['value']:12.4f} {figures['unit']:42} {ratio}", flush=True)
+            above = "" if figures["above"] is None else f"{figures['above']:10.3f} x {figures['limit']}"
+            print(f"{key:28} {figures['value']:12.4f} {figures['unit']:42} {ratio:42} {above}", flush=True)
         found |= rows
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(found, indent=2, sort_keys=True) + "\n")
