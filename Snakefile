@@ -25,6 +25,10 @@ min_version("9.14")
 # A graph of 10,000 jobs is millions of objects that all stay: looking for garbage among them took a fifth of the time
 # (`make bench`, rows noop_*).
 gc.set_threshold(100_000, 50, 50)
+# With a limit on starts per second, Snakemake's scheduler sets off one more timer, never to end, at every job that
+# finishes: after 500 jobs it takes a quarter of a core for nothing (related: snakemake pull request 3744).
+if workflow.scheduling_settings:
+    workflow.scheduling_settings.max_jobs_per_timespan = None
 
 
 configfile: "config.yaml"
