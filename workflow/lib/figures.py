@@ -171,7 +171,7 @@ def maps(table: pd.DataFrame, specs: dict[str, dict], sources: list[str]) -> Fig
     limit = max(0.1, float(table["gain_iou"].abs().max()))
     norms = dict.fromkeys(MAPPED, IOU) | {"gain_iou": Normalize(-limit, limit)}
     # Points; a value needs a fifth of an inch.
-    size = 7 if (width - 1.6) / 4 > 0.2 * max(map(len, _axes_of(grid))) else 0
+    size = 6 if (width - 1.6) / 4 > 0.2 * max(map(len, _axes_of(grid))) else 0
     for number, source in enumerate(shown):
         x, y = number % per_row * width, number // per_row * height
         panels = _panels(figure, (1, 4), (x + 0.6, y + 0.5, width - 0.7, height - 0.95), (0.3, 0))[0]
