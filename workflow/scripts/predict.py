@@ -69,7 +69,9 @@ def labelled(
     gains_path: str, scores_path: str, distances_path: str
 ) -> tuple[pd.DataFrame, dict[str, list[str]], list[str]]:
     """Outcomes and candidates of the labelled pairs of method ``batchnorm``; those by kind; the forest's."""
-    gains, scores, distances = (at_identity(files.read_csv(path)) for path in (gains_path, scores_path, distances_path))
+    gains = at_identity(files.read_csv(gains_path, [*KEY, "method", *OUTCOMES]))
+    scores = at_identity(files.read_csv(scores_path, KEY))
+    distances = at_identity(files.read_csv(distances_path, [*KEY, "distance", "value", "null"]))
     wide, kinds = learning.candidates(scores, distances)
     known = (gains["method"] == METHOD) & gains["gain_iou"].notna()
     outcomes = gains.loc[known, [*KEY, *OUTCOMES]]
