@@ -21,12 +21,19 @@ from tests.test_workflow import TABLES, copy
 from workflow.lib import files, job, store
 from workflow.lib.errors import StudyError
 from workflow.scripts.adapt import adapt
+from workflow.scripts.advise import advise
+from workflow.scripts.compare import compare
+from workflow.scripts.correlate import correlate
 from workflow.scripts.distances import distances
 from workflow.scripts.evaluate import evaluate
 from workflow.scripts.generate import generate
+from workflow.scripts.hypotheses import hypotheses
 from workflow.scripts.latents import latents
 from workflow.scripts.oracle import oracle
+from workflow.scripts.predict import predict
+from workflow.scripts.report import training_curves
 from workflow.scripts.score import score
+from workflow.scripts.tabulate import tabulate
 from workflow.scripts.train import train
 
 OPTIONS = {
@@ -212,6 +219,94 @@ def test_any_flipped_bit_is_found_or_harmless(stage, name, folder):
             assert [(folder / out).read_bytes() for out in results] == expected, place
 
 
+# stage -> the tables it reads, and how it is run on the files of a folder
+TABLE_STAGES: dict[str, tuple[list[str], Callable[..., None]]] = {
+    "tabulate": (
+        ["evaluated", "oracle", "distances", "channels", "scores"],
+        lambda d, *paths: tabulate(*([path] for path in paths), *(str(d / f"out{k}.csv") for k in range(5))),
+    ),
+    "correlate": (
+        ["gains", "distances"],
+        lambda d, *paths: correlate(*paths, str(d / "out.csv"), ["gain_iou"], 10),
+    ),
+    "hypotheses": (
+        ["segmentation", "gains", "distances", "channels", "oracle"],
+        lambda d, *paths: hypotheses(*paths[:4], [paths[4]], [], str(d / "out.csv")),
+    ),
+    "predict": (
+        ["gains", "scores", "distances"],
+        lambda d, *paths: predict(
+            *paths, None, [], {}, *(str(d / name) for name in ("out.csv", "out.txt", "out.npz")), {}, 1
+        ),
+    ),
+    "advise": (["scores"], lambda d, *paths: advise(*paths, "workflow/predictor/forest.npz", str(d / "out.csv"))),
+    "compare": (
+        ["segmentation", "gains", "benchmark"],
+        lambda d, *paths: compare(
+            *paths[:2], [], {("train", "source", "a", "a", 0): paths[2]}, {}, {},
+            *(str(d / name) for name in ("out.csv", "out.costs.csv", "out.svg")),
+        ),
+    ),
+    "report": (["curve"], lambda d, *paths: training_curves({"a/seed0": paths[0]})),
+}  # fmt: skip
+TABLES_READ = [(stage, name) for stage, (names, _) in TABLE_STAGES.items() for name in names]
+
+
+@pytest.fixture
+def tables(tmp_path) -> Path:
+    """A folder with a table of every name, which all have every column that a stage asks for."""
+    (tmp_path / "tables").mkdir()
+    texts = ["source", "target", "transform", "method", "layer", "activation", "unit", "state", "distance"]
+    numbers = ["level", "seed", "iou", "dice", "iou_before", "iou_after", "gain_iou", "gap_closed", "clipped_share"]
+    numbers += ["pixel_ceiling", "dead", "non_gaussian", "value", "null", "epoch", "s", "max_rss"]
+    header, row = texts + numbers, ["a"] * len(texts) + ["0"] * len(numbers)
+    for name in {name for _, name in TABLES_READ}:
+        separator = "\t" if name == "benchmark" else ","
+        lines = [header, row, row]
+        (tmp_path / "tables" / f"{name}.csv").write_text("".join(separator.join(line) + "\n" for line in lines))
+    return tmp_path / "tables"
+
+
+def overwrite(path: Path) -> None:
+    """What a crash of the machine leaves: the length of the file, without its content."""
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def lengthen(path: Path) -> None:
+    """Two lines without the end of the first."""
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], lines[1] + lines[2]]) + "\n")
+
+
+def behead(path: Path) -> None:
+    """The first line is gone."""
+    path.write_text(path.read_text().split("\n", 1)[1])
+
+
+def encode(path: Path) -> None:
+    """Bytes that are no text."""
+    path.write_bytes(b"\xff\xfe" + path.read_bytes())
+
+
+@pytest.mark.parametrize("damage", [truncate, empty, overwrite, lengthen, behead, encode])
+@pytest.mark.parametrize(("stage", "name"), TABLES_READ, ids=[f"{stage}-{name}" for stage, name in TABLES_READ])
+def test_a_damaged_table_is_named_and_nothing_is_left(stage, name, damage, tables, capsys):
+    damage(tables / f"{name}.csv")
+    before = sorted(path.name for path in tables.iterdir())
+    names, run = TABLE_STAGES[stage]
+    with pytest.raises(SystemExit) as stopped, job.run(str(tables.parent / "job.log")):
+        run(tables, *(str(tables / f"{each}.csv") for each in names))
+    line = capsys.readouterr().err.strip()
+    assert stopped.value.code == 1 and line.startswith(f"error: {tables / name}.csv: damaged ("), line
+    assert "; delete it and run again" in line and "\n" not in line, line
+    assert sorted(path.name for path in tables.iterdir()) == before
+
+
+def test_a_missing_table_is_named(tmp_path):
+    with pytest.raises(StudyError, match=r"none\.csv: no such file; run the step that makes it again"):
+        files.read_csv(tmp_path / "none.csv")
+
+
 def mounted(folder: Path, options: str) -> bool:
     command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
     return os.geteuid() == 0 and shutil.which("mount") and subprocess.run(command, capture_output=True).returncode == 0
@@ -333,16 +428,53 @@ def start(checkout: Path, results: str, *arguments: str) -> subprocess.Popen:
     )  # fmt: skip
 
 
-@pytest.mark.slow
-def test_killed_thirty_times_the_tables_are_the_same(tmp_path):
-    """SIGKILL of the whole process group at seeded moments after a job has started, and a rerun after each."""
-    checkout, rng = copy(tmp_path), np.random.default_rng(0)
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> tuple[Path, float]:
+    """A checkout with the tables of the tiny study in results/undisturbed, and the seconds that a job took."""
+    checkout = copy(tmp_path_factory.mktemp("undisturbed"))
     began = time.monotonic()
-    undisturbed = start(checkout, "results/undisturbed")
-    output = undisturbed.communicate()[0]
-    assert undisturbed.returncode == 0, output
-    # What a job takes on this machine: two run at once.
-    job_seconds = 2 * (time.monotonic() - began) / output.count("localrule ") or 1
+    run = start(checkout, "results/undisturbed")
+    output = run.communicate()[0]
+    assert run.returncode == 0, output
+    # Two run at once.
+    return checkout, 2 * (time.monotonic() - began) / output.count("localrule ")
+
+
+def assert_undisturbed(checkout: Path, results: str) -> None:
+    """Tables of ``results`` are byte for byte those of the undisturbed run, and nothing is half-written."""
+    for name in TABLES:
+        tables = (checkout / folder / f"tables/{name}.csv" for folder in (results, "results/undisturbed"))
+        assert len({path.read_bytes() for path in tables}) == 1, name
+    assert not list((checkout / results).rglob(".*")), "half-written files"
+
+
+@pytest.mark.slow
+def test_a_second_run_in_the_folder_stops_and_the_first_goes_on(undisturbed):
+    """The first sleeps meanwhile, so that it cannot end before the second has looked."""
+    checkout, _ = undisturbed
+    first = start(checkout, "results/twice")
+    while not list((checkout / "results/twice/logs").rglob("*.log")):
+        assert first.poll() is None, first.communicate()[0]
+        time.sleep(0.02)
+    os.killpg(first.pid, signal.SIGSTOP)
+    try:
+        others = {option: start(checkout, "results/twice", *option) for option in ((), ("--rerun-incomplete",))}
+        said = {option: run.communicate()[0] for option, run in others.items()}
+    finally:
+        os.killpg(first.pid, signal.SIGCONT)
+    assert all(run.returncode == 1 for run in others.values()), said
+    # Without the option Snakemake may first name the files that are being written.
+    assert "IncompleteFilesException" in said[()] or "LockException" in said[()], said[()]
+    assert "no other Snakemake process is trying to create the same files" in said["--rerun-incomplete",]
+    output = first.communicate()[0]
+    assert first.returncode == 0, output
+    assert_undisturbed(checkout, "results/twice")
+
+
+@pytest.mark.slow
+def test_killed_thirty_times_the_tables_are_the_same(undisturbed):
+    """SIGKILL of the whole process group at seeded moments after a job has started, and a rerun after each."""
+    (checkout, job_seconds), rng = undisturbed, np.random.default_rng(0)
     kills, stages, folder = 0, set(), checkout / "results/tiny/logs"
     while kills < 30:
         logs = set(folder.rglob("*.log"))
@@ -363,7 +495,4 @@ def test_killed_thirty_times_the_tables_are_the_same(tmp_path):
     output = last.communicate()[0]
     assert last.returncode == 0, output
     assert len(stages) >= 5, stages
-    for name in TABLES:
-        tiny, whole = (checkout / f"results/{results}/tables/{name}.csv" for results in ("tiny", "undisturbed"))
-        assert tiny.read_bytes() == whole.read_bytes(), name
-    assert not list((checkout / "results/tiny").rglob(".*")), "half-written files"
+    assert_undisturbed(checkout, "results/tiny")

@@ -4,8 +4,9 @@ import csv
 import errno
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,11 +48,31 @@ def replacing(path: str | Path) -> Iterator[Path]:
             partial.unlink()
 
 
-def read_csv(path: str | Path) -> "pd.DataFrame":
-    """A table whose names of domains stay text, whatever they look like, such as ``1e3``."""
+def read_csv(path: str | Path, columns: Collection[str] = (), **options) -> "pd.DataFrame":
+    """A table whose names of domains stay text, whatever they look like, such as ``1e3``; ``options`` are of pandas.
+
+    Errors: :class:`StudyError` naming the file when it is missing, cut short, damaged, or lacks one of ``columns``.
+    """
     import pandas as pd
 
-    return pd.read_csv(path, dtype={"source": str, "target": str})
+    try:
+        content = Path(path).read_bytes()
+        # pandas fills up a last line that is cut, and takes zeros, which a crash leaves in a file, for text.
+        if content and not content.endswith(b"\n"):
+            raise ValueError("the last line is cut")
+        if b"\0" in content:
+            raise ValueError("it is not text")
+        table = pd.read_csv(BytesIO(content), dtype={"source": str, "target": str}, **options)
+        # pandas takes what the first line has too many for an index.
+        if not isinstance(table.index, pd.RangeIndex):
+            raise ValueError("a line is longer than the first")
+        if missing := [name for name in columns if name not in table]:
+            raise ValueError(f"no column {', '.join(missing)}")
+    except FileNotFoundError as error:
+        raise StudyError(f"{path}: no such file; run the step that makes it again") from error
+    except ValueError as error:
+        raise StudyError(f"{path}: damaged ({str(error).strip()}); delete it and run again") from error
+    return table
 
 
 def write_csv(table: "pd.DataFrame", path: str | Path, float_format: str | None = None) -> None:

@@ -2,11 +2,12 @@
 
 from workflow.lib import files, forest, job
 from workflow.lib.advice import advise as advice
+from workflow.lib.names import KEY
 
 
 def advise(scores_path: str, predictor_path: str, advice_path: str) -> None:
     """Write ``advice.csv`` as :func:`workflow.lib.advice.advise`; nothing is fitted."""
-    scores = files.read_csv(scores_path)
+    scores = files.read_csv(scores_path, KEY)
     files.write_csv(advice(scores, forest.load(predictor_path)), advice_path, "%.9g")
 
 

@@ -29,10 +29,12 @@ def compare(
     -> what Snakemake measured of that job; ``masks``: ``source/seed0/family`` -> predicted masks; ``targets``:
     family -> its images.
     """
-    segmentation, gains = files.read_csv(segmentation_path), files.read_csv(gains_path)
+    segmentation = files.read_csv(segmentation_path, [*PAIR, "method", "seed", "iou"])
+    gains = files.read_csv(gains_path, [*PAIR, "method", "seed", "gain_iou"])
     pairs = {(source, target) for _, source, target in trainings}
+    measured = costs(benchmarks)
     files.write_csv(summary(of_pairs(segmentation, pairs), gains), baselines_path, "%.9g")
-    files.write_csv(costs(benchmarks), costs_path, "%.9g")
+    files.write_csv(measured, costs_path, "%.9g")
     figures.save(figures.masks_by_method(pictures(sorted(pairs), masks, targets)), figure_path)
 
 
@@ -71,7 +73,7 @@ def costs(benchmarks: dict[tuple[str, str, str, str, int], str]) -> pd.DataFrame
     """A row per job: wall seconds, starting included, of its last attempt, and its peak memory in MB."""
     rows = []
     for key, path in benchmarks.items():
-        measured = pd.read_csv(path, sep="\t", na_values="-").iloc[-1]
+        measured = files.read_csv(path, ["s", "max_rss"], sep="\t", na_values="-").iloc[-1]
         rows.append((*key, measured["s"], measured["max_rss"]))
     return pd.DataFrame(rows, columns=COSTS).sort_values(COSTS[:5])
 

@@ -2,6 +2,7 @@
 
 from workflow.lib import files, job
 from workflow.lib.correlations import correlate as correlations
+from workflow.lib.names import KEY
 
 METHOD = "batchnorm"
 
@@ -10,9 +11,9 @@ def correlate(
     gains_path: str, distances_path: str, correlations_path: str, outcomes: list[str], bootstrap: int
 ) -> None:
     """Write a row per distance, layer, activation, state and outcome; intervals are over domains."""
-    gains = files.read_csv(gains_path)
+    gains = files.read_csv(gains_path, [*KEY, "method", *outcomes])
     table = correlations(
-        files.read_csv(distances_path),
+        files.read_csv(distances_path, [*KEY, "layer", "distance", "value"]),
         gains[gains["method"] == METHOD],
         outcomes=outcomes,
         n_bootstrap=bootstrap,

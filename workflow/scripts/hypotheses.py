@@ -4,6 +4,7 @@ import pandas as pd
 
 from workflow.lib import files, job
 from workflow.lib.hypotheses import Tables, judge, wide
+from workflow.lib.names import KEY
 
 
 def hypotheses(
@@ -18,10 +19,12 @@ def hypotheses(
     verdicts_path: str,
 ) -> None:
     """Write a row per hypothesis ``judged``; ``irregular`` names the variants with another schedule or momentum."""
-    segmentation, gains, distances, channels, scores = (
-        files.read_csv(path) for path in (segmentation_path, gains_path, distances_path, channels_path, scores_path)
-    )
-    oracles = pd.concat(map(files.read_csv, oracle_paths), ignore_index=True)
+    segmentation = files.read_csv(segmentation_path, [*KEY, "method", "iou"])
+    gains = files.read_csv(gains_path, [*KEY, "method", "iou_after"])
+    distances = files.read_csv(distances_path, [*KEY, "layer", "distance", "value"])
+    channels = files.read_csv(channels_path, ["source", "seed", "dead", "non_gaussian"])
+    scores = files.read_csv(scores_path, KEY)
+    oracles = pd.concat([files.read_csv(path, ["target", "seed", "iou"]) for path in oracle_paths], ignore_index=True)
     tables = Tables(wide(segmentation, gains, oracles), distances, channels, scores, irregular)
     files.write_csv(judge(tables, judged), verdicts_path, "%.6g")
 

@@ -70,8 +70,10 @@ def labelled(
     gains_path: str, segmentation_path: str, scores_path: str, distances_path: str
 ) -> tuple[pd.DataFrame, dict[str, list[str]], list[str]]:
     """Outcomes and candidates of the labelled pairs of method ``batchnorm``; those by kind; the forest's."""
-    paths = gains_path, segmentation_path, scores_path, distances_path
-    gains, segmentation, scores, distances = (at_identity(files.read_csv(path)) for path in paths)
+    gains = at_identity(files.read_csv(gains_path, [*KEY, "method", *OUTCOMES]))
+    segmentation = at_identity(files.read_csv(segmentation_path, [*KEY, "method", "true_foreground"]))
+    scores = at_identity(files.read_csv(scores_path, [*KEY, "own_foreground"]))
+    distances = at_identity(files.read_csv(distances_path, [*KEY, "distance", "value", "null"]))
     wide, kinds = learning.candidates(scores, distances)
     known = (gains["method"] == METHOD) & gains["gain_iou"].notna()
     outcomes = gains.loc[known, [*KEY, *OUTCOMES]]

@@ -53,7 +53,7 @@ def report(
     segmentation, gains, distances, correlations = (
         files.read_csv(tables[name]) for name in ("segmentation", "gains", "distances", "correlations")
     )
-    oracles = pd.concat([files.read_csv(path) for path in oracle_paths], ignore_index=True)
+    oracles = pd.concat([files.read_csv(path, ["target", "seed", "iou"]) for path in oracle_paths], ignore_index=True)
     specs, splits = domains(data_paths, targets_paths)
     sources = list(dict.fromkeys(key.split("/")[0] for key in masks))
     pairs = showcase.pairs(segmentation, gains, oracles, specs)
@@ -179,7 +179,7 @@ def training_curves(curves: dict[str, str]) -> pd.DataFrame:
     parts = []
     for key, path in curves.items():
         domain, _, seed = key.rpartition("/seed")
-        parts.append(pd.read_csv(path).assign(domain=domain, seed=int(seed)))
+        parts.append(files.read_csv(path, ["epoch"]).assign(domain=domain, seed=int(seed)))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -49,12 +49,16 @@ def tabulate(
     scores_path: str,
 ) -> None:  # fmt: skip
     """Write the tables, each sorted by its key, a pair that two blocks of the config share once."""
-    segmentation = with_oracles(read(evaluated_paths), read(oracle_paths))
+    evaluated = read(evaluated_paths, [*KEY, "method", "iou", "dice", *FACTS])
+    oracles = read(oracle_paths, ["target", "seed", "iou"])
+    distances = read(distances_paths, [*KEY, "layer", "state", "distance", "value", "null"])
+    channels, scores = read(channels_paths, ["source", "seed", "layer"]), read(scores_paths, KEY)
+    segmentation = with_oracles(evaluated, oracles)
     write(segmentation.reindex(columns=SEGMENTATION), segmentation_path)
     write(gains(segmentation)[GAINS], gains_path)
-    write(read(distances_paths), distances_path)
-    write(read(channels_paths), channels_path)
-    write(read(scores_paths), scores_path)
+    write(distances, distances_path)
+    write(channels, channels_path)
+    write(scores, scores_path)
 
 
 def with_oracles(scores: pd.DataFrame, oracles: pd.DataFrame) -> pd.DataFrame:
@@ -81,9 +85,9 @@ def gains(segmentation: pd.DataFrame) -> pd.DataFrame:
     return rows.reset_index()
 
 
-def read(paths: list[str]) -> pd.DataFrame:
-    """All rows of several tables of one form."""
-    return pd.concat(map(files.read_csv, paths), ignore_index=True)
+def read(paths: list[str], columns: list[str]) -> pd.DataFrame:
+    """All rows of several tables of one form, which have ``columns`` at least."""
+    return pd.concat([files.read_csv(path, columns) for path in paths], ignore_index=True)
 
 
 def write(table: pd.DataFrame, path: str) -> None:
