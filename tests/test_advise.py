@@ -44,7 +44,7 @@ def test_drivers_sum_to_the_gain():
     rows = TREE.rows(scored((0.2, 1.5), (0.9, 1.5), (0.9, 0.5)))
     moved = TREE.drivers(rows)
     np.testing.assert_allclose(moved, [[-0.8, 0], [0.2, 0.3], [0.2, -0.3]], atol=1e-6)
-    np.testing.assert_allclose(0.1 + moved.sum(axis=1), TREE.predict(rows)[:, 2], atol=1e-6)
+    np.testing.assert_allclose(0.1 + moved.sum(axis=1), TREE.predict(rows)[0][:, 2], atol=1e-6)
     assert (
         advise(scored((0.9, 0.5)), TREE)["drivers"][0]
         == "contrast_after = 0.50 (-0.30); agreement_after = 0.90 (+0.20)"

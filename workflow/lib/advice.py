@@ -31,8 +31,9 @@ def advise(scores: pd.DataFrame, forest: Forest) -> pd.DataFrame:
     rows = forest.rows(scores)
     known = np.isfinite(rows).all(axis=1)
     scores, rows = scores[known], rows[known]
-    before, after, gain = forest.predict(rows).T
-    half = forest.width * forest.spread(rows)
+    expected, spread = forest.predict(rows)
+    before, after, gain = expected.T
+    half = forest.width * spread
     found = scores[KEY].assign(
         expected_before=before,
         expected_after=after,

@@ -32,7 +32,7 @@ class Forest:
     leaf), ``threshold``, ``right`` (node number); where the score does not exceed the threshold, the next node
     follows. ``value`` (n, 2) holds the mean of IoU before and after, less :meth:`estimate`, over the training pairs.
     ``roots`` (t,) are the first nodes. ``low`` and ``high`` (f,) bound the scores of the training pairs. ``width``:
-    half-width of the interval of the gain, in units of :meth:`spread`.
+    half-width of the interval of the gain, in units of the spread of :meth:`predict`.
     """
 
     features: list[str]
@@ -69,13 +69,11 @@ class Forest:
             return np.zeros((len(rows), 2))
         return rows[:, [self.features.index(name) for name in ESTIMATES]].astype(float)
 
-    def predict(self, rows: np.ndarray) -> np.ndarray:
-        """Expected outcomes (n, 3), in the order of :data:`OUTCOMES`."""
-        return self.each(rows).mean(axis=0)
-
-    def spread(self, rows: np.ndarray) -> np.ndarray:
-        """Standard deviation between trees of the gain, plus :data:`FLOOR` (n,)."""
-        return self.each(rows)[..., GAIN].std(axis=0) + FLOOR
+    def predict(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Expected outcomes (n, 3), in the order of :data:`OUTCOMES`, and the spread (n,) of the gain: its standard
+        deviation between trees, plus :data:`FLOOR`."""
+        each = self.each(rows)
+        return each.mean(axis=0), each[..., GAIN].std(axis=0) + FLOOR
 
     def drivers(self, rows: np.ndarray) -> np.ndarray:
         """How much each score moved the predicted gain (n, f); with the mean of the trees they sum to it.

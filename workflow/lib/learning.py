@@ -176,7 +176,7 @@ def fit(names: list[str], train: pd.DataFrame, trees: int, leaf: int, seed: int,
 
 
 def interval_width(names: list[str], train: pd.DataFrame, groups: np.ndarray, options: dict, threads: int = 1) -> float:
-    """Half-width of an interval of the gain, in units of :meth:`Forest.spread`, that covers a share ``coverage``.
+    """Half-width of an interval of the gain, in units of the spread of a forest, that covers a share ``coverage``.
 
     Conformal with normalised residuals (Lei et al. 2018, JASA 113, section 5.2), of pairs whose whole group was held
     out, so that it speaks of domains not seen. ``options``: ``trees``, ``leaf``, ``coverage``. NaN with fewer than two
@@ -187,9 +187,8 @@ def interval_width(names: list[str], train: pd.DataFrame, groups: np.ndarray, op
     residuals = []
     for held in folds(groups, INNER_FOLDS):
         forest = fit(names, train[~held], options["trees"], options["leaf"], seed=0, threads=threads)
-        rows = forest.rows(train[held])
-        wrong = np.abs(forest.predict(rows)[:, GAIN] - train["gain_iou"].to_numpy()[held])
-        residuals.append(wrong / forest.spread(rows))
+        expected, spread = forest.predict(forest.rows(train[held]))
+        residuals.append(np.abs(expected[:, GAIN] - train["gain_iou"].to_numpy()[held]) / spread)
     pooled = np.concatenate(residuals)
     level = np.ceil((len(pooled) + 1) * options["coverage"]) / len(pooled)
     return float(np.quantile(pooled, min(1.0, level), method="higher"))

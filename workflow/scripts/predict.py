@@ -107,10 +107,10 @@ def in_folds(
                 keep(name, "transparent", outcome, held, function(names, train, test, outcome))
         model = learning.fit(names, train, options["trees"], options["leaf"], seed=0, threads=threads)
         width = learning.interval_width(names, train, train[column].to_numpy(), options, threads)
-        rows = model.rows(test)
-        for outcome, values in zip(OUTCOMES, model.predict(rows).T, strict=True):
+        expected, spread = model.predict(model.rows(test))
+        for outcome, values in zip(OUTCOMES, expected.T, strict=True):
             keep(LEARNED, "learned", outcome, held, values)
-        edges[:, held] = width * model.spread(rows) * np.array([[-1], [1]])
+        edges[:, held] = width * spread * np.array([[-1], [1]])
     for (predictor, kind, outcome), predicted in found.items():
         low, high = predicted + edges if (predictor, outcome) == (LEARNED, "gain_iou") else (np.nan, np.nan)
         yield predictor, kind, outcome, table.assign(predicted=predicted, low=low, high=high)
@@ -121,9 +121,9 @@ def frozen(table: pd.DataFrame, frozen_path: str | None) -> Iterator[tuple[str, 
     if frozen_path is None or table.empty:
         return
     model = forest.load(frozen_path)
-    rows = model.rows(table)
-    half = model.width * model.spread(rows)
-    for outcome, predicted in zip(OUTCOMES, model.predict(rows).T, strict=True):
+    expected, spread = model.predict(model.rows(table))
+    half = model.width * spread
+    for outcome, predicted in zip(OUTCOMES, expected.T, strict=True):
         low, high = (predicted - half, predicted + half) if outcome == "gain_iou" else (np.nan, np.nan)
         yield LEARNED, "learned", outcome, table.assign(predicted=predicted, low=low, high=high)
     for name, size in (("always_adapt", 1.0), ("never_adapt", -1.0)):
