@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -95,3 +96,20 @@ def test_commands_of_the_readme_exist():
     for path in re.findall(r"[\w/.]+\.(?:yaml|py|smk|svg|csv|json)\b", text):
         if path.startswith(("workflow/", "tests/", "envs/", "results/published/")):
             assert (ROOT / path).exists(), path
+
+
+def test_the_readme_says_of_the_predictor_what_the_published_table_says():
+    text = (ROOT / "README.md").read_text()
+    table = pd.read_csv(ROOT / "results/published/predictors.csv")
+    forest = table[(table["predictor"] == "forest") & (table["outcome"] == "gain_iou")].set_index("protocol")
+    words = {"leave_source_out": "sources", "leave_transform_out": "transformations",
+             "leave_means_out": "target domains", "leave_seed_out": "networks (seeds)"}  # fmt: skip
+    forms = {"spearman": ".3f", "r2": ".3f", "sign_accuracy": ".1%", "regret": ".4f"}
+    for protocol, word in words.items():
+        row = forest.loc[protocol]
+        cells = [f"{row[name]:{form}} ({row[f'{name}_tellable']:{form}})" for name, form in forms.items()]
+        assert f"| {word} | {' | '.join(cells)} |" in text
+    row = forest.loc["leave_source_out"]
+    for said in (f"Of {row['n']:.0f} pairs", f"the {row['n_tellable']:.0f} of them", f"{row['base_rate']:.1%}",
+                 f"loses {row['regret_always_adapt']:.4f}"):  # fmt: skip
+        assert said in text
