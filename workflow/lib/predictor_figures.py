@@ -14,7 +14,6 @@ PANELS = {
     "sign_accuracy": ("right sign", (0, 1)),
     "regret": ("IoU lost (regret)", (0, None)),
 }
-ALWAYS_SHOWN = ("baseline", "transparent", "learned")
 # Of single scores and of distances, the best few by absolute Spearman, and the talk's own.
 BEST = 6
 TALK = "bhattacharyya_bottleneck_before_relu_position_before"
@@ -23,7 +22,7 @@ COLOURS = {"baseline": GREY, "score": "#56b4e9", "distance": "#e69f00", "transpa
 
 def predictors(judged: pd.DataFrame, predicted: pd.DataFrame | None) -> Figure:
     """``judged``: the rows of one protocol and outcome of ``predictors.csv``; ``predicted``: pairs with ``gain_iou``,
-    ``predicted``, ``low`` and ``high`` of the forest."""
+    ``tellable``, and ``predicted``, ``low`` and ``high`` of the forest."""
     if judged.empty or predicted is None:
         return blank("this study has too few labelled groups to hold out")
     rows = chosen(judged)
@@ -82,7 +81,11 @@ def _scatter(axes: Axes, predicted: pd.DataFrame) -> None:
     true, told = predicted["gain_iou"].to_numpy(), predicted["predicted"].to_numpy()
     if predicted["low"].notna().any():
         axes.vlines(true, predicted["low"], predicted["high"], color=GREY, linewidth=0.3, alpha=0.5, zorder=0)
-    axes.scatter(true, told, s=5, color=BLUE, linewidth=0, alpha=0.7)
+    for tellable, colour, label in ((True, BLUE, "images can tell"), (False, ORANGE, "they cannot")):
+        chosen = (predicted["tellable"] == tellable).to_numpy()
+        if chosen.any():
+            axes.scatter(true[chosen], told[chosen], s=5, color=colour, linewidth=0, alpha=0.7, label=label)
+    axes.legend(loc="lower right", frameon=False, markerscale=2)
     axes.axline((0, 0), slope=1, color="black", linewidth=0.6)
     axes.axhline(0, color="black", linewidth=0.4)
     axes.axvline(0, color="black", linewidth=0.4)
