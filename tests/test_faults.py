@@ -230,11 +230,11 @@ TABLE_STAGES: dict[str, tuple[list[str], Callable[..., None]]] = {
         lambda d, *paths: correlate(*paths, str(d / "out.csv"), ["gain_iou"], 10),
     ),
     "hypotheses": (
-        ["segmentation", "gains", "distances", "channels", "oracle"],
-        lambda d, *paths: hypotheses(*paths[:4], [paths[4]], [], str(d / "out.csv")),
+        ["segmentation", "gains", "distances", "channels", "scores", "oracle"],
+        lambda d, *paths: hypotheses(*paths[:5], [paths[5]], {}, [], str(d / "out.csv")),
     ),
     "predict": (
-        ["gains", "scores", "distances"],
+        ["gains", "segmentation", "scores", "distances"],
         lambda d, *paths: predict(
             *paths, None, [], {}, *(str(d / name) for name in ("out.csv", "out.txt", "out.npz")), {}, 1
         ),
@@ -258,7 +258,18 @@ def tables(tmp_path) -> Path:
     (tmp_path / "tables").mkdir()
     texts = ["source", "target", "transform", "method", "layer", "activation", "unit", "state", "distance"]
     numbers = ["level", "seed", "iou", "dice", "iou_before", "iou_after", "gain_iou", "gap_closed", "clipped_share"]
-    numbers += ["pixel_ceiling", "dead", "non_gaussian", "value", "null", "epoch", "s", "max_rss"]
+    numbers += [
+        "true_foreground",
+        "own_foreground",
+        "pixel_ceiling",
+        "dead",
+        "non_gaussian",
+        "value",
+        "null",
+        "epoch",
+        "s",
+        "max_rss",
+    ]
     header, row = texts + numbers, ["a"] * len(texts) + ["0"] * len(numbers)
     for name in {name for _, name in TABLES_READ}:
         separator = "\t" if name == "benchmark" else ","
