@@ -98,12 +98,13 @@ def test_a_path_is_never_read_by_a_shell_and_only_results_are_written(tmp_path):
     checkout = copy(tmp_path)
     with store.create(checkout / NASTY) as file:
         file["images"] = np.random.default_rng(0).integers(0, 255, (20, 16, 16), np.uint8)
+        file["masks"] = (file["images"][...] > 127).astype(np.uint8)
     before = files_of(tmp_path)
     smoke = yaml.safe_load((ROOT / SMOKE).read_text())["pairs"][0]
     overlay = {
         "results": "results/odd",
         "domains": {"mine": {"path": NASTY}},
-        "pairs": [smoke | {"sources": ["0.30-0.70"], "targets": ["mine"], "transforms": {"identity": [0]}}],
+        "pairs": [smoke | {"sources": ["0.30-0.70", "mine"], "targets": ["mine"], "transforms": {"identity": [0]}}],
         "report": {"title": "<script>alert('$(touch sprung)')</script>"},
         "train": {"epochs": 1},
         "oracles": [],
@@ -112,6 +113,8 @@ def test_a_path_is_never_read_by_a_shell_and_only_results_are_written(tmp_path):
     assert run.returncode == 0, run.stderr
     written = files_of(tmp_path) - before - {"checkout/overlay.yaml", "checkout/results"}
     assert written and all(name.startswith("checkout/results/odd") for name in written), written
+    # A pair of real domains is what the shipped predictor is judged on.
+    assert "synthetic_to_real" in (checkout / "results/odd/tables/predictors.csv").read_text()
     page = (checkout / "results/odd/report.html").read_text()
     assert "<script>alert(" not in page and "&lt;script&gt;alert(" in page
 

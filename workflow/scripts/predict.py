@@ -137,7 +137,7 @@ if __name__ == "__main__":
             segmentation_path=snakemake.input.segmentation,
             scores_path=snakemake.input.scores,
             distances_path=snakemake.input.distances,
-            frozen_path=snakemake.input.get("frozen"),
+            frozen_path=next(iter(snakemake.input.frozen), None),
             real=snakemake.params.real,
             options=snakemake.params.options,
             predictors_path=snakemake.output.predictors,
