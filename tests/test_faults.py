@@ -425,6 +425,7 @@ TINY = {
     "train": {"epochs": 4, "batch": 8},
     "latents": {"rows": 32, "layers": ["bottleneck"]},
     "correlate": {"bootstrap": 10},
+    "predict": {"trees": 10, "bootstrap": 10},
 }
 
 
