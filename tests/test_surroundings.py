@@ -113,3 +113,7 @@ def test_the_readme_says_of_the_predictor_what_the_published_table_says():
     for said in (f"Of {row['n']:.0f} pairs", f"the {row['n_tellable']:.0f} of them", f"{row['base_rate']:.1%}",
                  f"loses {row['regret_always_adapt']:.4f}"):  # fmt: skip
         assert said in text
+    real = pd.read_csv(ROOT / "results/published/predictors_real.csv").query("outcome == 'gain_iou'")
+    real = real.set_index("predictor")
+    for number in (*real.loc["forest", ["regret", "regret_always_adapt"]], real.loc["never_adapt", "regret"]):
+        assert f"{number:.4f}" in text
