@@ -461,9 +461,9 @@ def growth_tables(folder: str, n_pairs: int) -> None:
     written = {name: f"{folder}/tables.{name}.csv" for name in ("segmentation", "gains", *FAMILY_TABLES[1:])}
     evaluated, *others = ([path] for path in paths.values())
     tabulate(evaluated, [f"{folder}/oracle.csv"], *others, *written.values())
-    gains, scores, found = written["gains"], written["scores"], written["distances"]
+    read = [written[name] for name in ("gains", "segmentation", "scores", "distances")]
     outputs = (f"{folder}/{name}" for name in ("predictors.csv", "tree.txt", "forest.npz"))
-    stage_predict(gains, scores, found, None, [], DEFAULT["predict"], *outputs, figure_paths={}, threads=1)
+    stage_predict(*read, None, [], DEFAULT["predict"], *outputs, figure_paths={}, threads=1)
 
 
 def slope(xs: list[int], ys: list[float]) -> tuple[float, float]:
