@@ -286,7 +286,7 @@ def resolved_iou(source: View, images: View, state: View) -> float:
 def explained(source: View, images: View, state: View) -> float:
     """Variance of the smoothed images that two mean grey levels, inside and outside the prediction, explain, over
     what :func:`reference` explains, which is the most: 1 for the same mask or its complement (Otsu 1979)."""
-    grey = _levelled(images)
+    grey, _ = _levelled(images)
     return _between(grey, state.predicted_flat) / (_between(grey, reference(images, True)) + TINY**2)
 
 
@@ -305,9 +305,8 @@ def reference(images: View, bright: bool) -> np.ndarray:
     The threshold, one for all images, maximises the variance between classes (Otsu 1979, IEEE Trans. SMC 9). Where
     illumination is uneven the classes are those of the images less the plane that fits each best.
     """
-    grey = _levelled(images)
-    above = grey > _otsu(grey)[0]
-    return above if bright else ~above
+    grey, threshold = _levelled(images)
+    return (grey > threshold) == bright
 
 
 def own_reference(source: View, state: View) -> float:
@@ -429,10 +428,13 @@ def _bright(source: View) -> bool:
 
 
 @lru_cache(maxsize=KEPT)
-def _levelled(view: View) -> np.ndarray:
-    """Smoothed grey levels (p,), as they are or less a plane for each image: whichever two classes explain better."""
+def _levelled(view: View) -> tuple[np.ndarray, float]:
+    """Smoothed grey levels (p,), as they are or less a plane for each image, whichever two classes explain better; and
+    the threshold between these."""
     smoothed = [ndimage.uniform_filter(batch, (0, 3, 3)) for batch in view.images]
-    return max(flat(smoothed), flat([_without_plane(batch) for batch in smoothed]), key=lambda grey: _otsu(grey)[1])
+    found = [(grey, *_otsu(grey)) for grey in (flat(smoothed), flat([_without_plane(batch) for batch in smoothed]))]
+    grey, threshold, _ = max(found, key=lambda split: split[2])
+    return grey, threshold
 
 
 def _without_plane(images: np.ndarray) -> np.ndarray:
@@ -470,7 +472,8 @@ def _between(grey: np.ndarray, mask: np.ndarray) -> float:
 
 @lru_cache(maxsize=KEPT)
 def _reference_quality(view: View) -> float:
-    return _between(_levelled(view), reference(view, True)) / (float(_levelled(view).var(dtype=float)) + TINY)
+    grey, _ = _levelled(view)
+    return _between(grey, reference(view, True)) / (float(grey.var(dtype=float)) + TINY)
 
 
 def _iou(first: np.ndarray, second: np.ndarray) -> float:

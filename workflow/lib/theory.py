@@ -6,6 +6,7 @@ ratio that gives the best IoU. Adaptation of the input statistics moves that set
 deviation: exact for a positive affine change of the grey levels, and for nothing else.
 """
 
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -13,10 +14,11 @@ import numpy as np
 EDGES = (np.arange(255) + 0.5) / 255
 
 
+@lru_cache(maxsize=256)
 def grey_distribution(mean: float, sd: float) -> np.ndarray:
     """Probability of each of the 256 grey levels: Gaussian noise (grey level in [0, 1]), clipped and rounded."""
     # Not scipy's, which takes longer to import than this takes in all.
-    below = np.array([NormalDist(mean, sd).cdf(edge) for edge in EDGES]) if sd > 0 else (mean < EDGES).astype(float)
+    below = np.array(list(map(NormalDist(mean, sd).cdf, EDGES))) if sd > 0 else (mean < EDGES).astype(float)
     return np.diff(np.concatenate([[0.0], below, [1.0]]))
 
 
