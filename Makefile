@@ -46,7 +46,7 @@ smoke: .venv/installed  ## the smallest study that takes every step, under a min
 
 hypotheses: .venv/installed  ## run every study that decides a hypothesis, and collect the verdicts (hours on 2 cores)
 	for study in $(QUESTIONS); do \
-		$(BIN)/snakemake --cores $(CORES) --scheduler greedy --configfile config.yaml workflow/studies/$$study.yaml || exit 1; \
+		$(MAKE) run STUDY=workflow/studies/$$study.yaml || exit 1; \
 	done
 	$(MAKE) verdicts
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from workflow.lib.judging import HALF
 from workflow.lib.names import KEY
 from workflow.lib.showcase import FEWEST, SMALL, between_directions, shifts
 
@@ -21,8 +22,6 @@ HELD_OUT = {
 TALK = "bhattacharyya_bottleneck_before_relu_position_before"
 # Adapted IoU this near the source's own is called restored.
 RESTORED = 0.03
-# A foreground share this near one half leaves a flip of polarity no trace in the grey levels.
-HALF = 0.05
 CARDS = 12
 
 

@@ -11,7 +11,7 @@ SMALL = 0.02
 INTERVALS = {"spearman": "ci", "r2": "r2", "sign_accuracy": "sign_accuracy", "regret": "regret"}
 # Measured once more of the tellable pairs alone.
 OF_TELLABLE = ["spearman", "r2", "sign_accuracy", "regret"]
-# A foreground share this near one half lies on neither side of it.
+# A foreground share this near one half lies on neither side of it: a flip of polarity leaves no trace in grey levels.
 HALF = 0.05
 MEASURES = [
     *["spearman", "r2", "mae", "sign_accuracy", "base_rate", "regret", "regret_always_adapt", "coverage", "n"],

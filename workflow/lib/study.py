@@ -386,15 +386,15 @@ def _families(config: dict) -> Iterator[tuple[str, Family]]:
         names = _names(block["targets"])
         step, together = config["adapt"]["domains_per_job"], config["adapt"]["transforms_per_job"]
         for first in range(0, len(block["transforms"]), together):
-            transforms = dict(islice(block["transforms"].items(), first, first + together))
+            taken = dict(islice(block["transforms"].items(), first, first + together))
             for part, start in enumerate(range(0, len(names), step)):
-                name = f"{block['name']}-{'+'.join(transforms)}" + (f"-{part}" if part else "")
+                name = f"{block['name']}-{'+'.join(taken)}" + (f"-{part}" if part else "")
                 yield (
                     name,
                     Family(
                         sources=tuple(_names(block["sources"])),
                         domains=tuple(names[start : start + step]),
-                        shifts=tuple((name, float(level)) for name, levels in transforms.items() for level in levels),
+                        shifts=tuple((name, float(level)) for name, levels in taken.items() for level in levels),
                         methods=tuple(block["methods"]),
                     ),
                 )
