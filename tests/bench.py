@@ -120,6 +120,17 @@ def talk_domain(n_images: int, split: str = "train") -> dict:
     return study(merged).specs(["0.30-0.70"], [split])["0.30-0.70"]
 
 
+def frozen(model: dict) -> UNet:
+    """A random network of ``model`` for gray images, as stages load a trained one."""
+    return UNet(1, **model).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+
+
+def one_epoch(folder: str, n_images: int, options: dict, model: dict) -> None:
+    """Stage train for one epoch on the domain of ``n_images`` in ``folder``; ``options`` go over the default's."""
+    options, model = DEFAULT["train"] | options | {"epochs": 1}, {"channels": 1, **model}
+    train(f"{folder}/{n_images}.h5", f"{folder}/model.h5", f"{folder}/model.csv", model, options, 0, "cpu")
+
+
 def bench_generate(folder: Path) -> dict:
     """10,000 images of 128 x 128 with masks into HDF5, and the field against a loop over noise.pnoise2."""
     import noise
@@ -260,7 +271,7 @@ def bench_adapt(folder: Path) -> dict:
     specs = study(DEFAULT).specs(["0.30-0.70"], ["adapt"])
     specs["0.30-0.70"]["images"]["adapt"] = 512
     generate(specs, ["adapt"], str(path), True, CORES)
-    network = UNet(1, **DEFAULT["model"]).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    network = frozen(DEFAULT["model"])
     with store.read(path) as domain:
 
         @torch.inference_mode()
@@ -286,7 +297,7 @@ def bench_grain(folder: Path) -> dict:
     )
     specs = study(DEFAULT).specs(["0.30-0.70"], ["adapt", "test"])
     generate(specs, ["adapt", "test"], str(folder / "a.h5"), True, 1)
-    network = UNet(1, **DEFAULT["model"]).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    network = frozen(DEFAULT["model"])
     with store.read(folder / "a.h5") as domain:
         adapt = seconds(lambda: batchnorm.batchnorm(network, Inputs(domain["adapt"], CPU)), 9)
         score = seconds(lambda: metrics.scores(predict(network, domain["test"], 0.5, CPU)), 9)
@@ -338,14 +349,12 @@ def memory_generate(folder: str, n_images: int) -> None:
 
 def memory_train(folder: str, n_images: int) -> None:
     """One epoch at the talk's size; of the images, at most ``sampling.WINDOW_BYTES`` are ever held."""
-    options = DEFAULT["train"] | TALK["train"] | {"epochs": 1}
-    model = {"channels": 1, **TALK["model"]}
-    train(f"{folder}/{n_images}.h5", f"{folder}/model.h5", f"{folder}/model.csv", model, options, 0, "cpu")
+    one_epoch(folder, n_images, TALK["train"], TALK["model"])
 
 
 def memory_adapt(folder: str, n_images: int) -> None:
     """Adapt, then summarise the latents of three layers."""
-    network = UNet(1, **TALK["model"]).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    network = frozen(TALK["model"])
     with store.read(f"{folder}/{n_images}.h5") as domain:
         batchnorm.batchnorm(network, Inputs(domain["test"], CPU))
         layers = ["encoder1", "bottleneck", "decoder1"]
@@ -408,14 +417,12 @@ def growth_generate(folder: str, n_images: int) -> None:
 
 def growth_epoch(folder: str, n_images: int) -> None:
     """One epoch of training on ``n_images``, of which it holds ``sampling.WINDOW_BYTES`` at most."""
-    options = DEFAULT["train"] | {"epochs": 1}
-    model = {"channels": 1, **DEFAULT["model"]}
-    train(f"{folder}/{n_images}.h5", f"{folder}/model.h5", f"{folder}/model.csv", model, options, 0, "cpu")
+    one_epoch(folder, n_images, {}, DEFAULT["model"])
 
 
 def growth_statistics(folder: str, n_images: int) -> None:
     """BN adaptation to ``n_images``."""
-    network = UNet(1, **DEFAULT["model"]).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    network = frozen(DEFAULT["model"])
     with store.read(f"{folder}/{n_images}.h5") as domain:
         batchnorm.batchnorm(network, Inputs(domain["train"], CPU))
 
