@@ -464,7 +464,7 @@ def growth_tables(folder: str, n_pairs: int) -> None:
         measured = table.select_dtypes(float).columns.drop("level", errors="ignore")
         table[measured] *= rng.normal(1, 0.01, table[measured].shape)
         files.write_csv(table, path)
-    files.write_csv(pd.DataFrame({"target": ["none"], "seed": [0]}), f"{folder}/oracle.csv")
+    files.write_csv(pd.DataFrame({"target": ["none"], "seed": [0], "iou": [0.0]}), f"{folder}/oracle.csv")
     written = {name: f"{folder}/tables.{name}.csv" for name in ("segmentation", "gains", *FAMILY_TABLES[1:])}
     evaluated, *others = ([path] for path in paths.values())
     tabulate(evaluated, [f"{folder}/oracle.csv"], *others, *written.values())
