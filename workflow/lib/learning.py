@@ -10,8 +10,9 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import isotonic_regression
+from scipy.stats import rankdata
 from sklearn.ensemble import ExtraTreesRegressor
-from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import OrthogonalMatchingPursuit
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeRegressor, export_text
@@ -44,7 +45,7 @@ def candidates(scores: pd.DataFrame, distances: pd.DataFrame) -> tuple[pd.DataFr
     relative = (values / nulls.where(nulls > 0)).add_suffix("_to_null")
     with_changes = [_with_changes(table) for table in (scores.set_index(KEY), pd.concat([values, relative], axis=1))]
     kinds = {kind: list(table) for kind, table in zip(("score", "distance"), with_changes, strict=True)}
-    return with_changes[0].join(with_changes[1], how="left").reset_index(), kinds
+    return with_changes[0].join(with_changes[1], how="left").copy().reset_index(), kinds
 
 
 def _with_changes(table: pd.DataFrame) -> pd.DataFrame:
@@ -99,13 +100,17 @@ BASELINES: dict[str, Callable[[pd.DataFrame, pd.DataFrame, str], np.ndarray]] = 
 
 def single(name: str, train: pd.DataFrame, test: pd.DataFrame, outcome: str) -> np.ndarray:
     """Monotone in one number, rising or falling as its rank correlation with the outcome says (isotonic fit)."""
-    known = train[np.isfinite(train[name])]
-    predicted = np.full(len(test), train[outcome].mean())
-    if known[name].nunique() > 1:
-        rising = known[name].rank().cov(known[outcome].rank()) >= 0
-        model = IsotonicRegression(increasing=rising, out_of_bounds="clip").fit(known[name], known[outcome])
-        there = np.isfinite(test[name].to_numpy())
-        predicted[there] = model.predict(test[name].to_numpy()[there])
+    numbers, outcomes = train[name].to_numpy(float), train[outcome].to_numpy()
+    known, asked = np.isfinite(numbers), test[name].to_numpy(float)
+    values, member, counts = np.unique(numbers[known], return_inverse=True, return_counts=True)
+    predicted = np.full(len(test), outcomes.mean())
+    if len(values) > 1:
+        ranks = (np.cumsum(counts) - counts / 2)[member]
+        rising = np.cov(ranks, rankdata(outcomes[known]))[0, 1] >= 0
+        means = np.bincount(member, outcomes[known]) / counts
+        steps = isotonic_regression(means, weights=counts, increasing=rising).x
+        there = np.isfinite(asked)
+        predicted[there] = np.interp(asked[there], values, steps)
     return predicted
 
 
