@@ -315,7 +315,7 @@ def test_specs_hold_what_makes_the_domain():
     assert fine["name"] == "fine" and fine["transform"] == "noise" and fine["level"] == 0.1
     assert fine["perlin"] == DEFAULT["generate"]["perlin"] | {"scale": 8}
     assert fine["threshold"] == 0.1 and "foreground" not in fine
-    assert fine["images"] == {"adapt": 48, "test": 128}
+    assert fine["images"] == {split: DEFAULT["generate"]["images"][split] for split in ("adapt", "test")}
     assert specs["0.10-0.90"]["means"] == [0.1, 0.9] and specs["0.10-0.90"]["foreground"] == 0.35
 
 
