@@ -14,8 +14,9 @@ from sklearn.metrics import r2_score
 from workflow.lib import forest, learning
 from workflow.lib.judging import INTERVALS, MEASURES, judge, measures, tellable
 from workflow.lib.names import KEY
-from workflow.scripts.predict import FROZEN, LEARNED, in_folds, predict
+from workflow.scripts.predict import LEARNED, in_folds, predict
 
+FROZEN = "synthetic_to_real"
 OPTIONS = {"trees": 20, "leaf": 2, "coverage": 0.9, "bootstrap": 20}
 NAMES = ["told_before", "told_after", "noise"]
 
@@ -209,7 +210,7 @@ def write(folder: Path, table: pd.DataFrame) -> dict:
     paths = {f"{name}_path": str(folder / "tables" / f"{name}.csv") for name in (*tables, "predictors")}
     return paths | {
         "frozen_path": None,
-        "real": [],
+        "asked": {FROZEN: {"source": [], "target": []}},
         "options": OPTIONS,
         "tree_path": str(folder / "tree.txt"),
         "forest_path": str(folder / "predictor.npz"),
@@ -253,12 +254,16 @@ def test_the_same_tables_give_the_same_bytes(arguments, table, tmp_path):
         assert Path(again["figure_paths"][name]).read_bytes() == Path(path).read_bytes(), name
 
 
-def test_a_frozen_forest_is_judged_on_real_pairs_only(arguments, table, tmp_path):
+def test_a_frozen_forest_is_judged_on_the_pairs_asked_only(arguments, table, tmp_path):
     unseen = write(tmp_path, study(seeds=(0,), noise=0.02))
-    predict(**unseen | {"frozen_path": arguments["forest_path"], "real": ["s0", "s1", "t0", "t1"]})
-    found = pd.read_csv(unseen["predictors_path"]).query("protocol == @FROZEN and outcome == 'gain_iou'")
-    assert set(found["predictor"]) == {LEARNED, "always_adapt", "never_adapt"}
-    assert set(found["n"]) == {2 * 2 * 5} and found.set_index("predictor").loc[LEARNED, "r2"] > 0.6
+    real = {"source": ["s0", "s1"], "target": ["t0", "t1"]}
+    asked = {FROZEN: real, "another_width": {"source": ["s3"]}}
+    predict(**unseen | {"frozen_path": arguments["forest_path"], "asked": asked})
+    judged = pd.read_csv(unseen["predictors_path"]).query("outcome == 'gain_iou'")
+    for protocol, n in ((FROZEN, 2 * 2 * 5), ("another_width", 5 * 5)):
+        found = judged[judged["protocol"] == protocol]
+        assert set(found["predictor"]) == {LEARNED, "always_adapt", "never_adapt"}
+        assert set(found["n"]) == {n} and found.set_index("predictor").loc[LEARNED, "r2"] > 0.6
 
 
 @pytest.mark.parametrize("rows", [0, 3])

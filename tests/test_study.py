@@ -306,6 +306,12 @@ def test_a_transform_at_the_end_of_a_block_joins_the_last_job_or_starts_one():
     assert families("noise", "blur", "gamma", "shear") == ["noise+blur", "gamma+shear"]
 
 
+def test_a_source_whose_model_is_varied_is_resized():
+    config = changed("variants", {"wide": {"model": {"width": 16}}, "slow": {"train": {"learning_rate": 0.1}}})
+    config["pairs"][0]["sources"] = ["0.30-0.70", "0.30-0.70~wide", "0.30-0.70~slow", "0.70-0.30~wide"]
+    assert study(config).resized == ["0.30-0.70~wide", "0.70-0.30~wide"]
+
+
 def test_specs_hold_what_makes_the_domain():
     config = changed("domains", {"fine": {"means": [0.2, 0.6], "perlin": {"scale": 8}, "threshold": 0.1}})
     config["pairs"][0] |= {"targets": ["fine", "0.10-0.90"], "transforms": {"noise": [0, 0.1]}}

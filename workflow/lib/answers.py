@@ -18,6 +18,7 @@ HELD_OUT = {
     "leave_means_out": "target domains",
     "leave_seed_out": "networks (seeds)",
     "synthetic_to_real": "real domains, by a predictor fitted on synthetic ones alone",
+    "another_width": "networks of other widths, by the predictor that comes with the workflow",
 }
 TALK = "bhattacharyya_bottleneck_before_relu_position_before"
 # Adapted IoU this near the source's own is called restored.

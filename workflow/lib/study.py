@@ -97,6 +97,12 @@ class Study:
                 return [domain, *others]
         return []
 
+    @property
+    def resized(self) -> list[str]:
+        """Sources whose network has a variant of the model, such as another width."""
+        models = {f"~{name}" for name, entry in self.config["variants"].items() if "model" in entry}
+        return [network for network in self.networks if network.removeprefix(domain_of(network)) in models]
+
     def training(self, network: str) -> tuple[dict, dict]:
         """(``model``, ``train``) of a network: those of the config, with what its variant changes."""
         variant = self.config["variants"].get(network.partition("~")[2], {})

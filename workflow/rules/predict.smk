@@ -1,13 +1,19 @@
 """
-Reads   <results>/tables/gains.csv, segmentation.csv, scores.csv and distances.csv, and the shipped predictor where there are real domains
+Reads   <results>/tables/gains.csv, segmentation.csv, scores.csv and distances.csv, and the shipped predictor where a
+        study has real domains or networks of another width
 Writes  <results>/tables/predictors.csv   a row per predictor, protocol and outcome
         <results>/tables/small_tree.txt   the small tree of the gain, in words
         <results>/predictor.npz           a forest fitted on every labelled pair of this study
         <results>/figures/predictors_*.svg, one per protocol
 """
 
-PROTOCOLS = registry("learning", "PROTOCOLS") + ["synthetic_to_real"]
 REAL = [name for name, domain in config["domains"].items() if "path" in domain]
+# Protocol -> the pairs on which the shipped predictor is judged as it is.
+FROZEN = {
+    "synthetic_to_real": {"source": REAL, "target": REAL},
+    "another_width": {"source": STUDY.resized},
+}
+PROTOCOLS = registry("learning", "PROTOCOLS") + list(FROZEN)
 
 
 rule predict:
@@ -17,7 +23,7 @@ rule predict:
         segmentation="<results>/tables/segmentation.csv",
         scores="<results>/tables/scores.csv",
         distances="<results>/tables/distances.csv",
-        frozen=[config["advise"]["predictor"]] if REAL else [],
+        frozen=[config["advise"]["predictor"]] if REAL or STUDY.resized else [],
         code=code("predict"),
     output:
         **{
@@ -38,7 +44,7 @@ rule predict:
         mem_mb=growing(2000),
         runtime=growing(120),
     params:
-        real=REAL,
+        asked=FROZEN,
         options=config["predict"],
         protocols=PROTOCOLS,
     script:

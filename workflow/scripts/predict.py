@@ -1,7 +1,8 @@
 """Judge how well label-free numbers predict the outcomes of adaptation: tables -> predictors, figures and a forest.
 
 Every predictor is fitted inside the folds of a protocol and judged on what was held out. The forest that comes with
-the repository was fitted on synthetic domains; it is judged, as it is, on pairs of real ones.
+the repository was fitted on synthetic domains and networks of one width; it is judged, as it is, on pairs of real
+domains and on networks of another width.
 """
 
 from collections.abc import Iterator
@@ -17,7 +18,6 @@ from workflow.lib.names import KEY
 from workflow.lib.showcase import at_identity
 
 METHOD = "batchnorm"
-FROZEN = "synthetic_to_real"
 LEARNED = "forest"
 ROW = ["predictor", "kind", "protocol", "outcome"]
 
@@ -28,7 +28,7 @@ def predict(
     scores_path: str,
     distances_path: str,
     frozen_path: str | None,
-    real: list[str],
+    asked: dict[str, dict[str, list[str]]],
     options: dict,
     predictors_path: str,
     tree_path: str,
@@ -38,15 +38,16 @@ def predict(
 ) -> None:
     """Write ``predictors.csv``, the small tree of the gain in words, a forest of all pairs, and a figure per protocol.
 
-    ``real``: names of the domains that are images rather than synthetic. ``options``: ``trees``, ``leaf``, ``coverage``
-    and ``bootstrap``. A protocol with fewer than two groups to hold out is left out.
+    ``asked``: protocol -> the ``source`` and ``target`` names of the pairs that the forest at ``frozen_path`` is
+    judged on as it is; all where a key is missing. ``options``: ``trees``, ``leaf``, ``coverage`` and ``bootstrap``. A
+    protocol with fewer than two groups to hold out is left out.
     """
     table, kinds, names = labelled(gains_path, segmentation_path, scores_path, distances_path)
     judged, shown = [], {}
-    for protocol in [*PROTOCOLS, FROZEN]:
-        if protocol == FROZEN:
-            among = table[table["source"].isin(real) & table["target"].isin(real)]
-            runs = frozen(among, frozen_path)
+    for protocol in [*PROTOCOLS, *asked]:
+        if protocol in asked:
+            among = [table[role].isin(chosen) for role, chosen in asked[protocol].items()]
+            runs = frozen(table[np.logical_and.reduce(among)], frozen_path)
         else:
             runs = in_folds(table, PROTOCOLS[protocol], kinds, names, options, threads)
         for predictor, kind, outcome, predicted in runs:
@@ -138,7 +139,7 @@ if __name__ == "__main__":
             scores_path=snakemake.input.scores,
             distances_path=snakemake.input.distances,
             frozen_path=next(iter(snakemake.input.frozen), None),
-            real=snakemake.params.real,
+            asked=snakemake.params.asked,
             options=snakemake.params.options,
             predictors_path=snakemake.output.predictors,
             tree_path=snakemake.output.tree,
