@@ -21,8 +21,8 @@ help:  ## print this list
 run: .venv/installed  ## run the study to results/report.html (STUDY=workflow/studies/NAME.yaml for another; GPU_JOBS=4 share a GPU)
 	$(SNAKEMAKE)
 
-test: .venv/installed  ## run every test
-	$(BIN)/python -m pytest
+test: .venv/installed  ## run every test, a file to a core
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 slurm: .venv/installed  ## test the Slurm profile on a Slurm of one node (as root, with apt: installs it first)
 	command -v slurmctld > /dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \

@@ -323,6 +323,8 @@ def test_the_page_tells_what_to_do_and_why(page):
         "noise 0%",
     ):
         assert words in page, words
+    answer = page.partition('<div class="answer">')[2].partition("</div>")[0]
+    assert "Can it be told?</strong> On source domains that it was not fitted on" in answer
     assert page.count("Predictors of the gain, leave") == 1, "only protocols that were judged"
 
 
