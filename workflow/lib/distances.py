@@ -55,18 +55,12 @@ class Latents:
         return np.diag(self.covariance).clip(0)
 
     @cached_property
-    def spectrum(self) -> tuple[np.ndarray, np.ndarray]:
-        """Eigenvalues (C,) of the covariance, rounding below zero clipped, and its eigenvectors (C, C)."""
-        values, vectors = np.linalg.eigh(self.covariance)
-        return values.clip(0), vectors
-
-    @cached_property
     def root(self) -> np.ndarray:
         """R (C, rank) with R R^T = covariance: a square root of it without its null space.
 
         Rounding in the null space would enter :func:`wasserstein` by its square root, 1e-8 a channel.
         """
-        values, vectors = self.spectrum
+        values, vectors = np.linalg.eigh(self.covariance)
         kept = values > values.size * np.finfo(float).eps * values.max()
         return vectors[:, kept] * np.sqrt(values[kept])
 
@@ -149,9 +143,8 @@ def bhattacharyya(reference: Latents, latents: Latents, directions: np.ndarray) 
     diagonal = ridge * np.eye(reference.mean.size)
     middle = (reference.covariance + latents.covariance) / 2 + diagonal
     shift = reference.mean - latents.mean
-    own = np.log(reference.spectrum[0] + ridge).sum()
-    other = _log_determinant(latents.covariance + diagonal)
-    ratio = _log_determinant(middle) - (own + other) / 2
+    own = [_log_determinant(side.covariance + diagonal) for side in (reference, latents)]
+    ratio = _log_determinant(middle) - sum(own) / 2
     return float(max(0.0, shift @ np.linalg.solve(middle, shift) / 8 + ratio / 2))
 
 
