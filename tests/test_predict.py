@@ -13,8 +13,9 @@ from sklearn.metrics import r2_score
 
 from workflow.lib import forest, learning
 from workflow.lib.judging import INTERVALS, MEASURES, judge, measures, tellable
+from workflow.lib.learning import LEARNED
 from workflow.lib.names import KEY
-from workflow.scripts.predict import LEARNED, in_folds, predict
+from workflow.scripts.predict import in_folds, predict
 
 FROZEN = "synthetic_to_real"
 OPTIONS = {"trees": 20, "leaf": 2, "coverage": 0.9, "bootstrap": 20}

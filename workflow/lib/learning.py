@@ -27,6 +27,7 @@ PROTOCOLS = {
     "leave_means_out": "target",
     "leave_seed_out": "seed",
 }
+LEARNED = "forest"
 MOST_FOLDS = 24
 INNER_FOLDS = 4
 FEW = 5
@@ -197,6 +198,28 @@ def interval_width(names: list[str], train: pd.DataFrame, groups: np.ndarray, op
     pooled = np.concatenate(residuals)
     level = np.ceil((len(pooled) + 1) * options["coverage"]) / len(pooled)
     return float(np.quantile(pooled, min(1.0, level), method="higher"))
+
+
+def held_out(
+    train: pd.DataFrame, test: pd.DataFrame, column: str, kinds: dict[str, list[str]], names: list[str], options: dict
+) -> tuple[dict[tuple[str, str, str], np.ndarray], np.ndarray]:
+    """What every predictor, fitted on ``train``, says of ``test``: (predictor, kind, outcome) -> values (n,).
+
+    And the half-width (n,) of the forest's interval of the gain, from groups of ``column`` held out of ``train``.
+    """
+    found = {}
+    for outcome in OUTCOMES:
+        for name, function in BASELINES.items():
+            found[name, "baseline", outcome] = function(train, test, outcome)
+        for kind, columns in kinds.items():
+            for name in columns:
+                found[name, kind, outcome] = single(name, train, test, outcome)
+        for name, model in TRANSPARENT.items():
+            found[name, "transparent", outcome] = model(names, train, test, outcome)
+    forest = fit(names, train, options["trees"], options["leaf"], seed=0)
+    expected, spread = forest.predict(forest.rows(test))
+    found |= {(LEARNED, "learned", outcome): values for outcome, values in zip(OUTCOMES, expected.T, strict=True)}
+    return found, interval_width(names, train, train[column].to_numpy(), options) * spread
 
 
 def fit_with_interval(names: list[str], table: pd.DataFrame, options: dict, threads: int = 1) -> Forest:

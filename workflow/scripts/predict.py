@@ -9,16 +9,16 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+from joblib import Parallel, delayed
 
 from workflow.lib import figures, files, forest, job, learning, predictor_figures
 from workflow.lib.forest import OUTCOMES
 from workflow.lib.judging import MEASURES, judge, tellable
-from workflow.lib.learning import BASELINES, PROTOCOLS, TRANSPARENT
+from workflow.lib.learning import LEARNED, PROTOCOLS
 from workflow.lib.names import KEY
 from workflow.lib.showcase import at_identity
 
 METHOD = "batchnorm"
-LEARNED = "forest"
 ROW = ["predictor", "kind", "protocol", "outcome"]
 
 
@@ -90,30 +90,20 @@ def in_folds(
     """(predictor, kind, outcome, predictions) of every predictor, each group of ``column`` predicted by the others."""
     if table[column].nunique() < 2:
         return
-    found: dict[tuple[str, str, str], np.ndarray] = {}
-    edges = np.full((2, len(table)), np.nan)
-
-    def keep(predictor: str, kind: str, outcome: str, held: np.ndarray, values: np.ndarray) -> None:
-        found.setdefault((predictor, kind, outcome), np.full(len(table), np.nan))[held] = values
-
-    for held in learning.folds(table[column].to_numpy()):
-        train, test = table[~held], table[held]
-        for outcome in OUTCOMES:
-            for name, function in BASELINES.items():
-                keep(name, "baseline", outcome, held, function(train, test, outcome))
-            for kind, columns in kinds.items():
-                for name in columns:
-                    keep(name, kind, outcome, held, learning.single(name, train, test, outcome))
-            for name, function in TRANSPARENT.items():
-                keep(name, "transparent", outcome, held, function(names, train, test, outcome))
-        model = learning.fit(names, train, options["trees"], options["leaf"], seed=0, threads=threads)
-        width = learning.interval_width(names, train, train[column].to_numpy(), options, threads)
-        expected, spread = model.predict(model.rows(test))
-        for outcome, values in zip(OUTCOMES, expected.T, strict=True):
-            keep(LEARNED, "learned", outcome, held, values)
-        edges[:, held] = width * spread * np.array([[-1], [1]])
+    held = list(learning.folds(table[column].to_numpy()))
+    # Processes, since most of the work is of Python, and what each says does not depend on how many there are.
+    parts = Parallel(threads)(
+        delayed(learning.held_out)(table[~rows], table[rows], column, kinds, names, options) for rows in held
+    )
+    found = {key: np.full(len(table), np.nan) for key in parts[0][0]}
+    half = np.full(len(table), np.nan)
+    for rows, (predictions, width) in zip(held, parts, strict=True):
+        half[rows] = width
+        for key, predicted in predictions.items():
+            found[key][rows] = predicted
     for (predictor, kind, outcome), predicted in found.items():
-        low, high = predicted + edges if (predictor, outcome) == (LEARNED, "gain_iou") else (np.nan, np.nan)
+        told = (predictor, outcome) == (LEARNED, "gain_iou")
+        low, high = (predicted - half, predicted + half) if told else (np.nan, np.nan)
         yield predictor, kind, outcome, table.assign(predicted=predicted, low=low, high=high)
 
 
