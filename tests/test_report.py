@@ -11,8 +11,8 @@ import pytest
 from matplotlib.contour import ContourSet
 
 from workflow.lib import answers, figures, showcase, store
-from workflow.lib.names import KEY, target_name
-from workflow.scripts.report import domain_examples, domains, report
+from workflow.lib.names import KEY, PAIR, target_name
+from workflow.scripts.report import by_method, domain_examples, domains, report
 
 FIGURES = [
     "domains",
@@ -326,6 +326,17 @@ def test_the_page_tells_what_to_do_and_why(page):
     answer = page.partition('<div class="answer">')[2].partition("</div>")[0]
     assert "Can it be told?</strong> On source domains that it was not fitted on" in answer
     assert page.count("Predictors of the gain, leave") == 1, "only protocols that were judged"
+
+
+def test_methods_are_compared_on_the_pairs_that_they_share():
+    rows = [("a", "b", "noise", 0.1, "batchnorm", 0.1), ("a", "b", "noise", 0.1, "tent", 0.3),
+            ("a", "c", "noise", 0.1, "batchnorm", 0.9)]  # fmt: skip
+    gains = pd.DataFrame(rows, columns=[*PAIR, "method", "gain_iou"]).assign(seed=0)
+    pairs = gains[KEY].drop_duplicates().assign(home=False, polarity="kept")
+    found = by_method(gains, pairs).groupby("method")["gain_iou"].mean()
+    assert found.to_dict() == {"batchnorm": 0.1, "tent": 0.3}
+    alone = by_method(gains[gains["method"] == "batchnorm"], pairs)
+    assert sorted(alone["gain_iou"]) == [0.1, 0.9], "of a single method all pairs are shown"
 
 
 def test_networks_by_their_training():

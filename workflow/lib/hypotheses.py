@@ -494,7 +494,8 @@ HYPOTHESES: dict[str, Hypothesis] = {
     ),
     "H3c": Hypothesis(
         "the best mix of statistics moves towards the source",
-        "the same: rank correlation of that size with the weight of the source in the best of the mixes tried",
+        "the same: rank correlation of that size with the weight of the source in the best of the mixes tried; 0 where "
+        "one mix is best for every shift",
         "methods", best_mix, "at least", 0.5, ours=True,
     ),
     "H4": Hypothesis(

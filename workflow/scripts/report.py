@@ -155,9 +155,14 @@ def verdicts(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_method(gains: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
-    """Gains of all methods over the shifts, averaged over seeds, with the polarity of the pair."""
+    """Gains of all methods over the shifts, averaged over seeds, with the polarity of the pair.
+
+    A pair under one method compares nothing: it is left out where others have several.
+    """
     known = pairs.loc[~pairs["home"], [*KEY, "polarity"]]
     merged = showcase.at_identity(gains[gains["gain_iou"].notna()]).merge(known, on=KEY)
+    several = merged.groupby(KEY)["method"].transform("nunique") > 1
+    merged = merged[several | ~several.any()]
     fixed = [*PAIR, "method", "polarity"]
     return merged.groupby(fixed, sort=False)["gain_iou"].mean().reset_index()
 
