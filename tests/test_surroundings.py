@@ -117,3 +117,9 @@ def test_the_readme_says_of_the_predictor_what_the_published_table_says():
     real = real.set_index("predictor")
     for number in (*real.loc["forest", ["regret", "regret_always_adapt"]], real.loc["never_adapt", "regret"]):
         assert f"{number:.4f}" in text
+    widths = pd.read_csv(ROOT / "results/published/predictors_widths.csv").query("outcome == 'gain_iou'")
+    frozen = widths.set_index("predictor").loc["forest"]
+    for suffix in ("", "_tellable"):
+        for name, form in (("spearman", ".3f"), ("r2", ".3f"), ("sign_accuracy", ".1%"), ("regret", ".4f")):
+            assert f"{frozen[name + suffix]:{form}}" in text, name + suffix
+    assert f"{frozen['regret_always_adapt']:.4f}" in text and f"{frozen['n']:.0f} pairs" in text
