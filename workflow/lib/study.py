@@ -100,8 +100,8 @@ class Study:
     @property
     def resized(self) -> list[str]:
         """Sources whose network has a variant of the model, such as another width."""
-        models = {f"~{name}" for name, entry in self.config["variants"].items() if "model" in entry}
-        return [network for network in self.networks if network.removeprefix(domain_of(network)) in models]
+        variants = self.config["variants"]
+        return [name for name in self.networks if "model" in variants.get(name.partition("~")[2], {})]
 
     def training(self, network: str) -> tuple[dict, dict]:
         """(``model``, ``train``) of a network: those of the config, with what its variant changes."""
