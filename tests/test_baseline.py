@@ -312,7 +312,7 @@ def test_one_training_per_baseline_source_and_target_and_none_at_home():
     found = study(config)
     targets = ["0.30-0.70@noise=0.1", "0.50-0.70", "0.50-0.70@noise=0.1"]
     assert sorted(found.trainings) == sorted(
-        (name, "0.30-0.70", target) for name in ("ynet", "oracle") for target in targets
+        (name, "0.30-0.70", target, 0) for name in ("ynet", "oracle") for target in targets
     )
     assert list(found.methods("means-noise")) == ["batchnorm"]
     assert found.baseline("oracle") == {

@@ -50,7 +50,8 @@ def compared_paths(tmp_path):
         Path(paths[key]).write_text(f"s\th:m:s\tmax_rss\n{measured}\n")
     outputs = [str(tmp_path / name) for name in ("baselines.csv", "costs.csv", "baselines.svg")]
     compare(
-        str(tmp_path / "segmentation.csv"), str(tmp_path / "gains.csv"), [("ynet", "dark", "bright")], paths,
+        str(tmp_path / "segmentation.csv"), str(tmp_path / "gains.csv"),
+        [("ynet", "dark", "bright", seed) for seed in (0, 1)], paths,
         {"dark/seed0/means-identity": str(tmp_path / "masks.h5")},
         {"means-identity": str(tmp_path / "targets.h5")}, *outputs,
     )  # fmt: skip

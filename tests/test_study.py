@@ -72,6 +72,7 @@ FAULTS = [
         ["batchnrm"],
         r"pairs\.0\.methods: no such method 'batchnrm'; did you mean 'batchnorm'",
     ),
+    ("pairs.0.seeds", [], r"config key pairs\.0\.seeds: \[\] should be non-empty \(of this block"),
     ("pairs.0.name", "a b", r"config key pairs\.0\.name: 'a b' does not match"),
     ("pairs", [DEFAULT["pairs"][0]] * 2, r"config key pairs: two blocks are named 'means'; rename one"),
     ("oracles", ["0.30-0.70@noise"], r"domain '0\.30-0\.70@noise': after @ comes TRANSFORM=LEVEL"),
@@ -281,6 +282,28 @@ def test_variants_that_cannot_be(role, message):
     config["pairs"][0][role] = ["0.30-0.70~deca"]
     with pytest.raises(StudyError, match=message):
         study(config)
+
+
+def test_a_block_may_have_seeds_of_its_own():
+    config = changed("seeds", [0, 1, 2])
+    shared = {"transforms": {"identity": [0]}, "methods": ["batchnorm"]}
+    config["pairs"] = [
+        {"name": "all", "sources": ["0.30-0.70"], "targets": ["0.70-0.30"]} | shared,
+        {"name": "one", "sources": ["0.30-0.70", "0.50-0.30"], "targets": ["0.70-0.30"], "seeds": [2]} | shared,
+    ]
+    config["oracles"] = ["0.70-0.30"]
+    found = study(config)
+    assert found.jobs == [
+        *(("0.30-0.70", seed, "all-identity") for seed in (0, 1, 2)),
+        *((source, 2, "one-identity") for source in ("0.30-0.70", "0.50-0.30")),
+    ]
+    assert found.trained == [
+        *(("0.30-0.70", seed) for seed in (0, 1, 2)),
+        ("0.50-0.30", 2),
+        *(("0.70-0.30", seed) for seed in (0, 1, 2)),
+    ]
+    assert found.partner("0.30-0.70", "2", "one-identity") == {}
+    assert found.partner("0.30-0.70", "2", "all-identity")["model"].endswith("models/0.30-0.70/seed0.h5")
 
 
 def test_a_family_is_cut_into_jobs_and_grows_at_its_end():

@@ -32,6 +32,7 @@ class Family:
     domains: tuple[str, ...]
     shifts: tuple[tuple[str, float], ...]
     methods: tuple[str, ...]
+    seeds: tuple[int, ...]
 
     @property
     def targets(self) -> list[str]:
@@ -50,8 +51,20 @@ class Study:
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
-        """(source, family) of the whole study: what adapt, evaluate, latents and distances run over."""
+        """(source, family) of the whole study."""
         return [(source, name) for name, family in self.families.items() for source in family.sources]
+
+    @property
+    def jobs(self) -> list[tuple[str, int, str]]:
+        """(source, seed, family) of the whole study: what adapt, evaluate, latents, distances and score run over."""
+        return [(source, seed, name) for source, name in self.pairs for seed in self.families[name].seeds]
+
+    @property
+    def trained(self) -> list[tuple[str, int]]:
+        """(network, seed): every source at the seeds of its blocks, and every oracle at all seeds."""
+        oracles = [(name, seed) for name in self.config["oracles"] for seed in self.config["seeds"]]
+        found = set(oracles) | {(source, seed) for source, seed, _ in self.jobs}
+        return sorted(found, key=lambda each: (self.networks.index(each[0]), each[1]))
 
     def specs(self, names: list[str], splits: list[str]) -> dict[str, dict]:
         """Full domain name -> everything that makes ``splits`` of it. See :func:`domain_spec`."""
@@ -127,7 +140,7 @@ class Study:
 
     def partner(self, source: str, seed: str, family: str) -> dict[str, str]:
         """Paths of ``model`` and ``adapted`` of another seed: the first that is another; empty for a single seed."""
-        other = next((number for number in self.config["seeds"] if str(number) != seed), None)
+        other = next((number for number in self.families[family].seeds if str(number) != seed), None)
         if other is None:
             return {}
         paths = {"model": f"models/{source}/seed{other}.h5", "adapted": f"adapted/{source}/seed{other}/{family}.h5"}
@@ -147,10 +160,12 @@ class Study:
         return [(target, name) for target in found.targets if target != domain_of(source) for name in names]
 
     @property
-    def trainings(self) -> list[tuple[str, str, str]]:
-        """(baseline, source, target) of the whole study, each once."""
+    def trainings(self) -> list[tuple[str, str, str, int]]:
+        """(baseline, source, target, seed) of the whole study, each once."""
         found = (
-            (name, source, target) for source, family in self.pairs for target, name in self.baselines(source, family)
+            (name, source, target, seed)
+            for source, seed, family in self.jobs
+            for target, name in self.baselines(source, family)
         )
         return list(dict.fromkeys(found))
 
@@ -402,5 +417,6 @@ def _families(config: dict) -> Iterator[tuple[str, Family]]:
                         domains=tuple(names[start : start + step]),
                         shifts=tuple((name, float(level)) for name, levels in taken.items() for level in levels),
                         methods=tuple(block["methods"]),
+                        seeds=tuple(block.get("seeds", config["seeds"])),
                     ),
                 )

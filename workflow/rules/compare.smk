@@ -10,17 +10,15 @@ MEASURED = {
     ("train", "source", domain, domain, seed): (
         f"<benchmarks>/train/{domain}/seed{seed}.tsv"
     )
-    for domain in STUDY.networks
-    for seed in config["seeds"]
+    for domain, seed in STUDY.trained
 } | {
     ("baseline", method, source, target, seed): (
         f"<benchmarks>/baseline/{method}/{source}/seed{seed}/{target}.tsv"
     )
-    for method, source, target in STUDY.trainings
-    for seed in config["seeds"]
+    for method, source, target, seed in STUDY.trainings
 }
 COMPARED = [
-    f"{source}/seed{config['seeds'][0]}/{family}"
+    f"{source}/seed{STUDY.families[family].seeds[0]}/{family}"
     for source, family in STUDY.pairs
     if STUDY.baselines(source, family)
 ]

@@ -13,7 +13,7 @@ rule hypotheses:
         distances="<results>/tables/distances.csv",
         channels="<results>/tables/channels.csv",
         scores="<results>/tables/scores.csv",
-        oracles=expand("<results>/oracle/seed{seed}.csv", seed=config["seeds"]),
+        oracles=ORACLES,
         code=code("hypotheses"),
     output:
         verdicts="<results>/tables/hypotheses.csv",

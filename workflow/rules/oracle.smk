@@ -3,14 +3,26 @@ Reads   <results>/models/{network}/seed{seed}.h5, <results>/data/{domain}.h5 of 
 Writes  <results>/oracle/seed{seed}.csv  a row per network: its score on the test split of its own domain
 """
 
+ORACLES = [
+    f"<results>/oracle/seed{seed}.csv" for seed in sorted({n for _, n in STUDY.trained})
+]
+
+
+def networks_of(wildcards):
+    return [name for name, seed in STUDY.trained if str(seed) == wildcards.seed]
+
 
 rule oracle:
     """Score each trained network at home: the oracle of a target, and a check of every source."""
     input:
-        models=expand(
-            "<results>/models/{network}/seed{{seed}}.h5", network=STUDY.networks
-        ),
-        data=expand("<results>/data/{domain}.h5", domain=map(domain_of, STUDY.networks)),
+        models=lambda wildcards: [
+            f"{config['results']}/models/{network}/seed{wildcards.seed}.h5"
+            for network in networks_of(wildcards)
+        ],
+        data=lambda wildcards: [
+            f"{config['results']}/data/{domain_of(network)}.h5"
+            for network in networks_of(wildcards)
+        ],
         code=code("oracle"),
     output:
         scores="<results>/oracle/seed{seed}.csv",
@@ -26,7 +38,7 @@ rule oracle:
         runtime=growing(60),
         gpu=0 if config["device"] == "cpu" else 1,
     params:
-        networks=list(STUDY.networks),
+        networks=networks_of,
         threshold=config["evaluate"]["threshold"],
         device=config["device"],
     script:

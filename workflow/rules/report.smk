@@ -30,9 +30,7 @@ COMPARISON = [
     f"{TEXTS}/talk.csv",
 ]
 CAPTIONS = [*FIGURES, "predictors"]
-NETWORKS = [
-    f"{domain}/seed{seed}" for domain in STUDY.networks for seed in config["seeds"]
-]
+NETWORKS = [f"{network}/seed{seed}" for network, seed in STUDY.trained]
 
 
 report: "../report/workflow.rst"
@@ -53,7 +51,7 @@ rule report:
         predictor_figures=expand(
             "<results>/figures/predictors_{protocol}.svg", protocol=PROTOCOLS
         ),
-        oracles=expand("<results>/oracle/seed{seed}.csv", seed=config["seeds"]),
+        oracles=ORACLES,
         curves=expand("<results>/models/{network}.csv", network=NETWORKS),
         data=expand(
             "<results>/data/{domain}.h5",

@@ -4,18 +4,14 @@ Writes  <results>/tables/segmentation.csv, gains.csv, distances.csv, scores.csv:
         <results>/tables/channels.csv: shares of dead and non-Gaussian channels of every source
 """
 
-EVALUATED = [
-    f"{source}/seed{seed}/{family}"
-    for source, family in STUDY.pairs
-    for seed in config["seeds"]
-]
+EVALUATED = [f"{source}/seed{seed}/{family}" for source, seed, family in STUDY.jobs]
 
 
 rule tabulate:
     """Join the rows of all jobs into the tables, sorted, and work out the gains."""
     input:
         evaluated=expand("<results>/evaluated/{job}.csv", job=EVALUATED),
-        oracles=expand("<results>/oracle/seed{seed}.csv", seed=config["seeds"]),
+        oracles=ORACLES,
         distances=expand("<results>/distances/{job}.csv", job=EVALUATED),
         channels=expand("<results>/distances/{job}.channels.csv", job=EVALUATED),
         scores=expand("<results>/scores/{job}.csv", job=EVALUATED),

@@ -15,7 +15,7 @@ COSTS = ["stage", "method", "source", "target", "seed", "training_seconds", "pea
 def compare(
     segmentation_path: str,
     gains_path: str,
-    trainings: list[tuple[str, str, str]],
+    trainings: list[tuple[str, str, str, int]],
     benchmarks: dict[tuple[str, str, str, str, int], str],
     masks: dict[str, str],
     targets: dict[str, str],
@@ -25,13 +25,13 @@ def compare(
 ) -> None:
     """Write the two tables and the figure.
 
-    ``trainings``: (baseline, source, full name of the target); ``benchmarks``: (stage, method, source, target, seed)
-    -> what Snakemake measured of that job; ``masks``: ``source/seed0/family`` -> predicted masks; ``targets``:
+    ``trainings``: (baseline, source, full name of the target, seed); ``benchmarks``: (stage, method, source, target,
+    seed) -> what Snakemake measured of that job; ``masks``: ``source/seed0/family`` -> predicted masks; ``targets``:
     family -> its images.
     """
     segmentation = files.read_csv(segmentation_path, [*PAIR, "method", "seed", "iou"])
     gains = files.read_csv(gains_path, [*PAIR, "method", "seed", "gain_iou"])
-    pairs = {(source, target) for _, source, target in trainings}
+    pairs = {(source, target) for _, source, target, _ in trainings}
     measured = costs(benchmarks)
     files.write_csv(summary(of_pairs(segmentation, pairs), gains), baselines_path, "%.9g")
     files.write_csv(measured, costs_path, "%.9g")
