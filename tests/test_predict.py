@@ -7,6 +7,7 @@ from zlib import crc32
 import numpy as np
 import pandas as pd
 import pytest
+from joblib import Parallel
 from scipy.stats import spearmanr
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.metrics import r2_score
@@ -103,7 +104,9 @@ def test_what_is_held_out_is_not_seen(table, column):
     leak = table.assign(iou_after=level + table["noise"] / 100, iou_before=0.0)
     leak["gain_iou"] = leak["iou_after"]
     leak["told_after"] = leak["told_before"] = groups.map(lambda name: crc32(name.encode()) % 97)
-    runs = {(name, outcome): pairs for name, _, outcome, pairs in in_folds(leak, column, {}, NAMES, OPTIONS, 1)}
+    runs = {
+        (name, outcome): pairs for name, _, outcome, pairs in in_folds(leak, column, {}, NAMES, OPTIONS, Parallel(1))
+    }
     for name in (LEARNED, "constant", "small_tree"):
         assert judge(runs[name, "gain_iou"], "gain_iou", 0, 0)["r2"] < 0.3
 
@@ -112,7 +115,7 @@ def test_predictors_find_what_there_is_and_nothing_in_noise(table):
     kinds = {"score": NAMES, "distance": []}
     found = {
         (name, outcome): judge(pairs, outcome, 0, 0)
-        for name, _, outcome, pairs in in_folds(table, "source", kinds, NAMES, OPTIONS, 1)
+        for name, _, outcome, pairs in in_folds(table, "source", kinds, NAMES, OPTIONS, Parallel(1))
     }
     assert found[LEARNED, "gain_iou"]["r2"] > 0.75 and found[LEARNED, "iou_after"]["spearman"] > 0.85
     assert found["told_after", "iou_after"]["r2"] > 0.95, "falling as well as rising"

@@ -20,6 +20,8 @@ from workflow.lib.showcase import at_identity
 
 METHOD = "batchnorm"
 ROW = ["predictor", "kind", "protocol", "outcome"]
+# What is judged of a pair beside what is predicted of it.
+JUDGED = ["source", "target", *OUTCOMES, "tellable"]
 
 
 def predict(
@@ -44,19 +46,22 @@ def predict(
     """
     table, kinds, names = labelled(gains_path, segmentation_path, scores_path, distances_path)
     judged, shown = [], {}
-    for protocol in [*PROTOCOLS, *asked]:
-        if protocol in asked:
-            among = [table[role].isin(chosen) for role, chosen in asked[protocol].items()]
-            runs = frozen(table[np.logical_and.reduce(among)], frozen_path)
-        else:
-            runs = in_folds(table, PROTOCOLS[protocol], kinds, names, options, threads)
-        for predictor, kind, outcome, predicted in runs:
-            # Intervals of every single number and outcome would take longer than the rest of the study.
-            several = outcome == "gain_iou" or kind not in ("score", "distance")
-            measured = judge(predicted, outcome, options["bootstrap"] if several else 0, seed=0)
-            judged.append(dict(zip(ROW, (predictor, kind, protocol, outcome), strict=True)) | measured)
-            if (predictor, outcome) == (LEARNED, "gain_iou"):
-                shown[protocol] = predicted
+    # Processes, since most of the work is of Python; what each says does not depend on how many there are.
+    with Parallel(threads) as pool:
+        for protocol in [*PROTOCOLS, *asked]:
+            if protocol in asked:
+                among = [table[role].isin(chosen) for role, chosen in asked[protocol].items()]
+                runs = list(frozen(table[np.logical_and.reduce(among)], frozen_path))
+            else:
+                runs = list(in_folds(table, PROTOCOLS[protocol], kinds, names, options, pool))
+            measured = pool(
+                delayed(judge)(predicted, outcome, bootstraps(kind, outcome, options), seed=0)
+                for _, kind, outcome, predicted in runs
+            )
+            for (predictor, kind, outcome, predicted), numbers in zip(runs, measured, strict=True):
+                judged.append(dict(zip(ROW, (predictor, kind, protocol, outcome), strict=True)) | numbers)
+                if (predictor, outcome) == (LEARNED, "gain_iou"):
+                    shown[protocol] = predicted
     found = pd.DataFrame(judged, columns=[*ROW, *MEASURES]).sort_values(ROW, kind="stable")
     files.write_csv(found, predictors_path, "%.9g")
     with files.replacing(tree_path) as partial:
@@ -65,6 +70,11 @@ def predict(
     for protocol, path in figure_paths.items():
         rows = found[(found["protocol"] == protocol) & (found["outcome"] == "gain_iou")]
         figures.save(predictor_figures.predictors(rows, shown.get(protocol)), path)
+
+
+def bootstraps(kind: str, outcome: str, options: dict) -> int:
+    """Intervals of every single number and outcome would take longer than the rest of the study."""
+    return options["bootstrap"] if outcome == "gain_iou" or kind not in ("score", "distance") else 0
 
 
 def labelled(
@@ -85,16 +95,13 @@ def labelled(
 
 
 def in_folds(
-    table: pd.DataFrame, column: str, kinds: dict[str, list[str]], names: list[str], options: dict, threads: int
+    table: pd.DataFrame, column: str, kinds: dict[str, list[str]], names: list[str], options: dict, pool: Parallel
 ) -> Iterator[tuple[str, str, str, pd.DataFrame]]:
     """(predictor, kind, outcome, predictions) of every predictor, each group of ``column`` predicted by the others."""
     if table[column].nunique() < 2:
         return
     held = list(learning.folds(table[column].to_numpy()))
-    # Processes, since most of the work is of Python, and what each says does not depend on how many there are.
-    parts = Parallel(threads)(
-        delayed(learning.held_out)(table[~rows], table[rows], column, kinds, names, options) for rows in held
-    )
+    parts = pool(delayed(learning.held_out)(table[~rows], table[rows], column, kinds, names, options) for rows in held)
     found = {key: np.full(len(table), np.nan) for key in parts[0][0]}
     half = np.full(len(table), np.nan)
     for rows, (predictions, width) in zip(held, parts, strict=True):
@@ -104,7 +111,7 @@ def in_folds(
     for (predictor, kind, outcome), predicted in found.items():
         told = (predictor, outcome) == (LEARNED, "gain_iou")
         low, high = (predicted - half, predicted + half) if told else (np.nan, np.nan)
-        yield predictor, kind, outcome, table.assign(predicted=predicted, low=low, high=high)
+        yield predictor, kind, outcome, table[JUDGED].assign(predicted=predicted, low=low, high=high)
 
 
 def frozen(table: pd.DataFrame, frozen_path: str | None) -> Iterator[tuple[str, str, str, pd.DataFrame]]:
@@ -116,9 +123,9 @@ def frozen(table: pd.DataFrame, frozen_path: str | None) -> Iterator[tuple[str, 
     half = model.width * spread
     for outcome, predicted in zip(OUTCOMES, expected.T, strict=True):
         low, high = (predicted - half, predicted + half) if outcome == "gain_iou" else (np.nan, np.nan)
-        yield LEARNED, "learned", outcome, table.assign(predicted=predicted, low=low, high=high)
+        yield LEARNED, "learned", outcome, table[JUDGED].assign(predicted=predicted, low=low, high=high)
     for name, size in (("always_adapt", 1.0), ("never_adapt", -1.0)):
-        yield name, "baseline", "gain_iou", table.assign(predicted=size, low=np.nan, high=np.nan)
+        yield name, "baseline", "gain_iou", table[JUDGED].assign(predicted=size, low=np.nan, high=np.nan)
 
 
 if __name__ == "__main__":
