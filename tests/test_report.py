@@ -245,6 +245,14 @@ def text_of(path: str) -> str:
     return " ".join(ElementTree.parse(path).getroot().itertext())
 
 
+def test_a_legend_of_long_names_stays_on_the_figure():
+    names = [f"0.30-0.70~{name}" for name in ("momentum_high", "momentum_low", *(f"rate_{k}" for k in range(7)))]
+    curves = pd.DataFrame({"domain": names, "seed": 0, "epoch": 1, "loss": 0.5, "validation_iou": 0.5})
+    figure = figures.training(curves, names)
+    box, page = figure.legends[0].get_window_extent(), figure.bbox
+    assert page.x0 <= box.x0 and box.x1 <= page.x1 and len(figure.legends[0].get_texts()) == len(names)
+
+
 def test_every_figure_says_what_it_shows(arguments):
     texts = {name: text_of(path) for name, path in arguments["figure_paths"].items()}
     for name, words in {

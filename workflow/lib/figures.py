@@ -4,6 +4,8 @@ Nothing here reads a file or knows a result. Figures are :class:`Figure` objects
 them all and look for a screen. Panels are placed in inches: matplotlib's own layout takes longer than the drawing.
 """
 
+from collections.abc import Iterable
+
 import matplotlib
 import numpy as np
 import pandas as pd
@@ -132,8 +134,7 @@ def domains(
 def training(curves: pd.DataFrame, sources: list[str]) -> Figure:
     """Loss and source-validation IoU per epoch, a line per network; columns domain, seed, epoch and the two."""
     names = list(dict.fromkeys([*sources, *curves["domain"]]))
-    legend = 0.22 * -(-len(names) // 6)
-    figure = Figure(figsize=(WIDTH, 3 + legend))
+    figure = Figure(figsize=(WIDTH, 3 + 0.22 * -(-len(names) // _legend_columns(names))))
     panels = _panels(figure, (1, 2), (0.6, 0.1, WIDTH - 0.7, 2.4), (0.6, 0))[0]
     colours = source_colours(names)
     for (domain, _), curve in curves.groupby(["domain", "seed"]):
@@ -211,7 +212,7 @@ def transforms(table: pd.DataFrame, sources: list[str]) -> Figure:
     rows = [(group, quantity) for quantity in QUANTITIES for group in groups]
     bands = np.array_split(columns, -(-len(columns) // 6))
     band = 1.2 * len(rows) + 0.7
-    figure = Figure(figsize=(WIDTH, band * len(bands) + 0.05 + 0.22 * -(-len(sources) // 6)))
+    figure = Figure(figsize=(WIDTH, band * len(bands) + 0.05 + 0.22 * -(-len(sources) // _legend_columns(sources))))
     colours = source_colours(sources)
     limit = max(0.1, 1.05 * float(table["gain_iou"].abs().max()))
     for number, names in enumerate(bands):
@@ -688,4 +689,9 @@ def _legend(figure: Figure, colours: dict, marker: str = "", loc: str = "lower c
         Line2D([], [], color=colour, label=name, lw=0 if marker else 3, marker=marker)
         for name, colour in colours.items()
     ]
-    figure.legend(handles=handles, loc=loc, ncols=6, frameon=False, borderaxespad=0)
+    figure.legend(handles=handles, loc=loc, ncols=_legend_columns(colours), frameon=False, borderaxespad=0)
+
+
+def _legend_columns(names: Iterable[str]) -> int:
+    """How many entries stand beside each other, six at most: the longest sets the width of all."""
+    return max(1, min(6, int(WIDTH / (0.5 + 0.07 * max(map(len, names), default=0)))))
