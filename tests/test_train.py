@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.conftest import MODEL, discs
+from tests.conftest import MODEL, discs, write_domain
 from workflow.lib import augmentation, checkpoint, metrics, store
 from workflow.lib.augmentation import augment
 from workflow.lib.errors import StudyError
@@ -170,9 +170,20 @@ def test_an_epoch_may_be_shorter_than_the_images(domain_path, at_most):
     assert pool.per_epoch == min(24, max(4, at_most)) and pool.per_epoch - 4 < shown <= pool.per_epoch
 
 
-def test_a_crop_larger_than_the_images_is_refused(domain_path):
-    with store.read(domain_path) as file, pytest.raises(StudyError, match=r"train\.crop"):
-        TrainingImages(file["train"], batch=4, crop=[32, 32])
+@pytest.mark.parametrize(("crop", "seen"), [([32, 32], (20, 30)), ([32, 8], (20, 8)), ([8, 32], (8, 30))])
+def test_a_side_no_longer_than_the_crop_is_taken_whole(tmp_path, crop, seen):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        store.append(file.create_group("train"), np.zeros((6, 20, 30), np.uint8), np.zeros((6, 20, 30), np.uint8))
+        batches = list(TrainingImages(file["train"], batch=4, crop=crop).epoch(np.random.default_rng(0)))
+    assert all(images.shape[1:] == masks.shape[1:] == seen for images, masks in batches)
+
+
+@pytest.mark.parametrize("crop", [None, [64, 64]])
+def test_whole_images_of_any_size_train(tmp_path, crop):
+    with store.create(tmp_path / "odd.h5") as file:
+        write_domain(file, {"train": 24, "validation": 6}, size=21)
+    curve = pd.read_csv(run(tmp_path, tmp_path / "odd.h5", crop=crop, epochs=25, patience=25).with_suffix(".csv"))
+    assert curve["validation_iou"].max() > 0.8
 
 
 def test_checkpoint_of_another_network_is_refused(tmp_path, network):

@@ -20,7 +20,8 @@ WINDOW_BYTES = 2**27
 class TrainingImages:
     """Shuffled, flipped and cropped batches of a split: (images, masks), or (images,) where not ``labelled``.
 
-    An epoch has ``crops_per_image`` crops of every image, or ``images_per_epoch`` of these.
+    An epoch has ``crops_per_image`` crops of every image, or ``images_per_epoch`` of these. Without a ``crop`` images
+    are taken whole, and so is a side no longer than the crop's.
 
     The masks of an unlabelled split are never read, nor need there be any. A split larger than ``window_bytes`` is cut
     into runs of neighbouring images, and each epoch reads randomly chosen runs, ``window_bytes`` at a time, and
@@ -45,11 +46,6 @@ class TrainingImages:
         for images, masks in store.stacks(split):
             if labelled and masks is None:
                 raise StudyError(f"{split.file.filename}: no masks in {split.name}, which training needs; add them")
-            if crop and (images.shape[1] < crop[0] or images.shape[2] < crop[1]):
-                raise StudyError(
-                    f"{split.file.filename}: images of {images.shape[1:3]} are smaller than "
-                    f"config key train.crop {crop}; lower it"
-                )
             self.stacks.append((images, masks) if labelled else (images,))
         crops = store.count(split) * crops_per_image
         self.per_epoch = min(crops, max(batch, images_per_epoch or crops))
@@ -98,7 +94,7 @@ class TrainingImages:
             index = torch.from_numpy(chosen).to(self.device, non_blocking=True)
             pair = [array[index] for array in window]
         else:
-            rows, columns = self.crop
+            rows, columns = (min(sides) for sides in zip(self.crop, images.shape[1:3], strict=True))
             tops = rng.integers(0, images.shape[1] - rows + 1, len(chosen))
             lefts = rng.integers(0, images.shape[2] - columns + 1, len(chosen))
             pair = [

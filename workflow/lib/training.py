@@ -26,7 +26,7 @@ from workflow.lib.errors import StudyError
 from workflow.lib.norms import norm_layers
 from workflow.lib.prediction import Inputs, predict
 from workflow.lib.sampling import TrainingImages
-from workflow.lib.unet import UNet, input_moments, to_input
+from workflow.lib.unet import UNet, input_moments, pad, to_input
 
 WARM_UP = 0.1
 CURVE = ["epoch", "loss", "validation_iou", "learning_rate", "presented"]
@@ -185,8 +185,10 @@ def fit(
             seen = 0
             for batch, masks in images.epoch(np.random.default_rng((seed, epoch))):
                 _set_rates(learner.optimisers, (epoch + seen / images.per_epoch) / options["epochs"])
-                shown, true = to_input(batch, device), masks.unsqueeze(1).float()
-                other = to_input(next(others)[0], device) if others else None
+                shown, true = (
+                    pad(each, network.depth) for each in (to_input(batch, device), masks.unsqueeze(1).float())
+                )
+                other = pad(to_input(next(others)[0], device), network.depth) if others else None
                 if augmentation:
                     shown, true = augment(augmentation, shown, true)
                     other = None if other is None else augment(augmentation, other)[0]
