@@ -527,12 +527,12 @@ HYPOTHESES: dict[str, Hypothesis] = {
     ),
     "H8a": Hypothesis(
         "under-trained networks gain on their own domain", "networks of few epochs", "training", early_gain,
-        "at least", 0.02, ours=True,
+        "at least", 0,
     ),
     "H8b": Hypothesis(
         "irregularly trained networks gain on their own domain",
         "networks trained fast or slowly, or whose statistics are", "training", irregular_gain,
-        "at least", 0.02, ours=True,
+        "at least", 0,
     ),
     "H8c": Hypothesis(
         "converged networks do not", "networks trained well: size of the gain at home", "training", converged_gain,
