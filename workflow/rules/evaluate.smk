@@ -25,6 +25,8 @@ rule evaluate:
         "<logs>/evaluate/{source}/seed{seed}/{family}.log",
     benchmark:
         "<benchmarks>/evaluate/{source}/seed{seed}/{family}.tsv"
+    # Longer than other jobs of a source: taken last, one of these would keep a single core busy at the end.
+    priority: 2
     conda:
         "../../envs/torch.yaml"
     threads: 1

@@ -21,6 +21,8 @@ rule score:
         "<logs>/score/{source}/seed{seed}/{family}.log",
     benchmark:
         "<benchmarks>/score/{source}/seed{seed}/{family}.tsv"
+    # Longer than other jobs of a source: taken last, one of these would keep a single core busy at the end.
+    priority: 2
     conda:
         "../../envs/torch.yaml"
     threads: 1
