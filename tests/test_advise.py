@@ -1,5 +1,7 @@
 """Advice: what a forest written by hand says, why, and what it warns of."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -38,6 +40,11 @@ def test_the_tree_is_followed():
     assert list(found["expected_before"]) == pytest.approx([0.8, 0.3, 0.5, 0.8])
     assert list(found["decision"]) == ["keep", "adapt", "keep", "keep"]
     assert (found["gain_high"] - found["gain"]).tolist() == pytest.approx([2 * forest.FLOOR] * 4)
+
+
+def test_no_iou_is_expected_beyond_its_range():
+    found = advise(scored((0.2, 1)), replace(TREE, value=np.array([[0, 0], [1.01, -0.02], *[[0, 0]] * 3], np.float32)))
+    assert found.loc[0, ["expected_before", "expected_after", "gain"]].tolist() == [1, 0, -1]
 
 
 def test_drivers_sum_to_the_gain():

@@ -32,7 +32,7 @@ def advise(scores: pd.DataFrame, forest: Forest) -> pd.DataFrame:
     known = np.isfinite(rows).all(axis=1)
     scores, rows = scores[known], rows[known]
     expected, spread = forest.predict(rows)
-    before, after, gain = expected.T
+    before, after, gain = expected.T.clip([[0], [0], [-1]], 1)
     half = forest.width * spread
     found = scores[KEY].assign(
         expected_before=before,

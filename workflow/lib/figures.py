@@ -694,4 +694,4 @@ def _legend(figure: Figure, colours: dict, marker: str = "", loc: str = "lower c
 
 def _legend_columns(names: Iterable[str]) -> int:
     """How many entries stand beside each other, six at most: the longest sets the width of all."""
-    return max(1, min(6, int(WIDTH / (0.5 + 0.07 * max(map(len, names), default=0)))))
+    return max(1, min(6, int(WIDTH / (0.5 + 0.065 * max(map(len, names), default=0)))))
