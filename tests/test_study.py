@@ -302,6 +302,7 @@ def test_a_block_may_have_seeds_of_its_own():
         ("0.50-0.30", 2),
         *(("0.70-0.30", seed) for seed in (0, 1, 2)),
     ]
+    assert found.networks_of("0") == ["0.30-0.70", "0.70-0.30"] and len(found.networks_of("2")) == 3
     assert found.partner("0.30-0.70", "2", "one-identity") == {}
     assert found.partner("0.30-0.70", "2", "all-identity")["model"].endswith("models/0.30-0.70/seed0.h5")
 

@@ -116,6 +116,10 @@ class Study:
         variants = self.config["variants"]
         return [name for name in self.networks if "model" in variants.get(name.partition("~")[2], {})]
 
+    def networks_of(self, seed: str) -> list[str]:
+        """The networks that are trained at one seed."""
+        return [name for name, number in self.trained if str(number) == seed]
+
     def training(self, network: str) -> tuple[dict, dict]:
         """(``model``, ``train``) of a network: those of the config, with what its variant changes."""
         variant = self.config["variants"].get(network.partition("~")[2], {})

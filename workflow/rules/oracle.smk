@@ -8,20 +8,16 @@ ORACLES = [
 ]
 
 
-def networks_of(wildcards):
-    return [name for name, seed in STUDY.trained if str(seed) == wildcards.seed]
-
-
 rule oracle:
     """Score each trained network at home: the oracle of a target, and a check of every source."""
     input:
         models=lambda wildcards: [
             f"{config['results']}/models/{network}/seed{wildcards.seed}.h5"
-            for network in networks_of(wildcards)
+            for network in STUDY.networks_of(wildcards.seed)
         ],
         data=lambda wildcards: [
             f"{config['results']}/data/{domain_of(network)}.h5"
-            for network in networks_of(wildcards)
+            for network in STUDY.networks_of(wildcards.seed)
         ],
         code=code("oracle"),
     output:
@@ -38,7 +34,7 @@ rule oracle:
         runtime=growing(60),
         gpu=0 if config["device"] == "cpu" else 1,
     params:
-        networks=networks_of,
+        networks=lambda wildcards: STUDY.networks_of(wildcards.seed),
         threshold=config["evaluate"]["threshold"],
         device=config["device"],
     script:
