@@ -41,7 +41,7 @@ format: .venv/installed  ## put the code into the form that `make check` wants
 	$(BIN)/ruff check --fix .
 	$(BIN)/snakefmt Snakefile workflow
 
-smoke: .venv/installed  ## the smallest study that takes every step, under a minute
+smoke: .venv/installed  ## the smallest study that takes every step, about a minute
 	$(BIN)/snakemake --cores $(CORES) --configfile config.yaml workflow/studies/smoke.yaml
 
 hypotheses: .venv/installed  ## run every study that decides a hypothesis, and collect the verdicts (hours on 2 cores)

@@ -4,7 +4,7 @@ Nothing here reads a file or knows a result. Figures are :class:`Figure` objects
 them all and look for a screen. Panels are placed in inches: matplotlib's own layout takes longer than the drawing.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 import matplotlib
 import numpy as np
@@ -134,7 +134,7 @@ def domains(
 def training(curves: pd.DataFrame, sources: list[str]) -> Figure:
     """Loss and source-validation IoU per epoch, a line per network; columns domain, seed, epoch and the two."""
     names = list(dict.fromkeys([*sources, *curves["domain"]]))
-    figure = Figure(figsize=(WIDTH, 3 + 0.22 * -(-len(names) // _legend_columns(names))))
+    figure = Figure(figsize=(WIDTH, 3 + _legend_height(names)))
     panels = _panels(figure, (1, 2), (0.6, 0.1, WIDTH - 0.7, 2.4), (0.6, 0))[0]
     colours = source_colours(names)
     for (domain, _), curve in curves.groupby(["domain", "seed"]):
@@ -212,7 +212,7 @@ def transforms(table: pd.DataFrame, sources: list[str]) -> Figure:
     rows = [(group, quantity) for quantity in QUANTITIES for group in groups]
     bands = np.array_split(columns, -(-len(columns) // 6))
     band = 1.2 * len(rows) + 0.7
-    figure = Figure(figsize=(WIDTH, band * len(bands) + 0.05 + 0.22 * -(-len(sources) // _legend_columns(sources))))
+    figure = Figure(figsize=(WIDTH, band * len(bands) + 0.05 + _legend_height(sources)))
     colours = source_colours(sources)
     limit = max(0.1, 1.05 * float(table["gain_iou"].abs().max()))
     for number, names in enumerate(bands):
@@ -692,6 +692,11 @@ def _legend(figure: Figure, colours: dict, marker: str = "", loc: str = "lower c
     figure.legend(handles=handles, loc=loc, ncols=_legend_columns(colours), frameon=False, borderaxespad=0)
 
 
-def _legend_columns(names: Iterable[str]) -> int:
+def _legend_height(names: Collection[str]) -> float:
+    """Inches that the rows of a legend take."""
+    return 0.22 * -(-len(names) // _legend_columns(names))
+
+
+def _legend_columns(names: Collection[str]) -> int:
     """How many entries stand beside each other, six at most: the longest sets the width of all."""
     return max(1, min(6, int(WIDTH / (0.5 + 0.065 * max(map(len, names), default=0)))))

@@ -185,9 +185,8 @@ def fit(
             seen = 0
             for batch, masks in images.epoch(np.random.default_rng((seed, epoch))):
                 _set_rates(learner.optimisers, (epoch + seen / images.per_epoch) / options["epochs"])
-                shown, true = (
-                    pad(each, network.depth) for each in (to_input(batch, device), masks.unsqueeze(1).float())
-                )
+                shown = pad(to_input(batch, device), network.depth)
+                true = pad(masks.unsqueeze(1).float(), network.depth)
                 other = pad(to_input(next(others)[0], device), network.depth) if others else None
                 if augmentation:
                     shown, true = augment(augmentation, shown, true)
