@@ -2,7 +2,7 @@
 
 Each stage is one word: a rule file, a script, a test, a block of config.yaml. Files hang together like this:
 
-    generate -> train -> adapt -> evaluate -> tabulate -> correlate -> report
+    generate -> train -> adapt -> evaluate -> tabulate -> correlate -> draw -> report
                      \\-> oracle            /
                       \\-> latents -> distances
     generate -> baseline -> evaluate and tabulate -> compare -> report, where methods train with target images
@@ -76,6 +76,7 @@ include: "workflow/rules/score.smk"
 include: "workflow/rules/tabulate.smk"
 include: "workflow/rules/compare.smk"
 include: "workflow/rules/correlate.smk"
+include: "workflow/rules/draw.smk"
 include: "workflow/rules/hypotheses.smk"
 include: "workflow/rules/predict.smk"
 include: "workflow/rules/advise.smk"

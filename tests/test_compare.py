@@ -9,8 +9,8 @@ import pytest
 
 from tests.conftest import write_domain
 from workflow.lib import store
+from workflow.lib.page import compared
 from workflow.scripts.compare import COSTS, compare
-from workflow.scripts.report import compared
 from workflow.scripts.tabulate import gains
 
 TEXTS = Path(__file__).parents[1] / "workflow" / "report"

@@ -18,7 +18,7 @@ import yaml
 
 from tests.conftest import METHODS, MODEL, write_domain
 from tests.test_workflow import TABLES, copy
-from workflow.lib import files, job, store
+from workflow.lib import examples, files, job, store
 from workflow.lib.errors import StudyError
 from workflow.scripts.adapt import adapt
 from workflow.scripts.advise import advise
@@ -31,7 +31,6 @@ from workflow.scripts.hypotheses import hypotheses
 from workflow.scripts.latents import latents
 from workflow.scripts.oracle import oracle
 from workflow.scripts.predict import predict
-from workflow.scripts.report import training_curves
 from workflow.scripts.score import score
 from workflow.scripts.tabulate import tabulate
 from workflow.scripts.train import train
@@ -247,7 +246,7 @@ TABLE_STAGES: dict[str, tuple[list[str], Callable[..., None]]] = {
             *(str(d / name) for name in ("out.csv", "out.costs.csv", "out.svg")),
         ),
     ),
-    "report": (["curve"], lambda d, *paths: training_curves({"a/seed0": paths[0]})),
+    "draw": (["curve"], lambda d, *paths: examples.training_curves({"a/seed0": paths[0]})),
 }  # fmt: skip
 TABLES_READ = [(stage, name) for stage, (names, _) in TABLE_STAGES.items() for name in names]
 

@@ -15,7 +15,7 @@ from workflow.lib.lineage import code
 ROOT = Path(__file__).parents[1]
 SMOKE = "workflow/studies/smoke.yaml"
 NETWORK_STAGES = {"train", "oracle", "adapt", "evaluate", "latents", "score"}
-TABLE_STAGES = {"tabulate", "correlate", "hypotheses", "predict", "advise", "report"}
+TABLE_STAGES = {"tabulate", "correlate", "draw", "hypotheses", "predict", "advise", "report"}
 TABLES = ("segmentation", "gains", "distances", "scores", "correlations")
 
 
@@ -109,7 +109,7 @@ def test_a_new_target_redoes_no_training_and_no_other_family(finished):
     jobs = planned(finished, {"pairs": wider})
     assert jobs == {
         "generate_targets": 1, "adapt": 2, "evaluate": 2, "latents": 2, "distances": 2, "score": 2,
-        "tabulate": 1, "correlate": 1, "hypotheses": 1, "predict": 1, "advise": 1, "report": 1, "all": 1,
+        "tabulate": 1, "correlate": 1, "hypotheses": 1, "predict": 1, "advise": 1, "draw": 1, "report": 1, "all": 1,
     }  # fmt: skip
 
 
@@ -132,7 +132,7 @@ def test_a_training_option_reruns_training_and_what_follows(finished):
 
 
 def test_an_option_of_a_late_stage_reruns_late_stages(finished):
-    assert planned(finished, {"correlate": {"bootstrap": 60}}).keys() == {"correlate", "report", "all"}
+    assert planned(finished, {"correlate": {"bootstrap": 60}}).keys() == {"correlate", "draw", "report", "all"}
     assert planned(finished, {"report": {"title": "Another"}}).keys() == {"report", "all"}
     assert planned(finished, {"distances": {"projections": 64}}).keys() == {
         "distances", *TABLE_STAGES, "all",
@@ -153,6 +153,8 @@ LINEAGE = {
     "learning": {"predict"},
     "forest": {"predict", "advise"},
     "advice": {"advise"},
+    "figures": {"draw", "predict"},
+    "page": {"report"},
     "unet": NETWORK_STAGES,
 }
 FOLLOWS = {
@@ -164,7 +166,8 @@ FOLLOWS = {
     "latents": {"distances"} | TABLE_STAGES,
     "distances": TABLE_STAGES,
     "score": TABLE_STAGES,
-    "correlate": {"report"},
+    "correlate": {"draw", "report"},
+    "draw": {"report"},
     "predict": {"report"},
     "advise": {"report"},
 }

@@ -19,12 +19,11 @@ from matplotlib.patches import Rectangle
 
 from workflow.lib import files
 from workflow.lib.channels import DEAD, shares
-from workflow.lib.names import domain_of
+from workflow.lib.names import BLANK, domain_of
 from workflow.lib.showcase import means, on_grid
 from workflow.lib.theory import predicted_map
 
 WIDTH = 10  # inches
-BLANK = "blank"
 IOU = Normalize(0, 1)
 QUANTITIES = {"iou_before": "IoU before", "iou_after": "IoU after", "gain_iou": "gain"}
 MAPPED = QUANTITIES | {"pixel_ceiling": "pixel ceiling"}
@@ -62,7 +61,7 @@ def save(figure: Figure, path: str) -> None:
 def blank(message: str) -> Figure:
     """A figure that says why there is none; the page leaves it out."""
     figure = Figure(figsize=(WIDTH, 0.6))
-    figure.set_label(BLANK)
+    figure.set_gid(BLANK)
     figure.text(0.5, 0.5, message, ha="center", va="center", size=9)
     return figure
 

@@ -3,6 +3,8 @@
 # What makes a pair; KEY, an observation of it.
 PAIR = ["source", "target", "transform", "level"]
 KEY = [*PAIR, "seed"]
+# Id, in its SVG, of a figure that has nothing to show.
+BLANK = "blank"
 
 
 def target_name(domain: str, transform: str, level: float) -> str:

@@ -173,12 +173,37 @@ def cases(pairs: pd.DataFrame) -> dict[str, pd.Series | None]:
     return found
 
 
+def label(pair: pd.Series) -> str:
+    """Source, target and transform of a pair in words."""
+    level = "" if pair["transform"] == "identity" else f", {pair['transform']} {pair['level']:g}"
+    return f"{pair['source']} → {pair['target']}{level}"
+
+
 def below_null(correlations: pd.DataFrame, distances: pd.DataFrame) -> pd.DataFrame:
     """``correlations`` and, as ``below_null``, the share of the pairs whose distance does not exceed its null."""
     below = (distances["value"] <= distances["null"]).where(distances["null"].notna() & distances["value"].notna())
     keys = ["distance", "layer", "activation", "unit", "state"]
     shares = distances[keys].assign(below_null=below.astype(float)).groupby(keys, as_index=False).mean()
     return correlations.merge(shares, on=keys, how="left")
+
+
+def in_order(table: pd.DataFrame, layers: list[str]) -> pd.DataFrame:
+    """Rows by layer in the order of the network, and before, then after: not by the alphabet."""
+    places = {name: place for place, name in enumerate([*layers, "before", "after"])}
+    return table.sort_values(["layer", "state"], key=lambda names: names.map(places), kind="stable")
+
+
+def few(layers: list[str]) -> list[str]:
+    """At most three layers, for figures with a row each: the first, the deepest and the last."""
+    return layers if len(layers) <= 3 else [layers[0], "bottleneck", layers[-1]]
+
+
+def with_gains(distances: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+    """Distances of the labelled pairs, with their ``gain_iou`` and the ``group`` that colours them."""
+    scored = pairs[pairs["gain_iou"].notna()]
+    has_polarity = (scored["polarity"] != "").any()
+    scored = scored.assign(group=scored["polarity" if has_polarity else "transform"].replace("", "unknown"))
+    return at_identity(distances).merge(scored[[*KEY, "gain_iou", "group"]], on=KEY)
 
 
 def strongest(correlations: pd.DataFrame, outcome: str) -> pd.DataFrame:
@@ -197,6 +222,19 @@ def method_scores(gains: pd.DataFrame) -> pd.DataFrame:
     pooled = pooled.assign(gained=pooled["gain_iou"] > SMALL, lost=pooled["gain_iou"] < -SMALL, n=1)
     means = dict.fromkeys(["iou_before", "iou_after", "gain_iou", "gained", "lost"], "mean")
     return pooled.groupby("method").agg({"n": "sum"} | means | {"gap_closed": "median"}).reset_index()
+
+
+def by_method(gains: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+    """Gains of all methods over the shifts, averaged over seeds, with the polarity of the pair.
+
+    A pair under one method compares nothing: it is left out where others have several.
+    """
+    known = pairs.loc[~pairs["home"], [*KEY, "polarity"]]
+    merged = at_identity(gains[gains["gain_iou"].notna()]).merge(known, on=KEY)
+    several = merged.groupby(KEY)["method"].transform("nunique") > 1
+    merged = merged[several | ~several.any()]
+    fixed = [*PAIR, "method", "polarity"]
+    return merged.groupby(fixed, sort=False)["gain_iou"].mean().reset_index()
 
 
 def by_training(pairs: pd.DataFrame) -> pd.DataFrame:

@@ -46,7 +46,7 @@ rule compare:
     benchmark:
         "<benchmarks>/compare.tsv"
     conda:
-        "../../envs/report.yaml"
+        "../../envs/draw.yaml"
     resources:
         mem_mb=growing(1000),
         runtime=growing(30),

@@ -1,0 +1,135 @@
+"""The figures, from a small study whose scores are made up by rule."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.contour import ContourSet
+
+from tests.made_up import FIGURES, GRID, spec_of, text_of, two_sources, write_domain
+from workflow.lib import examples, figures, page, showcase, store
+from workflow.lib.names import KEY, PAIR, target_name
+from workflow.scripts.draw import draw
+
+
+@pytest.fixture(scope="module")
+def arguments(tmp_path_factory) -> dict:
+    drawn, _ = two_sources(tmp_path_factory.mktemp("study"))
+    draw(**drawn)
+    return drawn
+
+
+def test_a_legend_of_long_names_stays_on_the_figure():
+    names = [f"0.30-0.70~{name}" for name in ("momentum_high", "momentum_low", *(f"rate_{k}" for k in range(7)))]
+    curves = pd.DataFrame({"domain": names, "seed": 0, "epoch": 1, "loss": 0.5, "validation_iou": 0.5})
+    figure = figures.training(curves, names)
+    box, page = figure.legends[0].get_window_extent(), figure.bbox
+    assert page.x0 <= box.x0 and box.x1 <= page.x1 and len(figure.legends[0].get_texts()) == len(names)
+
+
+def test_every_figure_says_what_it_shows(arguments):
+    texts = {name: text_of(path) for name, path in arguments["figure_paths"].items()}
+    for name, words in {
+        "domains": ["mask mean 0.3", "background", "noise", "cells"],
+        "training": ["epoch", "0.30-0.70", "0.70-0.30"],
+        "maps": ["source 0.30-0.70", "IoU before", "IoU after", "gain", "pixel ceiling", ".88"],
+        "transforms": ["noise", "polarity kept", "polarity flipped", "level"],
+        "predictions": [case.name for case in showcase.CASES],
+        "latents": ["works", "fails", "harms", "encoder1", "bottleneck", "after adaptation"],
+        "distances": ["wasserstein", "bhattacharyya", "bottleneck", "-0.72 [-0.82, -0.62]"],
+        "correlations": ["with gain", "with IoU after", "wasserstein"],
+        "methods": ["batchnorm", "other", "mean gain, polarity flipped"],
+        "depth": ["Spearman with gain", "encoder1", "bottleneck", "before relu"],
+    }.items():
+        for word in words:
+            assert word in texts[name].replace("−", "-"), f"{name} lacks '{word}'"
+    assert "does not occur" not in texts["predictions"]
+
+
+def test_channels_of_networks_with_another_weight_decay():
+    rows = np.random.default_rng(0).standard_normal((512, 5))
+    activations = {"before_relu": rows, "after_relu": rows.clip(0)}
+    figure = figures.channels({"a": activations, "a~decay": activations}, "bottleneck")
+    titles = [axes.get_title() for axes in figure.axes]
+    assert titles[1] == "a, bottleneck after the ReLU: 0% dead, 100% not Gaussian" and len(titles) == 4
+
+
+def test_methods_are_compared_on_the_pairs_that_they_share():
+    rows = [("a", "b", "noise", 0.1, "batchnorm", 0.1), ("a", "b", "noise", 0.1, "tent", 0.3),
+            ("a", "c", "noise", 0.1, "batchnorm", 0.9)]  # fmt: skip
+    gains = pd.DataFrame(rows, columns=[*PAIR, "method", "gain_iou"]).assign(seed=0)
+    pairs = gains[KEY].drop_duplicates().assign(home=False, polarity="kept")
+    found = showcase.by_method(gains, pairs).groupby("method")["gain_iou"].mean()
+    assert found.to_dict() == {"batchnorm": 0.1, "tent": 0.3}
+    alone = showcase.by_method(gains[gains["method"] == "batchnorm"], pairs)
+    assert sorted(alone["gain_iou"]) == [0.1, 0.9], "of a single method all pairs are shown"
+
+
+def test_cases_prefer_plain_pairs_and_show_each_once(arguments):
+    tables = {name: pd.read_csv(path) for name, path in arguments["tables"].items()}
+    specs = {
+        target_name(name, *shift): spec_of(name, *shift)
+        for name in [*GRID, "cells"]
+        for shift in (("identity", 0.0), ("noise", 0.1))
+    }
+    pairs = showcase.pairs(tables["segmentation"], tables["gains"], pd.read_csv(arguments["oracle_paths"][0]), specs)
+    found = showcase.cases(pairs)
+    assert {name: case["transform"] for name, case in found.items()} == {
+        "all white": "identity",
+        "all black": "identity",
+        "works": "identity",
+        "kinda works": "noise",
+        "fails": "identity",
+        "harms": "identity",
+    }
+    assert len({tuple(case[KEY]) for case in found.values()}) == len(found)
+    assert found["works"]["gain_iou"] == pytest.approx(0.58)
+    none = showcase.cases(pairs[pairs["home"]])
+    assert set(none) == set(found) and all(case is None for case in none.values())
+
+
+def test_the_gallery_takes_for_each_transform_a_domain_that_goes_through_it(tmp_path):
+    rng, path = np.random.default_rng(0), str(tmp_path / "targets.h5")
+    shifts = [("0.30-0.70", "blur", 1.0), ("0.30-0.70", "blur", 2.0), ("0.10-0.50", "rotation", 90.0)]
+    with store.create(path) as file:
+        for name, transform, level in [("0.30-0.70", "identity", 0.0), *shifts]:
+            group = file.create_group(target_name(name, transform, level))
+            write_domain(group, spec_of(name, transform, level), rng, 1, True)
+    *_, shifted = examples.gallery(*examples.domains([], [path]), ["0.30-0.70"])
+    assert {title: list(levels) for title, levels in shifted.items()} == {
+        "blur, px (sd of the Gaussian): 0.30-0.70": [0.0, 1.0, 2.0],
+        "rotation, degrees, counter-clockwise: 0.10-0.50": [90.0],
+    }
+
+
+def test_the_gallery_outlines_the_mask_in_the_rows_that_move_it():
+    image, mask = np.zeros((8, 8), np.uint8), np.eye(8, dtype=np.uint8)
+    still, moved = {0.0: (image, mask), 1.0: (image, mask)}, {0.0: (image, mask), 90.0: (image, mask[::-1])}
+    shifted = {"blur": still, "rotation": moved, "noise": {0.1: (image, None)}}
+    canvas = figures.domains({"a": (image, mask)}, {"a": spec_of("a")}, ["a"], shifted).axes[0]
+    assert len(canvas.images) == 1 + 5
+    assert sum(isinstance(drawn, ContourSet) for drawn in canvas.collections) == 2
+    assert {"blur", "rotation", "noise", "0 (none)", "90"} <= {text.get_text() for text in canvas.texts}
+
+
+def test_many_transforms_wrap_into_bands():
+    names = [f"t{number}" for number in range(8)]
+    key = {"source": "a", "target": "b", "level": 1.0, "polarity": "", "pixel_ceiling": 0.9}
+    table = pd.DataFrame([key | {"transform": name} | dict.fromkeys(figures.QUANTITIES, 0.1) for name in names])
+    shown = [axes for axes in figures.transforms(table, ["a"]).axes if axes.axison]
+    assert [axes.get_title() for axes in shown if axes.get_title()] == names
+    assert len(shown) == 3 * len(names)
+    assert len({round(axes.get_position().x0, 3) for axes in shown}) == 4
+
+
+def test_the_same_inputs_give_the_same_bytes(arguments, tmp_path):
+    again = {name: str(tmp_path / f"{name}.svg") for name in FIGURES}
+    draw(**arguments | {"figure_paths": again})
+    for name, path in arguments["figure_paths"].items():
+        assert Path(path).read_bytes() == Path(again[name]).read_bytes(), name
+
+
+def test_a_figure_with_nothing_to_show_says_so(arguments):
+    blank = {name for name, path in arguments["figure_paths"].items() if page.is_blank(path)}
+    assert blank == {"channels"}

@@ -1,0 +1,65 @@
+"""Draw the figures of the study: tables, curves and arrays -> SVG."""
+
+from workflow.lib import examples, figures, files, job, showcase
+from workflow.lib.names import domain_of
+
+
+def draw(
+    tables: dict[str, str], oracle_paths: list[str], curves: dict[str, str], data_paths: list[str],
+    targets_paths: list[str], masks: dict[str, str], latents: dict[str, str], layers: list[str], activation: str,
+    decays: list[str], figure_paths: dict[str, str],
+) -> None:  # fmt: skip
+    """Write a figure to each of ``figure_paths``.
+
+    Dicts map to paths: ``tables`` from the name of a table, ``figure_paths`` from that of a figure, ``curves`` from
+    ``domain/seed0``, ``masks`` and ``latents`` from ``source/seed0/family``. ``layers`` are in the order of the
+    network, ``activation`` is the one that figures show, ``decays`` the networks whose weight decay is compared.
+    """
+    segmentation, gains, distances, correlations = (
+        files.read_csv(tables[name]) for name in ("segmentation", "gains", "distances", "correlations")
+    )
+    specs, splits = examples.domains(data_paths, targets_paths)
+    sources = list(dict.fromkeys(key.split("/")[0] for key in masks))
+    pairs = showcase.pairs(segmentation, gains, examples.oracles(oracle_paths), specs)
+    cases = showcase.cases(pairs)
+    pooled = showcase.over_seeds(pairs)
+    correlations = showcase.in_order(showcase.below_null(correlations, distances), layers)
+    shown = showcase.few(layers)
+    clouds = distances.query("activation == @activation and unit == 'position' and layer in @shown")
+    clouds = showcase.in_order(showcase.with_gains(clouds, pairs), layers)
+    own = list(dict.fromkeys(map(domain_of, sources)))
+    drawn = {
+        "domains": figures.domains(*examples.gallery(specs, splits, own)),
+        "training": figures.training(examples.training_curves(curves), sources),
+        "maps": figures.maps(pooled[pooled["transform"] == "identity"], specs, sources),
+        "transforms": figures.transforms(pooled, sources),
+        "predictions": figures.predictions(examples.predictions(cases, splits, masks, gains)),
+        "latents": figures.latents(examples.latents(cases, latents, shown, activation)),
+        "distances": figures.distances(
+            clouds,
+            correlations.query("activation == @activation and unit == 'position' and outcome == 'gain_iou'"),
+        ),
+        "depth": figures.depth(correlations, distances, layers),
+        "correlations": figures.correlations(correlations[correlations["layer"].isin(shown)]),
+        "methods": figures.methods(showcase.by_method(gains, pairs)),
+        "channels": figures.channels(examples.channels(latents, decays, "bottleneck"), "bottleneck"),
+    }
+    for name, path in figure_paths.items():
+        figures.save(drawn[name], path)
+
+
+if __name__ == "__main__":
+    with job.run(snakemake.log[0]):
+        draw(
+            tables={name: snakemake.input[name] for name in snakemake.params.tables},
+            oracle_paths=list(snakemake.input.oracles),
+            curves=dict(zip(snakemake.params.networks, snakemake.input.curves, strict=True)),
+            data_paths=list(snakemake.input.data),
+            targets_paths=list(snakemake.input.targets),
+            masks=dict(zip(snakemake.params.jobs, snakemake.input.masks, strict=True)),
+            latents=dict(zip(snakemake.params.jobs, snakemake.input.latents, strict=True)),
+            layers=snakemake.params.layers,
+            activation=snakemake.params.activation,
+            decays=snakemake.params.decays,
+            figure_paths=dict(snakemake.output.items()),
+        )
