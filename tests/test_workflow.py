@@ -170,6 +170,7 @@ FOLLOWS = {
     "draw": {"report"},
     "predict": {"report"},
     "advise": {"report"},
+    "report": set(),
 }
 
 
