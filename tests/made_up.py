@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 
-from workflow.lib import figures, store
+from workflow.lib import panels, store
 from workflow.lib.names import KEY, target_name
 
 FIGURES = [
@@ -189,7 +189,7 @@ def make_study(
     tables["hypotheses"] = [{"hypothesis": "H2"} | verdict | numbers, {"hypothesis": "H9"} | verdict | untested]
     (folder / "small_tree.txt").write_text("|--- agreement <= 0.5\n")
     for name in ("predictors", "none"):
-        figures.save(figures.blank("four bars"), str(folder / f"{name}.svg"))
+        panels.save(panels.blank("four bars"), str(folder / f"{name}.svg"))
     for name, rows in (tables | {"oracle": oracle}).items():
         pd.DataFrame(rows).to_csv(folder / f"{name}.csv", index=False)
     paths = {name: str(folder / f"{name}.csv") for name in tables}

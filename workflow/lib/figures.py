@@ -1,12 +1,8 @@
-"""The figures of the report: tidy tables and arrays -> matplotlib figures, written as SVG that repeats byte for byte.
+"""The figures of the report: tidy tables and arrays -> matplotlib figures.
 
-Nothing here reads a file or knows a result. Figures are :class:`Figure` objects and never pyplot's, which would keep
-them all and look for a screen. Panels are placed in inches: matplotlib's own layout takes longer than the drawing.
+Nothing here reads a file or knows a result.
 """
 
-from collections.abc import Collection
-
-import matplotlib
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -14,56 +10,34 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from workflow.lib import files
 from workflow.lib.channels import DEAD, shares
-from workflow.lib.names import BLANK, domain_of
+from workflow.lib.names import domain_of
+from workflow.lib.panels import (
+    BLUE,
+    GREY,
+    ORANGE,
+    WIDTH,
+    axes_grid,
+    bare_canvas,
+    blank,
+    draw_legend,
+    heat_map,
+    legend_height,
+    place_picture,
+    write_heading,
+    write_over,
+)
 from workflow.lib.showcase import means, on_grid
 from workflow.lib.theory import predicted_map
 
-WIDTH = 10  # inches
 IOU = Normalize(0, 1)
 QUANTITIES = {"iou_before": "IoU before", "iou_after": "IoU after", "gain_iou": "gain"}
 MAPPED = QUANTITIES | {"pixel_ceiling": "pixel ceiling"}
 COLOURS = dict.fromkeys(MAPPED, "viridis") | {"gain_iou": "vlag_r"}
-BLUE, ORANGE, GREY, MISSING = "#0072b2", "#d55e00", "0.65", "0.92"
 STATES = {"before": ORANGE, "after": BLUE}
 POLARITY = {"kept": BLUE, "flipped": ORANGE}
-
-sns.set_theme(context="paper", style="ticks", font="DejaVu Sans")
-matplotlib.rcParams.update(
-    {
-        "svg.fonttype": "none",
-        "svg.hashsalt": "shiftgain",
-        "image.composite_image": False,
-        "savefig.dpi": 120,
-        "font.size": 8,
-        "axes.titlesize": 8,
-        "axes.titlepad": 4,
-        "axes.labelsize": 8,
-        "xtick.labelsize": 7,
-        "ytick.labelsize": 7,
-        "legend.fontsize": 8,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-    }
-)
-
-
-def save(figure: Figure, path: str) -> None:
-    """Write SVG without a date or a version, so that the same figure is the same bytes."""
-    with files.replacing(path) as partial:
-        figure.savefig(partial, format="svg", metadata={"Date": None, "Creator": None})
-
-
-def blank(message: str) -> Figure:
-    """A figure that says why there is none; the page leaves it out."""
-    figure = Figure(figsize=(WIDTH, 0.6))
-    figure.set_gid(BLANK)
-    figure.text(0.5, 0.5, message, ha="center", va="center", size=9)
-    return figure
 
 
 def source_colours(sources: list[str]) -> dict[str, tuple]:
@@ -104,25 +78,25 @@ def domains(
         0.3 + (square + 0.45) * -(-len(shifted) // per_row) if shifted else 0,
     ]
     figure = Figure(figsize=(WIDTH, sum(heights)))
-    canvas = _canvas(figure)
+    canvas = bare_canvas(figure)
     if grid:
-        _heading(canvas, 0, "domains by their means: image and mask (framed: a source)")
+        write_heading(canvas, 0, "domains by their means: image and mask (framed: a source)")
         for name, (mask, background) in grid.items():
             x, y = 0.9 + across.index(mask) * cell, 0.3 + (len(down) - 1 - down.index(background)) * cell / 2
-            _place(canvas, _side_by_side(*examples[name]), (x, y, 0.96 * cell, 0.46 * cell), name in sources)
+            place_picture(canvas, _side_by_side(*examples[name]), (x, y, 0.96 * cell, 0.46 * cell), name in sources)
         for number, mask in enumerate(across):
             canvas.text(0.9 + (number + 0.48) * cell, heights[0] - 0.1, f"mask mean {mask:g}", ha="center")
         for number, background in enumerate(reversed(down)):
             y = 0.3 + (number + 0.46) * cell / 2
             canvas.text(0.82, y, f"background\nmean {background:g}", ha="right", va="center", linespacing=1.3)
     if named:
-        _heading(canvas, heights[0], "named domains: image and mask (framed: a source)")
+        write_heading(canvas, heights[0], "named domains: image and mask (framed: a source)")
     for number, name in enumerate(named):
         x, y = number % 5 * tile, heights[0] + 0.5 + number // 5 * (tile / 2 + 0.2)
         canvas.text(x + 0.48 * tile, y - 0.05, name, ha="center", size=7)
-        _place(canvas, _side_by_side(*examples[name]), (x + 0.04, y, 0.94 * tile, 0.45 * tile), name in sources)
+        place_picture(canvas, _side_by_side(*examples[name]), (x + 0.04, y, 0.94 * tile, 0.45 * tile), name in sources)
     if shifted:
-        _heading(canvas, sum(heights[:2]), "every transform and level (the mask is outlined where it changes)")
+        write_heading(canvas, sum(heights[:2]), "every transform and level (the mask is outlined where it changes)")
     for number, (transform, levels) in enumerate(shifted.items()):
         x, y = number % per_row * WIDTH / per_row, sum(heights[:2]) + 0.7 + number // per_row * (square + 0.45)
         canvas.text(x + 0.1, y - 0.2, transform, size=7.5, weight="bold")
@@ -133,8 +107,8 @@ def domains(
 def training(curves: pd.DataFrame, sources: list[str]) -> Figure:
     """Loss and source-validation IoU per epoch, a line per network; columns domain, seed, epoch and the two."""
     names = list(dict.fromkeys([*sources, *curves["domain"]]))
-    figure = Figure(figsize=(WIDTH, 3 + _legend_height(names)))
-    panels = _panels(figure, (1, 2), (0.6, 0.1, WIDTH - 0.7, 2.4), (0.6, 0))[0]
+    figure = Figure(figsize=(WIDTH, 3 + legend_height(names)))
+    panels = axes_grid(figure, (1, 2), (0.6, 0.1, WIDTH - 0.7, 2.4), (0.6, 0))[0]
     colours = source_colours(names)
     for (domain, _), curve in curves.groupby(["domain", "seed"]):
         for axes, column in zip(panels, ("loss", "validation_iou"), strict=True):
@@ -143,7 +117,7 @@ def training(curves: pd.DataFrame, sources: list[str]) -> Figure:
         axes.locator_params(axis="x", integer=True)
     panels[0].set(xlabel="epoch", ylabel="training loss", ylim=(0, None))
     panels[1].set(xlabel="epoch", ylabel="validation IoU on its own domain", ylim=(0, 1.01))
-    _legend(figure, colours)
+    draw_legend(figure, colours)
     return figure
 
 
@@ -174,22 +148,22 @@ def maps(table: pd.DataFrame, specs: dict[str, dict], sources: list[str]) -> Fig
     size = 6 if (width - 1.6) / 4 > 0.2 * max(map(len, _axes_of(grid))) else 0
     for number, source in enumerate(shown):
         x, y = number % per_row * width, number // per_row * height
-        panels = _panels(figure, (1, 4), (x + 0.6, y + 0.5, width - 0.7, height - 0.95), (0.3, 0))[0]
-        _over(panels[0], 22, f"source {source}", size=9, x=0, ha="left")
+        panels = axes_grid(figure, (1, 4), (x + 0.6, y + 0.5, width - 0.7, height - 0.95), (0.3, 0))[0]
+        write_over(panels[0], 22, f"source {source}", size=9, x=0, ha="left")
         _maps_of_source(panels, of_grid[of_grid["source"] == source], grid, grid.get(domain_of(source)), norms, size)
         _boundaries(panels, specs[domain_of(source)], _axes_of(grid))
     if len(others):
         box = (margins[0], top + 0.3, WIDTH - 0.1 - margins[0], 0.3 * len(names[0]))
-        for axes, (column, title) in zip(_panels(figure, (1, 4), box, (0.2, 0))[0], MAPPED.items(), strict=True):
+        for axes, (column, title) in zip(axes_grid(figure, (1, 4), box, (0.2, 0))[0], MAPPED.items(), strict=True):
             square = others.pivot_table(index="source", columns="target", values=column)
             square = square.reindex(index=names[0], columns=names[1])
-            _heat(axes, square, column, norms[column], size=7 if len(names[1]) <= 6 else 0)
+            heat_map(axes, square, COLOURS[column], norms[column], size=7 if len(names[1]) <= 6 else 0)
             axes.set_title(title)
             axes.set_xticklabels(names[1], rotation=90)
             axes.set_yticklabels(names[0] if column == "iou_before" else [])
             for source in set(names[0]) & set(names[1]):
                 _mark_cell(axes, names[1].index(source), names[0].index(source))
-    bars = _panels(figure, (1, 2), (0.6, top + matrix + 0.1, WIDTH - 0.9, 0.12), (0.5, 0))[0]
+    bars = axes_grid(figure, (1, 2), (0.6, top + matrix + 0.1, WIDTH - 0.9, 0.12), (0.5, 0))[0]
     for axes, column, text in zip(
         bars, ("iou_after", "gain_iou"), ("IoU before and after, and ceiling", "gain"), strict=True
     ):
@@ -211,12 +185,12 @@ def transforms(table: pd.DataFrame, sources: list[str]) -> Figure:
     rows = [(group, quantity) for quantity in QUANTITIES for group in groups]
     bands = np.array_split(columns, -(-len(columns) // 6))
     band = 1.2 * len(rows) + 0.7
-    figure = Figure(figsize=(WIDTH, band * len(bands) + 0.05 + _legend_height(sources)))
+    figure = Figure(figsize=(WIDTH, band * len(bands) + 0.05 + legend_height(sources)))
     colours = source_colours(sources)
     limit = max(0.1, 1.05 * float(table["gain_iou"].abs().max()))
     for number, names in enumerate(bands):
         box = (0.75, number * band + 0.25, min(WIDTH - 0.85, 3.1 * len(columns)), 1.2 * len(rows) - 0.15)
-        panels = _panels(figure, (len(rows), len(bands[0])), box, (0.15, 0.15), sharex="col", sharey="row")
+        panels = axes_grid(figure, (len(rows), len(bands[0])), box, (0.15, 0.15), sharex="col", sharey="row")
         for column in panels.T[len(names) :]:
             for axes in column:
                 axes.set_axis_off()
@@ -224,7 +198,7 @@ def transforms(table: pd.DataFrame, sources: list[str]) -> Figure:
             _transform_column(column, transform, rows, table, colours, limit)
         for axes, (group, quantity) in zip(panels[:, 0], rows, strict=True):
             axes.set_ylabel(QUANTITIES[quantity] + (f"\npolarity {group}" if group else "\nall targets"))
-    _legend(figure, colours)
+    draw_legend(figure, colours)
     return figure
 
 
@@ -262,14 +236,14 @@ def predictions(shown: dict[str, tuple[str, dict[str, np.ndarray]] | None]) -> F
     left, columns = 2.6, max(len(pictures) for _, pictures in occurring.values())
     height = min(1.5, (1.4 * WIDTH - left) / columns)
     figure = Figure(figsize=(left + columns * height, 0.3 + height * len(occurring) + 0.25 * bool(absent)))
-    canvas = _canvas(figure)
+    canvas = bare_canvas(figure)
     for row, (name, (label, pictures)) in enumerate(occurring.items()):
         y = 0.3 + row * height
         canvas.text(0.05, y + 0.12, name, weight="bold", size=10, va="top")
         canvas.text(0.05, y + 0.4, label, size=7.5, va="top", linespacing=1.5)
         for column, (title, picture) in enumerate(pictures.items()):
             x = left + column * height
-            _place(canvas, picture, (x, y, 0.94 * height, 0.94 * height))
+            place_picture(canvas, picture, (x, y, 0.94 * height, 0.94 * height))
             if row == 0:
                 canvas.text(
                     x + 0.47 * height, y - 0.08, title.replace("_", " "), ha="center", size=8 if height > 1 else 6
@@ -286,13 +260,13 @@ def masks_by_method(shown: dict[str, dict[str, np.ndarray]]) -> Figure:
     columns = max(map(len, shown.values()))
     side = min(1.5, WIDTH / columns)
     figure = Figure(figsize=(side * columns, (side + 0.45) * len(shown)))
-    canvas = _canvas(figure)
+    canvas = bare_canvas(figure)
     for row, (label, pictures) in enumerate(shown.items()):
         y = row * (side + 0.45)
         canvas.text(0.03, y + 0.15, label, weight="bold", size=8)
         for column, (title, picture) in enumerate(pictures.items()):
             canvas.text((column + 0.48) * side, y + 0.34, title, ha="center", size=6.5)
-            _place(canvas, picture, (column * side + 0.02, y + 0.4, 0.95 * side, 0.95 * side))
+            place_picture(canvas, picture, (column * side + 0.02, y + 0.4, 0.95 * side, 0.95 * side))
     return figure
 
 
@@ -307,12 +281,12 @@ def latents(shown: dict[str, dict[str, dict[str, dict]]]) -> Figure:
     figure = Figure(figsize=(WIDTH, sum(heights) + 0.3))
     for number, (pair, layers) in enumerate(shown.items()):
         box = (0.35, sum(heights[:number]) + 0.45, WIDTH - 0.45, heights[number] - 0.65)
-        panels = _panels(figure, (len(layers), 4), box, (0.15, 0.5))
-        _over(panels[0, 0], 20, pair, size=9, x=0, ha="left")
+        panels = axes_grid(figure, (len(layers), 4), box, (0.15, 0.5))
+        write_over(panels[0, 0], 20, pair, size=9, x=0, ha="left")
         for row, (layer, states) in zip(panels, layers.items(), strict=True):
             _latents_of(row, states)
             row[0].set_ylabel(layer)
-    _legend(figure, {"source": GREY} | {f"target, {state} adaptation": colour for state, colour in STATES.items()})
+    draw_legend(figure, {"source": GREY} | {f"target, {state} adaptation": colour for state, colour in STATES.items()})
     return figure
 
 
@@ -329,7 +303,7 @@ def distances(table: pd.DataFrame, correlations: pd.DataFrame) -> Figure:
     colours = _group_colours(table["group"])
     figure = Figure(figsize=(WIDTH, 1.5 * len(rows) + 0.8))
     box = (0.75, 0.7, WIDTH - 0.8, 1.5 * len(rows) - 0.45)
-    panels = _panels(figure, (len(rows), len(names)), box, (0.18, 0.5), sharey=True)
+    panels = axes_grid(figure, (len(rows), len(names)), box, (0.18, 0.5), sharey=True)
     known = correlations.set_index(["layer", "state", "distance"])
     for row, (layer, state) in zip(panels, rows, strict=True):
         for axes, name in zip(row, names, strict=True):
@@ -339,9 +313,9 @@ def distances(table: pd.DataFrame, correlations: pd.DataFrame) -> Figure:
             axes.set_title(_spearman(known.loc[key]) if key in known.index else "", size=7)
         row[0].set_ylabel(f"{layer}\n{state} adaptation\ngain")
     for axes, name in zip(panels[0], names, strict=True):
-        _over(axes, 18, name.replace("_", " "))
+        write_over(axes, 18, name.replace("_", " "))
     words = {name: f"polarity {name}" if name in POLARITY else name for name in colours}
-    _legend(figure, {words[name]: colour for name, colour in colours.items()}, marker="o", loc="upper center")
+    draw_legend(figure, {words[name]: colour for name, colour in colours.items()}, marker="o", loc="upper center")
     return figure
 
 
@@ -360,7 +334,7 @@ def correlations(table: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(WIDTH, height * len(layers) + 1))
     left = 1 + 0.065 * max(map(len, names))
     box = (left, 0.25, WIDTH - left - 0.15, height * len(layers) - 0.1)
-    panels = _panels(figure, (len(layers), len(outcomes)), box, (0.4, 0.1), sharex=True, sharey=True)
+    panels = axes_grid(figure, (len(layers), len(outcomes)), box, (0.4, 0.1), sharex=True, sharey=True)
     for row, (layer, activation, unit) in zip(panels, layers, strict=True):
         for axes, outcome in zip(row, outcomes, strict=True):
             part = table.query("layer == @layer and activation == @activation and unit == @unit")
@@ -372,7 +346,7 @@ def correlations(table: pd.DataFrame) -> Figure:
         axes.set_title("with " + QUANTITIES.get(outcome, outcome.replace("_", " ")), weight="bold")
     for axes in panels[-1]:
         axes.set(xlabel="Spearman correlation", xlim=(-1, 1), xticks=[-1, -0.5, 0, 0.5, 1])
-    _legend(figure, {f"{state} adaptation": colour for state, colour in STATES.items()}, marker="o")
+    draw_legend(figure, {f"{state} adaptation": colour for state, colour in STATES.items()}, marker="o")
     return figure
 
 
@@ -390,7 +364,9 @@ def depth(table: pd.DataFrame, distances: pd.DataFrame, layers: list[str]) -> Fi
     colours = dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
     columns = ["value / null", "gain_iou", "iou_after"]
     figure = Figure(figsize=(WIDTH, 2 * len(kinds) + 1.1))
-    panels = _panels(figure, (len(kinds), 3), (0.8, 0.25, WIDTH - 0.9, 2 * len(kinds) - 0.2), (0.45, 0.3), sharex=True)
+    panels = axes_grid(
+        figure, (len(kinds), 3), (0.8, 0.25, WIDTH - 0.9, 2 * len(kinds) - 0.2), (0.45, 0.3), sharex=True
+    )
     ratios = distances.assign(ratio=distances["value"] / distances["null"].where(distances["null"] > 0))
     keys = ["activation", "unit", "distance", "state", "layer"]
     medians = ratios.groupby(keys)["ratio"].median()
@@ -414,7 +390,7 @@ def depth(table: pd.DataFrame, distances: pd.DataFrame, layers: list[str]) -> Fi
         axes.set_title(title, weight="bold")
     for axes in panels[-1]:
         axes.tick_params(axis="x", rotation=60)
-    _legend(figure, {name.replace("_", " "): colour for name, colour in colours.items()})
+    draw_legend(figure, {name.replace("_", " "): colour for name, colour in colours.items()})
     return figure
 
 
@@ -431,11 +407,17 @@ def methods(table: pd.DataFrame) -> Figure:
     height = 0.26 * len(names)
     figure = Figure(figsize=(WIDTH, height + 1.5))
     box = (1.5, 0.3, WIDTH - 1.6, height)
-    for axes, group in zip(_panels(figure, (1, len(groups)), box, (0.2, 0))[0], groups, strict=True):
+    for axes, group in zip(axes_grid(figure, (1, len(groups)), box, (0.2, 0))[0], groups, strict=True):
         part = table[table["polarity"] == group]
         square = part.pivot_table(index="method", columns="transform", values="gain_iou")
         square = square.reindex(index=names, columns=columns)
-        _heat(axes, square, "gain_iou", Normalize(-limit, limit), size=7 if len(columns) * len(groups) <= 24 else 0)
+        heat_map(
+            axes,
+            square,
+            COLOURS["gain_iou"],
+            Normalize(-limit, limit),
+            size=7 if len(columns) * len(groups) <= 24 else 0,
+        )
         axes.set_title(f"mean gain, polarity {group}" if group else "mean gain", weight="bold")
         axes.set_xticklabels(columns, rotation=60, ha="right")
         axes.set_yticklabels(names if group == groups[0] else [])
@@ -450,7 +432,9 @@ def channels(shown: dict[str, dict[str, np.ndarray]], layer: str) -> Figure:
     if len(shown) < 2:
         return blank("This study trains no variant with another weight decay.")
     figure = Figure(figsize=(WIDTH, 2.3 * len(shown) + 0.5))
-    panels = _panels(figure, (len(shown), 2), (0.6, 0.35, WIDTH - 0.7, 2.3 * len(shown) - 0.3), (0.4, 0.5), sharex=True)
+    panels = axes_grid(
+        figure, (len(shown), 2), (0.6, 0.35, WIDTH - 0.7, 2.3 * len(shown) - 0.3), (0.4, 0.5), sharex=True
+    )
     grid = np.linspace(-4, 4, 61)
     middle = (grid[1:] + grid[:-1]) / 2
     for row, (network, activations) in zip(panels, shown.items(), strict=True):
@@ -477,42 +461,6 @@ def _axes_of(grid: dict[str, tuple[float, float]]) -> list[list[float]]:
     return [sorted({pair[axis] for pair in grid.values()}) for axis in (0, 1)]
 
 
-def _panels(figure: Figure, shape: tuple[int, int], box: tuple, gap: tuple[float, float], **sharing) -> np.ndarray:
-    """Axes (rows, columns) in ``box`` (left, top, width, height), ``gap`` (x, y) apart: inches from the top left."""
-    width, height = figure.get_size_inches()
-    size = [(box[2 + axis] - gap[axis] * (shape[1 - axis] - 1)) / shape[1 - axis] for axis in (0, 1)]
-    grid = figure.add_gridspec(
-        *shape,
-        left=box[0] / width,
-        right=(box[0] + box[2]) / width,
-        top=1 - box[1] / height,
-        bottom=1 - (box[1] + box[3]) / height,
-        wspace=gap[0] / size[0],
-        hspace=gap[1] / size[1],
-    )
-    return grid.subplots(squeeze=False, **sharing)
-
-
-def _canvas(figure: Figure) -> Axes:
-    """One bare axes over the whole figure, in inches from the upper left: for many pictures, cheaper than one each."""
-    width, height = figure.get_size_inches()
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, width), ylim=(height, 0))
-    axes.set_axis_off()
-    return axes
-
-
-def _place(canvas: Axes, picture: np.ndarray, box: tuple, framed: bool = False) -> None:
-    """Draw ``picture`` as large as fits into ``box`` = (left, top, width, height)."""
-    x, y, width, height = box
-    scale = min(width / picture.shape[1], height / picture.shape[0])
-    width, height = scale * picture.shape[1], scale * picture.shape[0]
-    extent = (x, x + width, y + height, y)
-    canvas.imshow(_thumbnail(picture), cmap="gray", vmin=0, vmax=255, extent=extent, interpolation="none")
-    colour, line = (ORANGE, 2.5) if framed else ("0.5", 0.5)
-    canvas.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor=colour, linewidth=line))
-
-
 def _gallery_row(canvas: Axes, levels: dict[float, tuple], x: float, y: float, square: float) -> None:
     """Images of one transform by level, to one scale: a cropped one is smaller."""
     sides = {level: max(image.shape[:2]) for level, (image, _) in levels.items()}
@@ -522,7 +470,7 @@ def _gallery_row(canvas: Axes, levels: dict[float, tuple], x: float, y: float, s
         side = 0.94 * square * sides[level] / max(sides.values())
         left, top = (start + (0.94 * square - side) / 2 for start in (x + column * square, y))
         canvas.text(x + (column + 0.47) * square, y - 0.05, f"{level:g}" if level else "0 (none)", ha="center", size=7)
-        _place(canvas, image, (left, top, side, side))
+        place_picture(canvas, image, (left, top, side, side))
         if moved and mask is not None and 0 < mask.mean() < 1:
             pixel = side / sides[level]
             places = (
@@ -530,14 +478,6 @@ def _gallery_row(canvas: Axes, levels: dict[float, tuple], x: float, y: float, s
                 for length, start in zip(mask.T.shape, (left, top), strict=True)
             )
             canvas.contour(*places, mask, levels=[0.5], colors=[ORANGE], linewidths=0.8)
-
-
-def _thumbnail(picture: np.ndarray, side: int = 200) -> np.ndarray:
-    """``picture`` uint8 (H, W) or (H, W, 3), averaged over blocks until the shorter side is about ``side``."""
-    step = max(1, round(min(picture.shape[:2]) / side))
-    rows, columns = (length // step for length in picture.shape[:2])
-    blocks = picture[: rows * step, : columns * step].reshape(rows, step, columns, step, *picture.shape[2:])
-    return blocks.mean(axis=(1, 3)).astype(np.uint8)
 
 
 def _side_by_side(image: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
@@ -549,17 +489,6 @@ def _side_by_side(image: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
     return np.concatenate([image, gap, drawn], axis=1)
 
 
-def _heading(canvas: Axes, y: float, text: str) -> None:
-    canvas.text(0.05, y + 0.2, text, size=9, weight="bold")
-
-
-def _over(axes: Axes, points: float, text: str, size: float = 8, x: float = 0.5, ha: str = "center") -> None:
-    """``text`` so many points above a panel, higher than its title."""
-    axes.annotate(
-        text, (x, 1), (0, points), xycoords="axes fraction", textcoords="offset points", ha=ha, size=size, weight="bold"
-    )
-
-
 def _maps_of_source(
     panels: np.ndarray, table: pd.DataFrame, grid: dict, own: tuple | None, norms: dict, size: float
 ) -> None:
@@ -568,7 +497,7 @@ def _maps_of_source(
         square = pd.DataFrame(np.nan, down, across)
         for target, value in zip(table["target"], table[column], strict=True):
             square.loc[grid[target][1], grid[target][0]] = value
-        _heat(axes, square, column, norms[column], size)
+        heat_map(axes, square, COLOURS[column], norms[column], size)
         axes.invert_yaxis()
         axes.set(title=title, xlabel="mask mean", ylabel="background mean" if column == "iou_before" else "")
         if own is not None:
@@ -588,20 +517,6 @@ def _boundaries(panels: np.ndarray, spec: dict, scales: list[list[float]]) -> No
         for state in shown:
             reached = (before, after)[state]
             axes.contour(across, down, reached, [0.5], colors="0.15", linewidths=1.3, linestyles=("--", "-")[state])
-
-
-def _heat(axes: Axes, square: pd.DataFrame, column: str, norm: Normalize, size: float) -> None:
-    """A heat map with its values written in where ``size`` (points) is not 0; pale grey where there is none."""
-    texts = square.map(lambda value: f"{round(value, 2) + 0:.2f}".replace("0.", ".", 1))
-    axes.set_facecolor(MISSING)
-    sns.heatmap(
-        square, ax=axes, norm=norm, cmap=COLOURS[column], cbar=False, linewidths=0.5, linecolor="white",
-        annot=texts if size else False, fmt="", annot_kws={"size": size}, xticklabels=False, yticklabels=False,
-    )  # fmt: skip
-    axes.set_xticks(np.arange(square.shape[1]) + 0.5, square.columns)
-    axes.set_yticks(np.arange(square.shape[0]) + 0.5, square.index)
-    axes.tick_params(length=0)
-    axes.set(xlabel="", ylabel="")
 
 
 def _mark_cell(axes: Axes, column: int, row: int) -> None:
@@ -681,21 +596,3 @@ def _group_colours(groups: pd.Series) -> dict[str, tuple | str]:
 def _spearman(row: pd.Series) -> str:
     interval = "" if np.isnan(row["ci_low"]) else f" [{row['ci_low']:+.2f}, {row['ci_high']:+.2f}]"
     return f"{row['spearman']:+.2f}{interval}"
-
-
-def _legend(figure: Figure, colours: dict, marker: str = "", loc: str = "lower center") -> None:
-    handles = [
-        Line2D([], [], color=colour, label=name, lw=0 if marker else 3, marker=marker)
-        for name, colour in colours.items()
-    ]
-    figure.legend(handles=handles, loc=loc, ncols=_legend_columns(colours), frameon=False, borderaxespad=0)
-
-
-def _legend_height(names: Collection[str]) -> float:
-    """Inches that the rows of a legend take."""
-    return 0.22 * -(-len(names) // _legend_columns(names))
-
-
-def _legend_columns(names: Collection[str]) -> int:
-    """How many entries stand beside each other, six at most: the longest sets the width of all."""
-    return max(1, min(6, int(WIDTH / (0.5 + 0.065 * max(map(len, names), default=0)))))

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from workflow.lib.figures import BLUE, GREY, ORANGE, WIDTH, blank
+from workflow.lib.panels import BLUE, GREY, ORANGE, WIDTH, blank
 
 # measure -> its axis, and the range that is shown
 PANELS = {

@@ -6,7 +6,7 @@ What jobs cost differs from run to run, so it has a table of its own, which does
 import numpy as np
 import pandas as pd
 
-from workflow.lib import figures, files, job, store
+from workflow.lib import figures, files, job, panels, store
 from workflow.lib.names import PAIR, target_name
 
 COSTS = ["stage", "method", "source", "target", "seed", "training_seconds", "peak_mb"]
@@ -35,7 +35,7 @@ def compare(
     measured = costs(benchmarks)
     files.write_csv(summary(of_pairs(segmentation, pairs), gains), baselines_path, "%.9g")
     files.write_csv(measured, costs_path, "%.9g")
-    figures.save(figures.masks_by_method(pictures(sorted(pairs), masks, targets)), figure_path)
+    panels.save(figures.masks_by_method(pictures(sorted(pairs), masks, targets)), figure_path)
 
 
 def of_pairs(table: pd.DataFrame, pairs: set[tuple[str, str]]) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """Draw the figures of the study: tables, curves and arrays -> SVG."""
 
-from workflow.lib import examples, figures, files, job, showcase
+from workflow.lib import examples, figures, files, job, panels, showcase
 from workflow.lib.names import domain_of
 
 
@@ -45,7 +45,7 @@ def draw(
         "channels": figures.channels(examples.channels(latents, decays, "bottleneck"), "bottleneck"),
     }
     for name, path in figure_paths.items():
-        figures.save(drawn[name], path)
+        panels.save(drawn[name], path)
 
 
 if __name__ == "__main__":

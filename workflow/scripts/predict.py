@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
-from workflow.lib import figures, files, forest, job, learning, predictor_figures
+from workflow.lib import files, forest, job, learning, panels, predictor_figures
 from workflow.lib.forest import OUTCOMES
 from workflow.lib.judging import MEASURES, judge, tellable
 from workflow.lib.learning import LEARNED, PROTOCOLS
@@ -69,7 +69,7 @@ def predict(
     forest.save(learning.fit_with_interval(names, table, options, threads), forest_path)
     for protocol, path in figure_paths.items():
         rows = found[(found["protocol"] == protocol) & (found["outcome"] == "gain_iou")]
-        figures.save(predictor_figures.predictors(rows, shown.get(protocol)), path)
+        panels.save(predictor_figures.predictors(rows, shown.get(protocol)), path)
 
 
 def bootstraps(kind: str, outcome: str, options: dict) -> int:
