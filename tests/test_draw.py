@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -111,6 +112,28 @@ def test_the_gallery_outlines_the_mask_in_the_rows_that_move_it():
     assert len(canvas.images) == 1 + 5
     assert sum(isinstance(drawn, ContourSet) for drawn in canvas.collections) == 2
     assert {"blur", "rotation", "noise", "0 (none)", "90"} <= {text.get_text() for text in canvas.texts}
+
+
+def test_a_case_without_a_method_leaves_its_column_empty():
+    picture = np.zeros((8, 8), np.uint8)
+    all_of_them = {"image": picture, "tent": picture, "ynet+batchnorm": picture}
+    fewer = {"image": picture, "ynet+batchnorm": picture}
+    canvas = figures.predictions({"works": ("a", all_of_them), "fails": ("b", fewer), "harms": None}).axes[0]
+    lefts = [round(drawn.get_extent()[0], 2) for drawn in canvas.images]
+    assert lefts[:3] == sorted(set(lefts)) and lefts[3:] == [lefts[0], lefts[2]]
+    assert {"tent", "ynet\n+batchnorm", "does not occur in this study: harms"} <= {t.get_text() for t in canvas.texts}
+
+
+def test_methods_may_differ_between_families(tmp_path):
+    drawn, _ = two_sources(tmp_path)
+    gains = pd.read_csv(drawn["tables"]["gains"])
+    gains[(gains["method"] != "other") | (gains["transform"] != "noise")].to_csv(drawn["tables"]["gains"], index=False)
+    for path in (path for job, path in drawn["masks"].items() if job.endswith("noise")):
+        with h5py.File(path, "a") as file:
+            for target in file:
+                del file[f"{target}/other"]
+    draw(**drawn)
+    assert "other" in text_of(drawn["figure_paths"]["predictions"])
 
 
 def test_many_transforms_wrap_into_bands():

@@ -62,7 +62,8 @@ def predictions(cases: dict, splits: dict, masks: dict[str, str], gains: pd.Data
             image, true = first_example(splits[pair["name"]])
             assert true is not None, "cases are taken from labelled pairs"
             with store.read(file_of(pair, masks, "")) as file:
-                predicted = {method: 255 * file[f"{pair['name']}/{method}"][0] for method in ("source", *methods)}
+                kept = file[pair["name"]]
+                predicted = {method: 255 * kept[method][0] for method in ("source", *methods) if method in kept}
             pictures = {"image": image, "true mask": 255 * true, "unadapted": predicted.pop("source"), **predicted}
             scores = f"IoU {pair['iou_before']:.3f} → {pair['iou_after']:.3f}\n(source at home {pair['own_iou']:.3f})"
             shown[name] = (f"{showcase.label(pair)}\n{scores}", pictures)

@@ -227,27 +227,27 @@ def _transform_column(
 def predictions(shown: dict[str, tuple[str, dict[str, np.ndarray]] | None]) -> Figure:
     """A row per case: image, true mask and the predicted masks.
 
-    ``shown``: case -> (label, title -> picture uint8 (H, W) or (H, W, 3)), or None where the case does not occur.
+    ``shown``: case -> (label, title -> picture uint8 (H, W) or (H, W, 3)), or None where the case does not occur. A
+    title has its column, empty where a case lacks it.
     """
     occurring = {name: case for name, case in shown.items() if case is not None}
     absent = ", ".join(name for name in shown if name not in occurring)
     if not occurring:
         return blank(f"None of these cases occurs in this study: {absent}.")
-    left, columns = 2.6, max(len(pictures) for _, pictures in occurring.values())
-    height = min(1.5, (1.4 * WIDTH - left) / columns)
-    figure = Figure(figsize=(left + columns * height, 0.3 + height * len(occurring) + 0.25 * bool(absent)))
+    left, titles = 2.6, list(dict.fromkeys(title for _, pictures in occurring.values() for title in pictures))
+    height = min(1.5, (1.4 * WIDTH - left) / len(titles))
+    figure = Figure(figsize=(left + len(titles) * height, 0.3 + height * len(occurring) + 0.25 * bool(absent)))
     canvas = bare_canvas(figure)
+    for column, title in enumerate(titles):
+        x = left + (column + 0.47) * height
+        canvas.text(x, 0.25, _title(title), ha="center", va="bottom", size=8 if height > 1 else 6)
     for row, (name, (label, pictures)) in enumerate(occurring.items()):
         y = 0.3 + row * height
         canvas.text(0.05, y + 0.12, name, weight="bold", size=10, va="top")
         canvas.text(0.05, y + 0.4, label, size=7.5, va="top", linespacing=1.5)
-        for column, (title, picture) in enumerate(pictures.items()):
-            x = left + column * height
+        for title, picture in pictures.items():
+            x = left + titles.index(title) * height
             place_picture(canvas, picture, (x, y, 0.94 * height, 0.94 * height))
-            if row == 0:
-                canvas.text(
-                    x + 0.47 * height, y - 0.08, title.replace("_", " "), ha="center", size=8 if height > 1 else 6
-                )
     if absent:
         canvas.text(0.05, 0.45 + height * len(occurring), f"does not occur in this study: {absent}", style="italic")
     return figure
@@ -265,9 +265,14 @@ def masks_by_method(shown: dict[str, dict[str, np.ndarray]]) -> Figure:
         y = row * (side + 0.45)
         canvas.text(0.03, y + 0.15, label, weight="bold", size=8)
         for column, (title, picture) in enumerate(pictures.items()):
-            canvas.text((column + 0.48) * side, y + 0.34, title, ha="center", size=6.5)
+            canvas.text((column + 0.48) * side, y + 0.37, _title(title), ha="center", va="bottom", size=6.5)
             place_picture(canvas, picture, (column * side + 0.02, y + 0.4, 0.95 * side, 0.95 * side))
     return figure
+
+
+def _title(method: str) -> str:
+    """A method above its pictures, in two lines where it adapts a baseline."""
+    return method.replace("_", " ").replace("+", "\n+")
 
 
 def latents(shown: dict[str, dict[str, dict[str, dict]]]) -> Figure:
