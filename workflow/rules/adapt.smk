@@ -9,7 +9,6 @@ rule adapt:
     input:
         model="<results>/models/{source}/seed{seed}.h5",
         targets="<results>/targets/{family}.h5",
-        code=code("adapt"),
     output:
         adapted="<results>/adapted/{source}/seed{seed}/{family}.h5",
     log:
@@ -24,6 +23,7 @@ rule adapt:
         runtime=growing(60),
         gpu=0 if config["device"] == "cpu" else 1,
     params:
+        *code("adapt"),
         methods=lambda wildcards: STUDY.methods(wildcards.family),
         device=config["device"],
     script:

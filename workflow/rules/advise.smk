@@ -9,7 +9,6 @@ rule advise:
     input:
         scores="<results>/tables/scores.csv",
         predictor=config["advise"]["predictor"],
-        code=code("advise"),
     output:
         advice="<results>/tables/advice.csv",
     log:
@@ -21,5 +20,7 @@ rule advise:
     resources:
         mem_mb=growing(1000),
         runtime=growing(30),
+    params:
+        *code("advise"),
     script:
         "../scripts/advise.py"

@@ -11,7 +11,6 @@ rule baseline:
     input:
         source=lambda wildcards: f"{config['results']}/data/{domain_of(wildcards.source)}.h5",
         target="<results>/data/{target}.h5",
-        code=code("baseline"),
     output:
         model="<results>/baselines/{method}/{source}/seed{seed}/{target}.h5",
         curve="<results>/baselines/{method}/{source}/seed{seed}/{target}.csv",
@@ -31,6 +30,7 @@ rule baseline:
         runtime=growing(720),
         gpu=0 if config["device"] == "cpu" else 1,
     params:
+        *code("baseline"),
         model=lambda wildcards: STUDY.training(wildcards.source)[0],
         method=lambda wildcards: STUDY.baseline(wildcards.method),
         options=lambda wildcards: STUDY.training(wildcards.source)[1],

@@ -32,7 +32,6 @@ rule compare:
         benchmarks=list(MEASURED.values()),
         masks=expand("<results>/evaluated/{job}.h5", job=COMPARED),
         targets=expand("<results>/targets/{family}.h5", family=STUDY.families),
-        code=code("compare"),
     output:
         baselines="<results>/tables/baselines.csv",
         costs="<results>/tables/costs.csv",
@@ -51,6 +50,7 @@ rule compare:
         mem_mb=growing(1000),
         runtime=growing(30),
     params:
+        *code("compare"),
         trainings=STUDY.trainings,
         measured=list(MEASURED),
         jobs=COMPARED,

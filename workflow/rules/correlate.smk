@@ -9,7 +9,6 @@ rule correlate:
     input:
         gains="<results>/tables/gains.csv",
         distances="<results>/tables/distances.csv",
-        code=code("correlate"),
     output:
         correlations="<results>/tables/correlations.csv",
     log:
@@ -22,6 +21,7 @@ rule correlate:
         mem_mb=growing(1000),
         runtime=growing(30),
     params:
+        *code("correlate"),
         outcomes=config["correlate"]["outcomes"],
         bootstrap=config["correlate"]["bootstrap"],
     script:

@@ -10,7 +10,6 @@ rule distances:
     input:
         latents="<results>/latents/{source}/seed{seed}/{family}.h5",
         targets="<results>/targets/{family}.h5",
-        code=code("distances"),
     output:
         distances="<results>/distances/{source}/seed{seed}/{family}.csv",
         channels="<results>/distances/{source}/seed{seed}/{family}.channels.csv",
@@ -25,6 +24,7 @@ rule distances:
         mem_mb=growing(1000),
         runtime=growing(60),
     params:
+        *code("distances"),
         names=config["distances"]["names"],
         projections=config["distances"]["projections"],
     script:

@@ -25,7 +25,6 @@ rule draw:
         targets=expand("<results>/targets/{family}.h5", family=STUDY.families),
         masks=expand("<results>/evaluated/{job}.h5", job=EVALUATED),
         latents=expand("<results>/latents/{job}.h5", job=EVALUATED),
-        code=code("draw"),
     output:
         domains=report(
             "<results>/figures/domains.svg",
@@ -92,6 +91,7 @@ rule draw:
         mem_mb=growing(1000),
         runtime=growing(30),
     params:
+        *code("draw"),
         tables=["segmentation", "gains", "distances", "correlations"],
         networks=NETWORKS,
         jobs=EVALUATED,

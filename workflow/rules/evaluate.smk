@@ -17,7 +17,6 @@ rule evaluate:
             f"<results>/baselines/{name}/{wildcards.source}/seed{wildcards.seed}/{target}.h5"
             for target, name in STUDY.baselines(wildcards.source, wildcards.family)
         ],
-        code=code("evaluate"),
     output:
         scores="<results>/evaluated/{source}/seed{seed}/{family}.csv",
         masks="<results>/evaluated/{source}/seed{seed}/{family}.h5",
@@ -35,6 +34,7 @@ rule evaluate:
         runtime=growing(60),
         gpu=0 if config["device"] == "cpu" else 1,
     params:
+        *code("evaluate"),
         baselines=lambda wildcards: STUDY.baselines(wildcards.source, wildcards.family),
         methods=lambda wildcards: list(STUDY.families[wildcards.family].methods),
         threshold=config["evaluate"]["threshold"],

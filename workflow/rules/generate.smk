@@ -9,8 +9,6 @@ SPLITS = ["train", "validation", "adapt", "test"]
 
 rule generate:
     """Draw a domain to train on, or read it from the user's files."""
-    input:
-        code=code("generate"),
     output:
         data="<results>/data/{domain}.h5",
     log:
@@ -26,6 +24,7 @@ rule generate:
         mem_mb=growing(1000),
         runtime=growing(30),
     params:
+        *code("generate"),
         splits=SPLITS,
         domains=lambda wildcards: STUDY.specs([wildcards.domain], SPLITS),
         at_top=True,
@@ -42,6 +41,7 @@ use rule generate as generate_targets with:
         "<benchmarks>/generate_targets/{family}.tsv"
     priority: 0
     params:
+        *code("generate"),
         splits=SPLITS[2:],
         domains=lambda wildcards: STUDY.targets(wildcards.family, SPLITS[2:]),
         at_top=False,

@@ -14,7 +14,6 @@ rule hypotheses:
         channels="<results>/tables/channels.csv",
         scores="<results>/tables/scores.csv",
         oracles=ORACLES,
-        code=code("hypotheses"),
     output:
         verdicts="<results>/tables/hypotheses.csv",
     log:
@@ -27,6 +26,7 @@ rule hypotheses:
         mem_mb=growing(1000),
         runtime=growing(30),
     params:
+        *code("hypotheses"),
         irregular=STUDY.irregular,
         judged=STUDY.judged,
     script:

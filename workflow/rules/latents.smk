@@ -12,7 +12,6 @@ rule latents:
         source=lambda wildcards: f"{config['results']}/data/{domain_of(wildcards.source)}.h5",
         targets="<results>/targets/{family}.h5",
         adapted="<results>/adapted/{source}/seed{seed}/{family}.h5",
-        code=code("latents"),
     output:
         latents="<results>/latents/{source}/seed{seed}/{family}.h5",
     log:
@@ -27,6 +26,7 @@ rule latents:
         runtime=growing(60),
         gpu=0 if config["device"] == "cpu" else 1,
     params:
+        *code("latents"),
         layers=STUDY.layers,
         activations=config["latents"]["activations"],
         units=config["latents"]["units"],

@@ -19,7 +19,6 @@ rule oracle:
             f"{config['results']}/data/{domain_of(network)}.h5"
             for network in STUDY.networks_of(wildcards.seed)
         ],
-        code=code("oracle"),
     output:
         scores="<results>/oracle/seed{seed}.csv",
     log:
@@ -34,6 +33,7 @@ rule oracle:
         runtime=growing(60),
         gpu=0 if config["device"] == "cpu" else 1,
     params:
+        *code("oracle"),
         networks=lambda wildcards: STUDY.networks_of(wildcards.seed),
         threshold=config["evaluate"]["threshold"],
         device=config["device"],

@@ -24,7 +24,6 @@ rule predict:
         scores="<results>/tables/scores.csv",
         distances="<results>/tables/distances.csv",
         frozen=[config["advise"]["predictor"]] if REAL or STUDY.resized else [],
-        code=code("predict"),
     output:
         **{
             protocol: f"<results>/figures/predictors_{protocol}.svg"
@@ -44,6 +43,7 @@ rule predict:
         mem_mb=growing(2000),
         runtime=growing(120),
     params:
+        *code("predict"),
         asked=FROZEN,
         options=config["predict"],
         protocols=PROTOCOLS,

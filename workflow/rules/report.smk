@@ -47,7 +47,6 @@ rule report:
         captions=expand("{texts}/{name}.rst", texts=TEXTS, name=CAPTIONS),
         comparison=COMPARISON if STUDY.trainings else [],
         template=f"{TEXTS}/page.html.j2",
-        code=code("report"),
     output:
         page="<results>/report.html",
     log:
@@ -60,6 +59,7 @@ rule report:
         mem_mb=growing(1000),
         runtime=growing(30),
     params:
+        *code("report"),
         tables=SHOWN,
         layers=STUDY.layers,
         figures=FIGURES,

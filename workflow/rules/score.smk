@@ -14,7 +14,6 @@ rule score:
         targets="<results>/targets/{family}.h5",
         adapted="<results>/adapted/{source}/seed{seed}/{family}.h5",
         partner=lambda wildcards: list(STUDY.partner(**wildcards).values()),
-        code=code("score"),
     output:
         scores="<results>/scores/{source}/seed{seed}/{family}.csv",
     log:
@@ -31,6 +30,7 @@ rule score:
         runtime=growing(60),
         gpu=0 if config["device"] == "cpu" else 1,
     params:
+        *code("score"),
         partner=lambda wildcards: STUDY.partner(**wildcards),
         images=config["score"]["images"],
         rows=config["score"]["rows"],

@@ -15,7 +15,6 @@ rule tabulate:
         distances=expand("<results>/distances/{job}.csv", job=EVALUATED),
         channels=expand("<results>/distances/{job}.channels.csv", job=EVALUATED),
         scores=expand("<results>/scores/{job}.csv", job=EVALUATED),
-        code=code("tabulate"),
     output:
         segmentation="<results>/tables/segmentation.csv",
         gains="<results>/tables/gains.csv",
@@ -31,5 +30,7 @@ rule tabulate:
     resources:
         mem_mb=growing(1000),
         runtime=growing(30),
+    params:
+        *code("tabulate"),
     script:
         "../scripts/tabulate.py"

@@ -10,7 +10,6 @@ rule train:
     """Train a U-Net on one domain with its labels."""
     input:
         data=lambda wildcards: f"{config['results']}/data/{domain_of(wildcards.network)}.h5",
-        code=code("train"),
     output:
         model="<results>/models/{network}/seed{seed}.h5",
         curve="<results>/models/{network}/seed{seed}.csv",
@@ -28,6 +27,7 @@ rule train:
         runtime=growing(720),
         gpu=0 if config["device"] == "cpu" else 1,
     params:
+        *code("train"),
         model=lambda wildcards: STUDY.training(wildcards.network)[0],
         options=lambda wildcards: STUDY.training(wildcards.network)[1],
         device=config["device"],
