@@ -558,7 +558,7 @@ def bench_graph(folder: Path) -> dict:
                 for name in line.split("output: ")[1].split(", "):
                     (checkout / name).parent.mkdir(parents=True, exist_ok=True)
                     (checkout / name).touch()
-        idle = snakemake()
+        idle = min((snakemake() for _ in range(2)), key=lambda run: run[2])
         assert "Nothing to be done" in idle[0], idle[0][-500:]
         if about == 1000:
             # The files above have no records of who made them; a run leaves some, and the next one reads them.
