@@ -70,12 +70,12 @@ def predictions(cases: dict, splits: dict, masks: dict[str, str], gains: pd.Data
     return shown
 
 
-def latents(cases: dict, latents: dict[str, str], layers: list[str], activation: str) -> dict:
+def latents(cases: dict, paths: dict[str, str], layers: list[str], activation: str) -> dict:
     """Samples of source and target for :data:`LATENT_CASES`, as :func:`figures.latents` asks for."""
     shown = {}
     for name, pair in cases.items():
         if pair is not None and name in LATENT_CASES:
-            with store.read(file_of(pair, latents, "targets/")) as file:
+            with store.read(file_of(pair, paths, "targets/")) as file:
                 states = {"source": file["source/reference"], **file[f"targets/{pair['name']}"]}
                 shown[f"{name}: {showcase.label(pair)}"] = {
                     layer: {state: sample(group[f"{layer}/{activation}/position"]) for state, group in states.items()}
@@ -93,11 +93,11 @@ def sample(group) -> dict[str, np.ndarray]:
     }
 
 
-def channels(latents: dict[str, str], networks: list[str], layer: str) -> dict[str, dict[str, np.ndarray]]:
+def channels(paths: dict[str, str], networks: list[str], layer: str) -> dict[str, dict[str, np.ndarray]]:
     """Network -> activation -> rows (r, C) of the source's own images, where both activations were kept."""
     shown = {}
     for network in networks:
-        path = next(path for key, path in latents.items() if key.startswith(f"{network}/"))
+        path = next(path for key, path in paths.items() if key.startswith(f"{network}/"))
         with store.read(path) as file:
             kept = file["source/reference"].get(layer, {})
             if {"before_relu", "after_relu"} <= set(kept):

@@ -1,6 +1,7 @@
 """What a stage is made of, read from the source text: importing nothing heavy, so the Snakefile may use it."""
 
 import ast
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -38,6 +39,7 @@ def registry(module: str, name: str) -> list[str]:
     raise LookupError(f"workflow/lib/{module}.py has no dict literal named {name}")
 
 
+@cache
 def _imports(path: Path) -> list[str]:
     names = []
     for node in ast.walk(ast.parse(path.read_text())):

@@ -106,9 +106,9 @@ def _place(method: str) -> int:
     return {"source": 0, "target": 2}.get(method, 1)
 
 
-def prediction(tables: dict[str, str], pairs: pd.DataFrame, drawn: dict[str, str], tree_path: str) -> dict:
+def prediction(paths: dict[str, str], pairs: pd.DataFrame, drawn: dict[str, str], tree_path: str) -> dict:
     """What the page says of predictors and advice, and why: sentences, cards and figures."""
-    predictors, advice, scores = (files.read_csv(tables[name]) for name in ("predictors", "advice", "scores"))
+    predictors, advice, scores = (files.read_csv(paths[name]) for name in ("predictors", "advice", "scores"))
     advice = advice.astype({"drivers": object, "warning": object}).fillna({"drivers": "", "warning": ""})
     judged = set(predictors["protocol"])
     unlabelled = sorted(set(pairs.loc[pairs["gain_iou"].isna(), "target"]))

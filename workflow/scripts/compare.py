@@ -6,7 +6,7 @@ What jobs cost differs from run to run, so it has a table of its own, which does
 import numpy as np
 import pandas as pd
 
-from workflow.lib import figures, files, job, panels, store
+from workflow.lib import examples, figures, files, job, panels, store
 from workflow.lib.names import PAIR, target_name
 
 COSTS = ["stage", "method", "source", "target", "seed", "training_seconds", "peak_mb"]
@@ -86,10 +86,10 @@ def pictures(pairs: list[tuple[str, str]], masks: dict[str, str], targets: dict[
     shown: dict[str, dict[str, np.ndarray]] = {}
     for source, target in pairs:
         for key, path in masks.items():
-            with store.read(path) as predicted, store.read(targets[key.split("/")[2]]) as family:
+            with store.read(path) as predicted:
                 if key.split("/")[0] == source and target in predicted and f"{source} → {target}" not in shown:
-                    images, true = store.stacks(family[target]["test"])[0]
-                    found = {"image": images[0]} | ({} if true is None else {"true mask": 255 * true[0]})
+                    image, true = examples.first_example((targets[key.split("/")[2]], f"{target}/test"))
+                    found = {"image": image} | ({} if true is None else {"true mask": 255 * true})
                     for method in sorted(predicted[target], key=lambda name: (name != "source", name)):
                         found[method] = 255 * predicted[f"{target}/{method}"][0]
                     shown[f"{source} → {target}"] = found
