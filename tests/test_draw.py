@@ -29,6 +29,17 @@ def test_a_legend_of_long_names_stays_on_the_figure():
     assert page.x0 <= box.x0 and box.x1 <= page.x1 and len(figure.legends[0].get_texts()) == len(names)
 
 
+def test_the_rows_of_the_distances_are_named_on_the_figure():
+    key = {"layer": "bottleneck", "state": "before", "null": 0.1, "group": "kept"}
+    names = ["bhattacharyya", "wasserstein_diagonal"]
+    table = pd.DataFrame([key | {"distance": name, "value": 0.2, "gain_iou": 1.0} for name in names])
+    none = pd.DataFrame(columns=["layer", "state", "distance", "spearman", "ci_low", "ci_high"])
+    figure = figures.distances(table, none)
+    figure.draw_without_rendering()
+    label = figure.axes[0].yaxis.label
+    assert label.get_text().startswith("bottleneck") and label.get_window_extent().x0 >= figure.bbox.x0
+
+
 def test_every_figure_says_what_it_shows(arguments):
     texts = {name: text_of(path) for name, path in arguments["figure_paths"].items()}
     for name, words in {

@@ -307,7 +307,7 @@ def distances(table: pd.DataFrame, correlations: pd.DataFrame) -> Figure:
     rows = list(table[["layer", "state"]].drop_duplicates().itertuples(index=False, name=None))
     colours = _group_colours(table["group"])
     figure = Figure(figsize=(WIDTH, 1.5 * len(rows) + 0.8))
-    box = (0.75, 0.7, WIDTH - 0.8, 1.5 * len(rows) - 0.45)
+    box = (0.95, 0.7, WIDTH - 1.15, 1.5 * len(rows) - 0.45)
     panels = axes_grid(figure, (len(rows), len(names)), box, (0.18, 0.5), sharey=True)
     known = correlations.set_index(["layer", "state", "distance"])
     for row, (layer, state) in zip(panels, rows, strict=True):
