@@ -14,11 +14,11 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
+from workflow.lib.checks import duplicate_keys, study
 from workflow.lib.errors import StudyError
 from workflow.lib.lineage import code, registry
 from workflow.lib.names import domain_of
 from workflow.lib.resources import growing
-from workflow.lib.study import duplicate_keys, study
 
 min_version("9.14")
 

@@ -26,9 +26,9 @@ import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
 from workflow.lib import batchnorm, checkpoint, distances, files, metrics, perlin, store, training
+from workflow.lib.checks import study
 from workflow.lib.latents import summarise
 from workflow.lib.prediction import Inputs, predict
-from workflow.lib.study import study
 from workflow.lib.unet import UNet
 from workflow.scripts.adapt import adapt
 from workflow.scripts.distances import distances as stage_distances

@@ -16,8 +16,8 @@ from torch.nn import functional
 from tests.conftest import MODEL, write_domain
 from tests.test_study import DEFAULT, changed
 from workflow.lib import baselines, cellseguda, checkpoint, selftraining, store, training, ynet
+from workflow.lib.checks import study
 from workflow.lib.errors import StudyError
-from workflow.lib.study import study
 from workflow.lib.unet import UNet
 from workflow.scripts.baseline import baseline
 
