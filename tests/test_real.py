@@ -11,7 +11,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from workflow.lib import real
+from workflow.lib import readers, real
 from workflow.lib.errors import StudyError
 
 WHOLE = {"test": 1.0}
@@ -498,7 +498,7 @@ class TestBlocks:
 
     def test_check_reads_no_pixels(self, tmp_path, monkeypatch):
         spec = spec_of(write_folder(tmp_path, {"a.png": pixels((4, 4)), "b.tif": pixels((2, 5, 6))}))
-        monkeypatch.setattr(real, "_decoded", None)
+        monkeypatch.setattr(readers, "_decoded", None)
         real.check("mine", spec)
 
 
