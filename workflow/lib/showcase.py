@@ -1,10 +1,10 @@
-"""What of a study is worth showing: its pairs and what is known of them, the talk's cases, and the answer in words.
+"""What of a study is worth showing: its pairs and what is known of them, the talk's cases, summaries by method.
 
 Everything is worked out from the tables by the rules written here; nothing is picked by hand. A *shift* below is a
 pair that is not a network on its own domain, with labels, averaged over seeds.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -252,69 +252,6 @@ def by_training(pairs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns).rename_axis("network").reset_index()
 
 
-def when(pairs: pd.DataFrame) -> Iterator[str]:
-    """Sentences on when adaptation works, from the table of :func:`pairs`."""
-    own = pairs.groupby("source")["own_iou"].mean()
-    each = _list([f"{iou:.3f} ({source})" for source, iou in own.items()])
-    many = f"{own.mean():.3f} on average ({own.min():.3f} to {own.max():.3f})"
-    yield f"On test images of its own domain a source network reaches an IoU of {each if len(own) <= 4 else many}."
-
-    table = shifts(pairs)
-    gain = table["gain_iou"]
-    if len(table) >= FEWEST:
-        gained, lost = int((gain > SMALL).sum()), int((gain < -SMALL).sum())
-        yield (
-            f"Of {len(table)} pairs of a source and a shifted target, {gained} gain more than {SMALL} of IoU from "
-            f"adaptation, {lost} lose more than {SMALL} and {len(table) - gained - lost} change by less; "
-            f"the mean IoU {_moves(table)}."
-        )
-    bright = table[table["brightness"]]
-    if len(bright) >= FEWEST:
-        before, after = ((bright[name] - bright["own_iou"]).abs().mean() for name in ("iou_before", "iou_after"))
-        yield (
-            f"Under a pure brightness shift ({len(bright)} pairs) the IoU lies {after:.3f} from the source's own "
-            f"on average with adaptation, {before:.3f} without."
-        )
-    kept, flipped = table[table["polarity"] == "kept"], table[table["polarity"] == "flipped"]
-    if min(len(kept), len(flipped)) >= FEWEST:
-        yield (
-            f"Where the polarity is kept ({len(kept)} pairs) the mean IoU {_moves(kept)}; "
-            f"where it flips ({len(flipped)} pairs) it {_moves(flipped)}."
-        )
-    home = pairs.loc[pairs["home"] & pairs["gain_iou"].notna(), "gain_iou"]
-    if len(home):
-        change = f"by {home.min():+.3f} to {home.max():+.3f}" if home.abs().max() >= 0.001 else "by less than 0.001"
-        yield f"Refreshed on its own domain, the IoU of a network changes {change}."
-
-
-def why(pairs: pd.DataFrame) -> Iterator[str]:
-    """Sentences on what goes wrong, from the table of :func:`pairs`."""
-    table = shifts(pairs)
-    for case, word in zip(CASES[:2], ("nearly every pixel", "hardly any pixel"), strict=True):
-        blank = table[case.among(table)]
-        if len(blank) >= FEWEST:
-            yield (
-                f"In {len(blank)} pairs the unadapted network calls {word} foreground ({case.name}); "
-                f"there the mean IoU {_moves(blank)}."
-            )
-    plain = table[(table["transform"] == "identity") & table["towards_mask"].notna()]
-    white, black = (plain.loc[case.among(plain), "towards_mask"] for case in CASES[:2])
-    if min(len(white), len(black)) >= FEWEST:
-        yield (
-            f"Without a transform, {(white > 0).sum()} of the {len(white)} all white pairs have their target towards "
-            f"the grey level of the source's mask, {(black < 0).sum()} of the {len(black)} all black ones away from it."
-        )
-    lost = table[(table["gain_iou"] < -SMALL) & (table["polarity"] != "")]
-    if len(lost) >= FEWEST:
-        yield f"Of the {len(lost)} pairs that lose, {(lost['polarity'] == 'flipped').sum()} flip the polarity."
-    couples, apart = between_directions(table, ["gain_iou"])
-    if couples >= FEWEST:
-        yield (
-            f"Over the {couples} couples of domains tried in both directions, "
-            f"the two gains differ by {apart['gain_iou']:.3f} on average."
-        )
-
-
 def between_directions(table: pd.DataFrame, columns: list[str]) -> tuple[int, dict[str, float]]:
     """How many couples of domains the :func:`shifts` try in both directions, untransformed, and by how much each of
     ``columns`` differs between the two on average."""
@@ -324,48 +261,6 @@ def between_directions(table: pd.DataFrame, columns: list[str]) -> tuple[int, di
         return 0, {}
     both = [there.loc[pairs, columns].to_numpy() for pairs in (couples, [(b, a) for a, b in couples])]
     return len(couples), dict(zip(columns, np.abs(both[0] - both[1]).mean(axis=0), strict=True))
-
-
-def told(correlations: pd.DataFrame) -> Iterator[str]:
-    """Sentences on whether a distance tells the outcome without labels, from the table of :func:`below_null`."""
-    for outcome, words in (("gain_iou", "gain"), ("iou_after", "adapted IoU")):
-        rows = strongest(correlations, outcome)
-        if not len(rows) or rows.iloc[0]["n"] < FEWEST:
-            continue
-        best = rows.iloc[0]
-        direction = "farther" if best["spearman"] > 0 else "nearer"
-        null = (
-            "" if np.isnan(best["below_null"]) else f"; {best['below_null']:.0%} of its values do not exceed their null"
-        )
-        yield (
-            f"Of {len(rows)} combinations of distance, layer and state, {_in_words(best)} measured {best['state']} "
-            f"adaptation orders the {words} best: Spearman {_spearman(best)}, the {direction} the higher, "
-            f"over {best['n']:.0f} pairs{null}."
-        )
-        before = rows[rows["state"] == "before"]
-        if len(before) and best["state"] != "before":
-            row = before.iloc[0]
-            yield f"Of those measured before adaptation, {_in_words(row)} is the strongest: {_spearman(row)}."
-
-
-def _in_words(row: pd.Series) -> str:
-    place = f"{row['layer']} {row['activation'].replace('_relu', ' the ReLU')}"
-    return f"{row['distance'].replace('_', ' ')} of {place}" + (", image means," if row["unit"] == "image" else "")
-
-
-def _spearman(row: pd.Series) -> str:
-    interval = "" if np.isnan(row["ci_low"]) else f" (interval {row['ci_low']:+.2f} to {row['ci_high']:+.2f})"
-    return f"{row['spearman']:+.2f}{interval}"
-
-
-def _list(parts: list[str]) -> str:
-    return " and ".join(part for part in (", ".join(parts[:-1]), parts[-1]) if part)
-
-
-def _moves(table: pd.DataFrame) -> str:
-    before, after = table["iou_before"].mean(), table["iou_after"].mean()
-    verb = "rises" if after - before >= 0.005 else "falls" if before - after >= 0.005 else "stays"
-    return f"{verb} from {before:.3f} to {after:.3f}" if verb != "stays" else f"stays at {after:.3f}"
 
 
 def _polarity(source: tuple[float, float] | None, target: tuple[float, float] | None) -> str:

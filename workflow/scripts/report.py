@@ -5,7 +5,7 @@ from pathlib import Path
 import jinja2
 import yaml
 
-from workflow.lib import examples, files, job, page, showcase
+from workflow.lib import answers, examples, files, job, page, showcase
 
 
 def report(
@@ -30,9 +30,9 @@ def report(
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     text = template.from_string(Path(template_path).read_text()).render(
         title=title,
-        when=list(showcase.when(pairs)),
-        why=list(showcase.why(pairs)),
-        told=list(showcase.told(correlations)),
+        when=list(answers.when(pairs)),
+        why=list(answers.why(pairs)),
+        told=list(answers.told(correlations)),
         captions={name: page.paragraphs(path) for name, path in captions.items()},
         figures={name: page.picture(path) for name, path in figures.items()},
         blank=[name for name, path in figures.items() if page.is_blank(path)],
