@@ -164,41 +164,15 @@ def fit(
     the same weights, since everything random is drawn from (seed, epoch), torch's own numbers included.
     Errors: :class:`Diverged` on a loss that is not finite.
     """
-    network, augmentation = learner.network, options.get("augment")
+    network = learner.network
     state = _resume(resume_path, fingerprint, learner)
 
     for epoch in range(len(state.curve), options["epochs"]):
         if _stale(state.curve) >= options["patience"]:
             break
-        started, presented = time.monotonic(), 0
-        totals: dict[str, Tensor] = {}
-        others = unlabelled.endless(np.random.default_rng((seed, epoch, 1))) if unlabelled else None
-        torch.manual_seed(100_003 * seed + epoch)
-        learner.parts.train()
-        with tqdm(
-            total=images.per_epoch,
-            desc=f"{title} epoch {epoch + 1}",
-            unit="img",
-            leave=False,
-            disable=not sys.stderr.isatty(),
-        ) as bar:
-            seen = 0
-            for batch, masks in images.epoch(np.random.default_rng((seed, epoch))):
-                _set_rates(learner.optimisers, (epoch + seen / images.per_epoch) / options["epochs"])
-                shown = pad(to_input(batch, device), network.depth)
-                true = pad(masks.unsqueeze(1).float(), network.depth)
-                other = pad(to_input(next(others)[0], device), network.depth) if others else None
-                if augmentation:
-                    shown, true = augment(augmentation, shown, true)
-                    other = None if other is None else augment(augmentation, other)[0]
-                losses = learner.step(shown, true, other)
-                for name, loss in losses.items():
-                    totals[name] = loss * len(batch) + totals.get(name, 0)
-                seen += len(batch)
-                presented += len(batch) + (0 if other is None else len(other))
-                bar.update(len(batch))
+        started = time.monotonic()
+        means, presented = _epoch(learner, images, unlabelled, options, (seed, epoch), device, title)
         seconds = time.monotonic() - started
-        means = {name: float(total) / seen for name, total in totals.items()}
         for name, mean in means.items():
             if not math.isfinite(mean):
                 raise Diverged(title, f"the {_words(name)} is not finite in epoch {epoch + 1}", state.curve)
@@ -218,6 +192,45 @@ def fit(
         _save(resume_path, fingerprint, learner, state)
     network.load_state_dict(state.best)
     return state.curve
+
+
+def _epoch(
+    learner: Learner,
+    images: TrainingImages,
+    unlabelled: TrainingImages | None,
+    options: dict,
+    draw: tuple[int, int],
+    device: torch.device,
+    title: str,
+) -> tuple[dict[str, float], int]:
+    """One pass over ``images``: mean losses by name, and how many images were shown. ``draw``: (seed, epoch)."""
+    (seed, epoch), depth, augmentation = draw, learner.network.depth, options.get("augment")
+    others = unlabelled.endless(np.random.default_rng((*draw, 1))) if unlabelled else None
+    torch.manual_seed(100_003 * seed + epoch)
+    learner.parts.train()
+    totals: dict[str, Tensor] = {}
+    seen = presented = 0
+    with tqdm(
+        total=images.per_epoch,
+        desc=f"{title} epoch {epoch + 1}",
+        unit="img",
+        leave=False,
+        disable=not sys.stderr.isatty(),
+    ) as bar:
+        for batch, masks in images.epoch(np.random.default_rng(draw)):
+            _set_rates(learner.optimisers, (epoch + seen / images.per_epoch) / options["epochs"])
+            shown = pad(to_input(batch, device), depth)
+            true = pad(masks.unsqueeze(1).float(), depth)
+            other = pad(to_input(next(others)[0], device), depth) if others else None
+            if augmentation:
+                shown, true = augment(augmentation, shown, true)
+                other = None if other is None else augment(augmentation, other)[0]
+            for name, loss in learner.step(shown, true, other).items():
+                totals[name] = loss * len(batch) + totals.get(name, 0)
+            seen += len(batch)
+            presented += len(batch) + (0 if other is None else len(other))
+            bar.update(len(batch))
+    return {name: float(total) / seen for name, total in totals.items()}, presented
 
 
 def precision(name: str, device: torch.device) -> AbstractContextManager:
