@@ -123,3 +123,24 @@ def test_the_readme_says_of_the_predictor_what_the_published_table_says():
         for name, form in (("spearman", ".3f"), ("r2", ".3f"), ("sign_accuracy", ".1%"), ("regret", ".4f")):
             assert f"{frozen[name + suffix]:{form}}" in text, name + suffix
     assert f"{frozen['regret_always_adapt']:.4f}" in text and f"{frozen['n']:.0f} pairs" in text
+
+
+def test_the_readme_says_of_the_baselines_what_the_published_table_says():
+    text = (ROOT / "README.md").read_text()
+    rows = re.findall(r"^\| (.+?) \|((?: (?:\*\*)?\d\.\d{3}(?:\*\*)? \|){6})$", text, re.MULTILINE)
+    named = {"0.35": "0.30-0.70", "0.10": "sparse"}
+    table = pd.read_csv(ROOT / "results/published/baselines.csv")
+    iou = table.set_index(["source", "target", "method"])["iou"]
+    methods = ["source", "batchnorm", "ynet", "cellseguda", "selftraining", "target"]
+    source = target = ""
+    for words, numbers in rows:
+        if words == "and back":
+            source, target = target, source
+        else:
+            source, target = (named.get(name, name) for name in re.findall(r"\w+_\w+|\d\.\d\d(?:-\d\.\d\d)?", words))
+        said = [f"{iou[source, target, method]:.3f}" for method in methods]
+        assert numbers.replace("*", "").split(" |")[:6] == [f" {number}" for number in said], (source, target)
+        best = max(range(5), key=lambda place: float(said[place]))
+        lead = float(said[best]) - max(float(said[place]) for place in range(5) if place != best)
+        assert [place for place, cell in enumerate(numbers.split(" |")) if "**" in cell] == [best] * (round(lead, 3) > 0.005)
+    assert len(rows) == len(table.query("method == 'ynet'"))
