@@ -55,7 +55,7 @@ verdicts:  ## collect the verdicts of those studies in results/published/hypothe
 		$(QUESTIONS:%=results/%/tables/hypotheses.csv) > results/verdicts.csv
 	mv results/verdicts.csv results/published/hypotheses.csv
 
-predictor: .venv/installed  ## make the shipped predictor from nothing (more than an hour on 2 cores)
+predictor: .venv/installed  ## make the shipped predictor from nothing (half an hour to an hour on 2 cores)
 	$(BIN)/snakemake --cores $(CORES) --scheduler greedy --configfile config.yaml workflow/studies/grid.yaml -- \
 		results/grid/tables/predictors.csv
 	cp results/grid/predictor.npz workflow/predictor/forest.npz
