@@ -86,6 +86,14 @@ def test_the_page_tells_what_to_do_and_why(page):
     assert page.count("Predictors of the gain, leave") == 1, "only protocols that were judged"
 
 
+def test_the_shipped_predictor_speaks_first_where_it_was_asked(arguments):
+    table = pd.read_csv(arguments["tables"]["predictors"])
+    frozen = table[table["protocol"] == "leave_source_out"].assign(protocol="synthetic_to_real")
+    said = list(answers.predicted(pd.concat([table, frozen])))
+    assert said[0].startswith("On real domains, fitted on synthetic ones alone (18 pairs), the forest")
+    assert said[1].startswith("On source domains that it was not fitted on (18 pairs), the forest")
+
+
 def test_networks_by_their_training():
     columns = ["source", "home", "polarity", "own_iou", "gain_iou"]
     rows = [

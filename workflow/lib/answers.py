@@ -12,13 +12,14 @@ from workflow.lib.judging import HALF
 from workflow.lib.names import KEY
 from workflow.lib.showcase import CASES, FEWEST, SMALL, between_directions, shifts, strongest
 
+# protocol -> how its sentence begins; the first that a study has stands in its answer.
 HELD_OUT = {
-    "leave_source_out": "source domains",
-    "leave_transform_out": "transformations",
-    "leave_means_out": "target domains",
-    "leave_seed_out": "networks (seeds)",
-    "synthetic_to_real": "real domains, by a predictor fitted on synthetic ones alone",
-    "another_width": "networks of other widths, by the predictor that comes with the workflow",
+    "synthetic_to_real": "On real domains, fitted on synthetic ones alone",
+    "another_width": "On networks of other widths than it was fitted on",
+    "leave_source_out": "On source domains that it was not fitted on",
+    "leave_transform_out": "On transformations that it was not fitted on",
+    "leave_means_out": "On target domains that it was not fitted on",
+    "leave_seed_out": "On networks (seeds) that it was not fitted on",
 }
 TALK = "bhattacharyya_bottleneck_before_relu_position_before"
 # Adapted IoU this near the source's own is called restored.
@@ -122,7 +123,7 @@ def predicted(predictors: pd.DataFrame) -> Iterator[str]:
         edges = f" (interval {forest['ci_low']:.2f} to {forest['ci_high']:.2f})"
         interval = "" if np.isnan(forest["ci_low"]) else edges
         yield (
-            f"On {words} that it was not fitted on ({forest['n']:.0f} pairs), the forest of label-free scores predicts "
+            f"{words} ({forest['n']:.0f} pairs), the forest of label-free scores predicts "
             f"the gain with a Spearman correlation of {forest['spearman']:.2f}{interval}, R² {forest['r2']:.2f} and a "
             f"mean error of {forest['mae']:.3f}; where the gain exceeds {SMALL} in size its sign is right in "
             f"{forest['sign_accuracy']:.1%} (the commoner sign alone: {forest['base_rate']:.1%}), and following it "
