@@ -145,3 +145,30 @@ def test_the_readme_says_of_the_baselines_what_the_published_table_says():
         bold = [place for place, cell in enumerate(numbers.split(" |")) if "**" in cell]
         assert bold == [best] * (round(lead, 3) > 0.005)
     assert len(rows) == len(table.query("method == 'ynet'"))
+
+
+def test_the_readme_says_of_shifted_real_images_what_the_published_tables_say():
+    text = " ".join((ROOT / "README.md").read_text().split())
+    gains, advice = (pd.read_csv(ROOT / f"results/published/{name}_shifted.csv") for name in ("gains", "advice"))
+    means = gains.groupby("transform")[["iou_before", "iou_after"]].mean()
+    for transform, row in means.drop(index=["identity", "blur"]).iterrows():
+        assert re.search(f"{row['iou_before']:.3f} to {row['iou_after']:.3f}", text), transform
+    assert f"the networks have {means.loc['identity', 'iou_before']:.3f} unshifted" in text
+    table = gains.merge(advice, on=["source", "target", "transform", "level", "seed"])
+    gain, adapts, warned = table["gain_iou"], table["decision"] == "adapt", table["warning"].notna()
+    lost = (-gain).clip(0).where(adapts, gain.clip(0))
+    noise = lost[(table["transform"] == "noise") & ~adapts]
+    predictors = pd.read_csv(ROOT / "results/published/predictors_shifted.csv").set_index(["predictor", "outcome"])
+    forest, never = (predictors.loc[(name, "gain_iou")] for name in ("forest", "never_adapt"))
+    for said in (
+        f"{len(table)} pairs, one seed",
+        f"the right sign in {forest['sign_accuracy']:.1%} where the commoner sign alone is right in "
+        f"{forest['base_rate']:.1%}, and {lost.mean():.4f} of IoU lost, where always adapting loses "
+        f"{forest['regret_always_adapt']:.4f} and never adapting {never['regret']:.4f}",
+        f"keep make {noise.sum() / len(table):.4f} of it",
+        f"warns of {warned.sum()} of the {len(table)} pairs",
+        f"loses {lost[warned].mean():.4f} a pair there; of the {(~warned).sum()} without a warning it loses "
+        f"{lost[~warned].mean():.4f}",
+    ):
+        assert said in text, said
+    assert len(noise) == 3
