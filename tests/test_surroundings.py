@@ -165,6 +165,7 @@ def test_the_readme_says_of_shifted_real_images_what_the_published_tables_say():
         f"the right sign in {forest['sign_accuracy']:.1%} where the commoner sign alone is right in "
         f"{forest['base_rate']:.1%}, and {lost.mean():.4f} of IoU lost, where always adapting loses "
         f"{forest['regret_always_adapt']:.4f} and never adapting {never['regret']:.4f}",
+        f"Its intervals, made to hold 90%, hold {forest['coverage']:.0%}",
         f"keep make {noise.sum() / len(table):.4f} of it",
         f"warns of {warned.sum()} of the {len(table)} pairs",
         f"loses {lost[warned].mean():.4f} a pair there; of the {(~warned).sum()} without a warning it loses "
