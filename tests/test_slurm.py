@@ -186,13 +186,24 @@ def test_short_jobs_are_grouped_and_long_ones_ask_for_a_gpu(finished, cluster):
     assert "gres:gpu:1" in command_output(cluster, "scontrol", "show", "job", train)
 
 
+def processes_of(job: str) -> list[int]:
+    """The processes that carry the number of a Slurm job. `scontrol listpids` names those of the whole machine while
+    the job is being set up, the tests' own among them."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            carried = (process / "environ").read_bytes().split(b"\0")
+            if f"SLURM_JOB_ID={job}".encode() in carried and (process / "comm").read_text().strip() != "slurmstepd":
+                found.append(int(process.name))
+    return found
+
+
 def frozen_job(run: subprocess.Popen, environment: dict[str, str]) -> str:
     """The number of the one Slurm job of ``run``, every process of which is stopped."""
     deadline = time.monotonic() + LIMIT
     while time.monotonic() < deadline and run.poll() is None:
         running = command_output(environment, "squeue", "-h", "-t", "running", "-o", "%i").split()
-        listed = command_output(environment, "scontrol", "listpids", *running).splitlines()[1:] if running else []
-        pids = [int(line.split()[0]) for line in listed if line.split()[1] == running[0]]
+        pids = processes_of(running[0]) if running else []
         if len(pids) > 3:
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError):
