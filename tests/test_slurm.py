@@ -187,8 +187,8 @@ def test_short_jobs_are_grouped_and_long_ones_ask_for_a_gpu(finished, cluster):
 
 
 def processes_of(job: str) -> list[int]:
-    """The processes that carry the number of a Slurm job. `scontrol listpids` names those of the whole machine while
-    the job is being set up, the tests' own among them."""
+    """The processes that carry the number of a Slurm job. `scontrol listpids`, asked just after a start, was seen to
+    name others too, this test's own among them."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):

@@ -28,7 +28,7 @@ CARDS = 12
 
 
 def when(pairs: pd.DataFrame) -> Iterator[str]:
-    """Sentences on when adaptation works, from the table of :func:`pairs`."""
+    """Sentences on when adaptation works, from the table of :func:`showcase.pairs`."""
     own = pairs.groupby("source")["own_iou"].mean()
     each = _list([f"{iou:.3f} ({source})" for source, iou in own.items()])
     many = f"{own.mean():.3f} on average ({own.min():.3f} to {own.max():.3f})"
@@ -63,7 +63,7 @@ def when(pairs: pd.DataFrame) -> Iterator[str]:
 
 
 def why(pairs: pd.DataFrame) -> Iterator[str]:
-    """Sentences on what goes wrong, from the table of :func:`pairs`."""
+    """Sentences on what goes wrong, from the table of :func:`showcase.pairs`."""
     table = shifts(pairs)
     for case, word in zip(CASES[:2], ("nearly every pixel", "hardly any pixel"), strict=True):
         blank = table[case.among(table)]
@@ -91,7 +91,8 @@ def why(pairs: pd.DataFrame) -> Iterator[str]:
 
 
 def told(correlations: pd.DataFrame) -> Iterator[str]:
-    """Sentences on whether a distance tells the outcome without labels, from the table of :func:`below_null`."""
+    """Sentences on whether a distance tells the outcome without labels, from the table of
+    :func:`showcase.below_null`."""
     for outcome, words in (("gain_iou", "gain"), ("iou_after", "adapted IoU")):
         rows = strongest(correlations, outcome)
         if not len(rows) or rows.iloc[0]["n"] < FEWEST:

@@ -171,7 +171,7 @@ def fit(
         if _stale(state.curve) >= options["patience"]:
             break
         started = time.monotonic()
-        means, presented = _epoch(learner, images, unlabelled, options, (seed, epoch), device, title)
+        means, presented = _epoch(learner, images, unlabelled, options, seed, epoch, device, title)
         seconds = time.monotonic() - started
         for name, mean in means.items():
             if not math.isfinite(mean):
@@ -199,13 +199,14 @@ def _epoch(
     images: TrainingImages,
     unlabelled: TrainingImages | None,
     options: dict,
-    draw: tuple[int, int],
+    seed: int,
+    epoch: int,
     device: torch.device,
     title: str,
 ) -> tuple[dict[str, float], int]:
-    """One pass over ``images``: mean losses by name, and how many images were shown. ``draw``: (seed, epoch)."""
-    (seed, epoch), depth, augmentation = draw, learner.network.depth, options.get("augment")
-    others = unlabelled.endless(np.random.default_rng((*draw, 1))) if unlabelled else None
+    """One pass over ``images``: mean losses by name, and how many images were shown."""
+    depth, augmentation = learner.network.depth, options.get("augment")
+    others = unlabelled.endless(np.random.default_rng((seed, epoch, 1))) if unlabelled else None
     torch.manual_seed(100_003 * seed + epoch)
     learner.parts.train()
     totals: dict[str, Tensor] = {}
@@ -217,7 +218,7 @@ def _epoch(
         leave=False,
         disable=not sys.stderr.isatty(),
     ) as bar:
-        for batch, masks in images.epoch(np.random.default_rng(draw)):
+        for batch, masks in images.epoch(np.random.default_rng((seed, epoch))):
             _set_rates(learner.optimisers, (epoch + seen / images.per_epoch) / options["epochs"])
             shown = pad(to_input(batch, device), depth)
             true = pad(masks.unsqueeze(1).float(), depth)
