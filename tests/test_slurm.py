@@ -187,13 +187,16 @@ def test_short_jobs_are_grouped_and_long_ones_ask_for_a_gpu(finished, cluster):
 
 
 def processes_of(job: str) -> list[int]:
-    """The processes that carry the number of a Slurm job. `scontrol listpids`, asked just after a start, was seen to
-    name others too, this test's own among them."""
+    """The processes that carry the number of a Slurm job, but Slurm's own: it waits for those when it ends the job.
+
+    `scontrol listpids`, asked just after a start, was seen to name others too, this test's own among them.
+    """
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             carried = (process / "environ").read_bytes().split(b"\0")
-            if f"SLURM_JOB_ID={job}".encode() in carried and (process / "comm").read_text().strip() != "slurmstepd":
+            own = (process / "comm").read_text().strip() in ("slurmstepd", "srun")
+            if f"SLURM_JOB_ID={job}".encode() in carried and not own:
                 found.append(int(process.name))
     return found
 
