@@ -42,6 +42,37 @@ def test_the_tree_is_followed():
     assert (found["gain_high"] - found["gain"]).tolist() == pytest.approx([2 * forest.FLOOR] * 4)
 
 
+def test_trees_are_averaged_and_their_deviation_is_the_spread():
+    """Two trees that say +0.4 and -0.2 after 0.3 and 0.5 before, and the same twice."""
+    leaves = {"feature": [-1, -1], "threshold": [0, 0], "right": [0, 0], "roots": [0, 1]}
+    arrays = {name: np.array(values) for name, values in leaves.items()}
+    two = replace(TREE, value=np.array([[0.3, 0.7], [0.5, 0.3]], np.float32), **arrays)
+    rows = TREE.rows(scored((0, 0)))
+    expected, spread = two.predict(rows)
+    assert expected[0] == pytest.approx([0.4, 0.5, 0.1]) and spread[0] == pytest.approx(0.3 + 0.02)
+    agreeing = replace(two, value=np.array([[0.3, 0.7], [0.3, 0.7]], np.float32))
+    assert agreeing.predict(rows)[1] == pytest.approx([0.02]), "two hundredths where all trees agree"
+
+
+def test_the_interval_is_as_many_spreads_as_the_forest_says_and_no_gain_lies_beyond_one():
+    found = advise(scored((0.9, 1.5)), replace(TREE, width=5.0)).iloc[0]
+    assert (found["gain_low"], found["gain_high"]) == pytest.approx((0.6 - 0.1, 0.6 + 0.1))
+    found = advise(scored((0.9, 1.5), (0.2, 1)), replace(TREE, width=100.0))
+    assert list(found["gain_high"]) == [1, 1] and list(found["gain_low"]) == [-1, -1]
+
+
+def test_the_estimates_move_the_gain_by_themselves():
+    """One down, one up: what a tree adds to them is put down to what it asked."""
+    names = ["agreement_after", *forest.ESTIMATES]
+    bounds = {"low": np.zeros(3, np.float32), "high": np.ones(3, np.float32)}
+    tree = replace(TREE, features=names, **bounds)
+    rows = np.array([[0.9, 0.3, 0.8], [0.2, 0.6, 0.5]], np.float32)
+    expected, _ = tree.predict(rows)
+    np.testing.assert_allclose(expected[0], [0.3 + 0.5, 0.8 + 0.5, 0.5], atol=1e-6)
+    np.testing.assert_allclose(expected[1], [0.6 + 0.8, 0.5 + 0.1, -0.8], atol=1e-6)
+    np.testing.assert_allclose(tree.drivers(rows), [[0.2, -0.3 - 0.3, 0.8], [-0.8, -0.6, 0.5]], atol=1e-6)
+
+
 def test_no_iou_is_expected_beyond_its_range():
     found = advise(scored((0.2, 1)), replace(TREE, value=np.array([[0, 0], [1.01, -0.02], *[[0, 0]] * 3], np.float32)))
     assert found.loc[0, ["expected_before", "expected_after", "gain"]].tolist() == [1, 0, -1]
@@ -52,6 +83,8 @@ def test_drivers_sum_to_the_gain():
     moved = TREE.drivers(rows)
     np.testing.assert_allclose(moved, [[-0.8, 0], [0.2, 0.3], [0.2, -0.3]], atol=1e-6)
     np.testing.assert_allclose(0.1 + moved.sum(axis=1), TREE.predict(rows)[0][:, 2], atol=1e-6)
+    twice = replace(TREE, roots=np.array([0, 0], np.int32))
+    np.testing.assert_allclose(twice.drivers(rows), moved, atol=1e-6, err_msg="trees are averaged")
     assert (
         advise(scored((0.9, 0.5)), TREE)["drivers"][0]
         == "contrast_after = 0.50 (-0.30); agreement_after = 0.90 (+0.20)"
@@ -63,6 +96,27 @@ def test_what_lies_outside_is_warned_of():
     assert found[0] == "", "within a tenth of the range"
     assert found[1] == "1 of 2 scores lie outside all that the predictor was fitted on: contrast_after = 2.30"
     assert found[2].endswith("contrast_after = 7.00, agreement_after = -1.00")
+
+
+def test_a_score_is_outside_a_tenth_of_the_range_beyond_either_end():
+    tree = replace(TREE, low=np.array([1, 1], np.float32), high=np.array([3, 5], np.float32))
+    rows = np.array([[0.79, 0.59], [0.81, 0.61], [3.19, 5.39], [3.21, 5.41]], np.float32)
+    np.testing.assert_array_equal(tree.outside(rows), np.array([[True], [False], [False], [True]]).repeat(2, axis=1))
+
+
+@pytest.mark.parametrize(("scores", "warned"), [(50, True), (51, False)])
+def test_one_score_in_fifty_outside_is_warned_of(scores, warned):
+    names = [f"s{k}" for k in range(scores)]
+    bounds = {"low": np.zeros(scores, np.float32), "high": np.ones(scores, np.float32)}
+    table = scored((0, 0)).assign(**dict.fromkeys(names, 0.5)).assign(s3=2.0)
+    found = advise(table, replace(TREE, features=names, **bounds)).iloc[0]
+    assert (found["warning"] != "") == warned
+    assert len(found["drivers"].split("; ")) == 3, "three are named"
+
+
+def test_the_furthest_in_units_of_its_range_is_named_first():
+    tree = replace(TREE, high=np.array([2, 100], np.float32))
+    assert advise(scored((5, 150)), tree)["warning"][0].endswith(": agreement_after = 5.00, contrast_after = 150.00")
 
 
 def test_pairs_without_scores_are_left_out_and_a_study_without_adaptation_gets_no_advice():

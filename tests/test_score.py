@@ -1,5 +1,6 @@
 """Label-free scores: exact cases, what they say of empty and full masks, and that no target mask is read."""
 
+import copy
 import shutil
 from pathlib import Path
 
@@ -14,8 +15,9 @@ from scipy.stats import skew
 from tests.conftest import METHODS, MODEL
 from workflow.lib import batchnorm, checkpoint, scores, shapes, store
 from workflow.lib.evidence import View
+from workflow.lib.unet import UNet
 from workflow.scripts.adapt import adapt
-from workflow.scripts.score import first, mean_grey, score, view
+from workflow.scripts.score import first, labelled_view, mean_grey, score, view
 
 
 def square(n=2, size=8, low=2, high=6):
@@ -250,6 +252,110 @@ def test_target_masks_are_never_read(arguments, tmp_path):
     again = arguments | {"targets_path": str(blind), "scores_path": str(tmp_path / "again.csv")}
     score(**again)
     assert Path(arguments["scores_path"]).read_bytes() == Path(again["scores_path"]).read_bytes()
+
+
+def test_of_the_source_only_the_validation_split_is_read(arguments, domain_path):
+    score(**arguments)
+    before = Path(arguments["scores_path"]).read_bytes()
+    with h5py.File(domain_path, "r+") as file:
+        for split in ("train", "adapt", "test"):
+            del file[split]
+    score(**arguments)
+    assert Path(arguments["scores_path"]).read_bytes() == before
+
+
+def test_the_first_images_are_looked_at_and_no_others(arguments, domain_path, targets_path):
+    """Of images 0 to 7 the first four: what comes after may be anything, the fourth may not."""
+    arguments["images"] = 4
+    score(**arguments)
+    first_four = pd.read_csv(arguments["scores_path"])
+    for number, same in ((4, True), (3, False)):
+        with h5py.File(domain_path, "r+") as source, h5py.File(targets_path, "r+") as targets:
+            for split in (source["validation"], targets["discs"]["adapt"]):
+                split["images"][number:] = 255 - split["images"][number:]
+            source["validation"]["masks"][number:] = 1
+        score(**arguments)
+        assert pd.read_csv(arguments["scores_path"]).equals(first_four) == same
+
+
+def predictions(model, batch, state):
+    """The probabilities (n, H, W) of a network with these statistics, no library code between."""
+    with torch.no_grad():
+        changed = copy.deepcopy(model)
+        changed.load_state_dict(model.state_dict() | state)
+        return torch.sigmoid(changed.eval()(batch))[:, 0].numpy()
+
+
+def overlap(first, second):
+    return (first & second).sum() / (first | second).sum()
+
+
+def test_each_state_is_of_the_images_it_says(arguments, network, domain_path, targets_path, tmp_path):
+    """Before, and adapted to all images, the network sees the first ones; inverted, it is adapted to these turned about
+    their mean, and sees them so. A partner adapts by its own statistics."""
+    torch.manual_seed(1)
+    partner = UNet(**MODEL).requires_grad_(False).eval()
+    paths = {name: str(tmp_path / f"partner-{name}.h5") for name in ("model", "adapted")}
+    checkpoint.save(paths["model"], partner, MODEL, {})
+    methods = {"mean_only": {"function": "mean_only", "options": {}}} | METHODS
+    adapt(arguments["model_path"], str(targets_path), arguments["adapted_path"], methods, 0, "cpu")
+    adapt(paths["model"], str(targets_path), paths["adapted"], methods, 0, "cpu")
+    with h5py.File(targets_path) as targets:
+        images = torch.from_numpy(targets["discs@brightness=0.2"]["adapt"]["images"][:])[:, None] / 255
+    shown = images[:6]
+    turned = 2 * shown.mean() - shown
+    p = {
+        "before": predictions(network, shown, {}),
+        "after": predictions(network, shown, batchnorm.batchnorm(network, [images])),
+        "inverted": predictions(network, turned, batchnorm.batchnorm(network, [turned])),
+    }
+    threshold = float(np.quantile(p["before"], 0.4))
+    masks = {name: values > threshold for name, values in p.items()}
+    score(**arguments | {"partner_paths": paths, "threshold": threshold})
+    found = pd.read_csv(arguments["scores_path"]).iloc[1]
+    for name, values in p.items():
+        assert found[f"foreground_{name}"] == pytest.approx(masks[name].mean(), abs=1e-3)
+        assert found[f"confidence_{name}"] == pytest.approx(np.maximum(values, 1 - values).mean(), abs=1e-5)
+        # Grey levels are of the images as they are, whatever the network sees; the discs of the source are bright.
+        inside, outside = (shown[:, 0].numpy()[chosen].mean() for chosen in (masks[name], ~masks[name]))
+        polarity = (inside - outside) / shown.numpy().std()
+        assert found[f"grey_polarity_{name}"] == pytest.approx(polarity, abs=5e-3)
+    for first_name, second_name in (("before", "after"), ("before", "inverted")):
+        expected = overlap(masks[first_name], masks[second_name])
+        assert found[f"agreement_{first_name}_{second_name}"] == pytest.approx(expected, abs=2e-3)
+    for name, state in {"before": {}, "after": batchnorm.batchnorm(partner, [images])}.items():
+        other = predictions(partner, shown, state) > threshold
+        assert found[f"seed_agreement_{name}"] == pytest.approx(overlap(masks[name], other), abs=2e-3)
+    assert found["grey_shift"] == pytest.approx(grey_shift(domain_path, shown), rel=1e-4)
+
+
+def grey_shift(domain_path, shown):
+    """Of the images shown from those of the validation split of the source."""
+    with h5py.File(domain_path) as file:
+        grey = file["validation"]["images"][:6] / 255
+    return (float(shown.mean()) - grey.mean()) / grey.std()
+
+
+def test_the_reference_is_the_source_with_its_masks(network, domain_path):
+    with h5py.File(domain_path) as file:
+        found = labelled_view(network, file["validation"], 4, 8, 0.3, torch.device("cpu"))
+        images, masks = (file["validation"][name][:4] for name in ("images", "masks"))
+    np.testing.assert_allclose(np.concatenate(found.images), images / 255, atol=1e-6)
+    np.testing.assert_array_equal(np.concatenate(found.labels), masks.astype(bool))
+    assert found.threshold == 0.3
+
+
+def test_features_are_drawn_at_the_same_places_of_each_image_whatever_the_network(network):
+    images = torch.rand(5, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(1)
+    places = []
+    for drawn_from in (network, UNet(**MODEL).requires_grad_(False).eval()):
+        found = view(drawn_from, [images[:3], images[3:]], [images], 20, 0.5)
+        p, at = np.concatenate(found.probabilities).reshape(5, -1), found.row_probabilities.reshape(5, 4)
+        places.append([[set(np.flatnonzero(p[n] == value)) for value in at[n]] for n in range(5)])
+    common = [[first & second for first, second in zip(*image, strict=True)] for image in zip(*places, strict=True)]
+    assert all(place for image in common for place in image)
+    assert common[0] != common[1] != common[2], "other places in other images"
 
 
 def test_a_partner_that_is_the_network_itself_agrees(arguments):
