@@ -1,5 +1,8 @@
 """Tiny domains and networks, seeded."""
 
+from pathlib import Path
+
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -30,6 +33,13 @@ def write_domain(
     for number, (split, n) in enumerate(splits.items()):
         store.append(group.create_group(split), *discs(n, size, 10 * seed + number, **means))
         group[split].attrs["clipped_share"] = 0.0
+
+
+def delete(path: Path, *names: str) -> None:
+    """Take splits or datasets out of an HDF5 file, such as what a stage must not see."""
+    with h5py.File(path, "a") as file:
+        for name in names:
+            del file[name]
 
 
 @pytest.fixture

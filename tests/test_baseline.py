@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from tests.conftest import MODEL, write_domain
+from tests.conftest import MODEL, delete, write_domain
 from tests.test_study import DEFAULT, changed
 from workflow.lib import baselines, cellseguda, checkpoint, selftraining, store, training, ynet
 from workflow.lib.checks import study
@@ -233,6 +233,22 @@ def test_same_seed_same_weights_and_no_mask_of_the_target(tmp_path, source_path,
     torch.testing.assert_close(*(checkpoint.load(path, CPU).state_dict() for path in (one, other)), rtol=0, atol=0)
 
 
+def test_sees_split_adapt_of_the_target_and_the_training_split_of_the_source(tmp_path, source_path, target_path):
+    whole = checkpoint.load(run(tmp_path, source_path, target_path, epochs=1), CPU).state_dict()
+    delete(source_path, "adapt", "test")
+    delete(target_path, "train", "validation", "test", "adapt/masks")
+    again = checkpoint.load(run(tmp_path, source_path, target_path, epochs=1), CPU).state_dict()
+    torch.testing.assert_close(again, whole, rtol=0, atol=0)
+    with h5py.File(source_path, "a") as source:
+        assert whole["input_mean"].item() == pytest.approx(source["train/images"][...].mean() / 255, rel=1e-5)
+        source["validation/images"][...] = 0
+    with h5py.File(target_path, "a") as target:
+        target["adapt/images"][...] = 255 - target["adapt/images"][...]
+    other = checkpoint.load(run(tmp_path, source_path, target_path, epochs=1), CPU).state_dict()
+    assert torch.equal(other["input_mean"], whole["input_mean"])
+    assert not torch.equal(other["encoder1.conv1.weight"], whole["encoder1.conv1.weight"])
+
+
 def test_killed_training_resumes_to_the_same_weights(tmp_path, source_path, target_path):
     """Of the baseline with most to restore: three networks, three optimisers."""
     undisturbed = run(tmp_path, source_path, target_path, "cellseguda", "undisturbed", epochs=8)
@@ -261,6 +277,7 @@ def test_divergence_is_recorded_not_raised(tmp_path, source_path, target_path):
 def test_a_collapsed_discriminator_is_named():
     row = {"epoch": 1, "loss": 1.0, "discriminator": 0.4}
     assert baselines.status([row, row | {"epoch": 2, "discriminator": 1e-4}]) == "discriminator collapsed in epoch 2"
+    assert baselines.status([row | {"discriminator": 1e-4}, row]) == "discriminator collapsed in epoch 1"
     assert baselines.status([row]) == baselines.status([{"epoch": 1, "loss": 1e-9}]) == ""
 
 
@@ -320,3 +337,18 @@ def test_one_training_per_baseline_source_and_target_and_none_at_home():
         "selection": "target_oracle",
         "options": {"adversarial": 1, "reconstruction": 0.01, "learning_rate": 0.001},
     }
+
+
+def test_no_baseline_towards_the_own_domain_of_a_variant():
+    config = changed("variants", {"wide": {"model": {"width": 16}}})
+    config["pairs"][0] |= {
+        "sources": ["0.30-0.70", "0.30-0.70~wide", "0.50-0.70~wide"],
+        "targets": ["0.30-0.70", "0.50-0.70"],
+        "transforms": {"identity": [0]},
+        "methods": ["batchnorm", "ynet"],
+    }
+    assert [(source, target) for _, source, target, _ in study(config).trainings] == [
+        ("0.30-0.70", "0.50-0.70"),
+        ("0.30-0.70~wide", "0.50-0.70"),
+        ("0.50-0.70~wide", "0.30-0.70"),
+    ]

@@ -42,7 +42,7 @@ def compared_paths(tmp_path):
         ("train", "source", "dark", "dark", 0): "10\t00:00:10\t200",
         ("train", "source", "bright", "bright", 0): "12\t00:00:12\t-",
         ("baseline", "ynet", "dark", "bright", 0): "30\t00:00:30\t300",
-        ("baseline", "ynet", "dark", "bright", 1): "50\t00:00:50\t300",
+        ("baseline", "ynet", "dark", "bright", 1): "7\t00:00:07\t100\n50\t00:00:50\t300",
     }
     paths = {}
     for number, (key, measured) in enumerate(benchmarks.items()):

@@ -10,6 +10,7 @@ from hypothesis import strategies as some
 from workflow.lib import correlations
 from workflow.lib.correlations import correlate, pearson, resamples, spearman
 from workflow.lib.names import KEY
+from workflow.scripts.correlate import correlate as stage
 
 COLUMNS = [
     "distance",
@@ -195,6 +196,30 @@ def test_resamples_draw_whole_domains_of_both_sides():
         assert (drawn % 1 == 0).all() and (drawn.sum(axis=0) == domains).all() and drawn.max() > 1
     cells = pd.DataFrame(weights).groupby([there["source"], there["target"]])
     assert (cells.nunique() == 1).all(axis=None)
+
+
+def test_the_interval_is_of_95_percent_over_whole_domains():
+    """The percentiles of SciPy's correlation of the rows, each repeated as often as its pair was drawn."""
+    rng = np.random.default_rng(0)
+    there = pairs(n_sources=3, n_targets=6, levels=(0.0,), seeds=(0,))
+    value, gain = rng.random((2, len(there)))
+    row = one(measured(there, value), scored(there, gain), n_bootstrap=60, seed=7)
+    (weights,) = resamples(there["source"].to_numpy(), there["target"].to_numpy(), 60, seed=7)
+    repeated = [(np.repeat(value, column), np.repeat(gain, column)) for column in weights.T.astype(int)]
+    estimates = [scipy.stats.spearmanr(*both).statistic for both in repeated]
+    assert (row["ci_low"], row["ci_high"]) == pytest.approx(tuple(np.percentile(estimates, [2.5, 97.5])))
+
+
+def test_stage_takes_the_gain_of_batchnorm(tmp_path):
+    rng = np.random.default_rng(0)
+    there = pairs(n_sources=2, n_targets=3, levels=(0.0,), seeds=(0,))
+    value = rng.random(len(there))
+    measured(there, value).to_csv(tmp_path / "d.csv", index=False)
+    others = [scored(there, rng.random(len(there))).assign(method=name) for name in ("mean_only", "tent")]
+    pd.concat([others[0], scored(there, -value), others[1]]).to_csv(tmp_path / "g.csv", index=False)
+    stage(*(str(tmp_path / name) for name in ("g.csv", "d.csv", "c.csv")), ["gain_iou"], 20)
+    (row,) = pd.read_csv(tmp_path / "c.csv").to_dict("records")
+    assert row["spearman"] == row["ci_high"] == pytest.approx(-1) and row["n"] == len(there)
 
 
 def test_resamples_do_not_depend_on_the_blocks(monkeypatch):

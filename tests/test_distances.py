@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 from scipy.linalg import expm
+from scipy.stats import kstest
 
 from workflow.lib import channels, store
 from workflow.lib.distances import (
@@ -283,6 +284,8 @@ def test_projections_are_unit_and_seeded():
     assert directions.shape == (300, 40)
     np.testing.assert_allclose(np.linalg.norm(directions, axis=0), 1)
     np.testing.assert_array_equal(directions, projections(300, 40, seed=5))
+    # On a sphere the mean of a unit vector is zero: of 12,000 coordinates it has a deviation of 0.0005.
+    assert abs(directions.mean()) < 0.003
     assert np.abs(directions - projections(300, 40, seed=6)).max() > 0.01
 
 
@@ -329,6 +332,42 @@ def test_dead_and_non_gaussian_channels_are_counted():
     assert channels.shares(rows.astype(np.float32)) == {"dead": 2 / 6, "non_gaussian": 1 / 6}
     assert channels.kolmogorov(rows)[3] == pytest.approx(0.25, abs=0.06)
     assert (channels.kolmogorov(normal) < 0.06).all()
+
+
+def test_the_gap_to_a_gaussian_as_scipy_has_it():
+    """The largest gap of a sample lies below its step where that of its negative lies above."""
+    sample = np.random.default_rng(0).exponential(size=200)
+    rows = np.column_stack([sample, -sample])
+    expected = [kstest((column - column.mean()) / column.std(), "norm").statistic for column in rows.T]
+    np.testing.assert_allclose(channels.kolmogorov(rows), expected, rtol=1e-9)
+
+
+def test_sliced_gaussian_by_hand():
+    """Two means 3 apart and deviations 1 and 2 along the first axis, nothing along the second."""
+    first, second = (of_rows(np.array([[mean - sd, 5.0], [mean + sd, 5.0]])) for mean, sd in ((0, 1), (3, 2)))
+    assert sliced_gaussian(first, second, np.eye(2)) == pytest.approx(np.sqrt((3**2 + 1**2) / 2))
+
+
+def test_stage_measures_from_the_reference_and_the_null_to_the_other_half(tmp_path):
+    """Three groups of known moments: the values and nulls of the table are those worked out here."""
+    rng = np.random.default_rng(0)
+    groups = {"source/reference": (0.0, 1.0), "source/null": (1.0, 1.5), "targets/b/before": (4.0, 0.5)}
+    rows = {name: mean + sd * rng.standard_normal((60, 4)) for name, (mean, sd) in groups.items()}
+    rows["source/null"][:, :3] = 1.0
+    with store.create(tmp_path / "targets.h5") as targets, store.create(tmp_path / "latents.h5") as latents:
+        store.put_json(targets.create_group("b"), "domain", {"name": "b", "transform": "identity", "level": 0.0})
+        for name, sample in rows.items():
+            for key, array in {"rows": sample, "mean": sample.mean(0), "covariance": np.cov(sample.T)}.items():
+                store.put(latents, f"{name}/encoder1/before_relu/position/{key}", array)
+    measure(*(str(tmp_path / name) for name in ("latents.h5", "targets.h5", "d.csv", "c.csv")), list(DISTANCES), 16,
+            "a", 0)  # fmt: skip
+    reference, half, taken = (of_rows(sample) for sample in rows.values())
+    directions = projections(4, 16, seed=0)
+    table = pd.read_csv(tmp_path / "d.csv").set_index("distance")
+    for name, distance in DISTANCES.items():
+        assert table.loc[name, "value"] == pytest.approx(distance(reference, taken, directions), rel=1e-6)
+        assert table.loc[name, "null"] == pytest.approx(distance(reference, half, directions), rel=1e-6)
+    assert pd.read_csv(tmp_path / "c.csv")["dead"].item() == 0, "the channels are those of the reference"
 
 
 def test_stage_writes_a_row_per_place_and_the_channels_of_the_source(tmp_path):

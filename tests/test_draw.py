@@ -67,6 +67,69 @@ def test_channels_of_networks_with_another_weight_decay():
     assert titles[1] == "a, bottleneck after the ReLU: 0% dead, 100% not Gaussian" and len(titles) == 4
 
 
+def pair(source: str, target: str, transform: str = "identity", level: float = 0.0, **more) -> dict:
+    """A row of :func:`showcase.pairs` of a shift of kept polarity that gains 0.4 and comes up to the source's own."""
+    row = {"source": source, "target": target, "transform": transform, "level": level, "seed": 0}
+    row |= {"iou_before": 0.5, "iou_after": 0.9, "gain_iou": 0.4, "own_iou": 0.9, "foreground_before": 0.3}
+    row |= {"true_foreground": 0.3, "name": target_name(target, transform, level), "home": False}
+    return row | {"polarity": "kept", "brightness": False} | more
+
+
+def test_a_pair_shows_one_case_only_and_home_shows_none():
+    """The whitest pair is also the one that gains most."""
+    white = pair("a", "b", foreground_before=1.0, gain_iou=0.6)
+    rows = [pair("a", "a", home=True, gain_iou=0.9, foreground_before=1.0), white, pair("a", "c")]
+    found = showcase.cases(pd.DataFrame(rows))
+    assert {name: case["target"] for name, case in found.items() if case is not None} == {
+        "all white": "b", "works": "c",
+    }  # fmt: skip
+    assert len(found) == len(showcase.CASES)
+
+
+def test_shifts_are_the_labelled_pairs_but_home_over_seeds():
+    rows = [
+        pair("a", "a", home=True), pair("a", "b"), pair("a", "b", gain_iou=0.6) | {"seed": 1},
+        pair("a", "a", "noise", 0.1, gain_iou=0.1), pair("a", "c", gain_iou=np.nan),
+    ]  # fmt: skip
+    table = showcase.shifts(pd.DataFrame(rows)).set_index("name")
+    assert table["gain_iou"].to_dict() == pytest.approx({"a@noise=0.1": 0.1, "b": 0.5})
+
+
+def test_methods_are_summarised_over_the_shifts():
+    rows = [
+        ("a", "a", "identity", 0.0, "batchnorm", 0.9), ("a~wide", "a", "noise", 0.0, "batchnorm", 0.9),
+        ("a", "b", "identity", 0.0, "batchnorm", 0.3), ("a", "a", "noise", 0.1, "batchnorm", -0.1),
+        ("a", "b", "identity", 0.0, "tent", 0.01),
+    ]  # fmt: skip
+    gains = pd.DataFrame(rows, columns=[*PAIR, "method", "gain_iou"]).assign(seed=0, iou_before=0.5, gap_closed=0.5)
+    table = showcase.method_scores(gains.assign(iou_after=0.5 + gains["gain_iou"])).set_index("method")
+    assert table.loc["batchnorm", ["n", "gain_iou", "gained", "lost"]].tolist() == pytest.approx([2, 0.1, 0.5, 0.5])
+    assert table.loc["tent", ["n", "gain_iou", "gained", "lost"]].tolist() == pytest.approx([1, 0.01, 0, 0])
+
+
+def test_home_is_the_own_domain_untransformed():
+    cells = [("0.30-0.70", "identity", 0.0), ("0.30-0.70", "noise", 0.1), ("0.50-0.90", "identity", 0.0),
+             ("0.70-0.30", "inversion", 1.0), ("0.70-0.30", "identity", 0.0)]  # fmt: skip
+    rows = [{"source": "0.30-0.70~wide", "target": target, "transform": transform, "level": level, "seed": 0}
+            for target, transform, level in cells]  # fmt: skip
+    share = {"predicted_foreground": 0.3, "true_foreground": 0.3, "pixel_ceiling": 0.9}
+    segmentation = pd.DataFrame([row | {"method": "source"} | share for row in rows])
+    gains = pd.DataFrame(rows).assign(method="batchnorm", iou_before=0.5, iou_after=0.6, gain_iou=0.1)
+    oracles = pd.DataFrame({"target": ["0.30-0.70", "0.30-0.70~wide"], "seed": 0, "iou": [0.7, 0.8]})
+    specs = {target_name(*cell): spec_of(*cell) for cell in cells}
+    table = showcase.pairs(segmentation, gains, oracles, specs).set_index("name")
+    assert table["home"].to_dict() == {name: name == "0.30-0.70" for name in specs}
+    assert table["polarity"].to_dict() == dict.fromkeys(specs, "kept") | {"0.70-0.30": "flipped"}
+    assert set(table["own_iou"]) == {0.8} and list(table.index[table["brightness"]]) == ["0.50-0.90"]
+
+
+def test_a_distance_not_above_its_null_is_counted():
+    place = {"distance": "d", "layer": "l", "activation": "a", "unit": "u", "state": "before"}
+    values = [(1.0, 2.0), (2.0, 2.0), (3.0, 2.0), (4.0, 2.0), (1.0, np.nan)]
+    rows = pd.DataFrame([place | {"value": value, "null": null} for value, null in values])
+    assert showcase.below_null(pd.DataFrame([place]), rows)["below_null"].item() == 0.5
+
+
 def test_methods_are_compared_on_the_pairs_that_they_share():
     rows = [("a", "b", "noise", 0.1, "batchnorm", 0.1), ("a", "b", "noise", 0.1, "tent", 0.3),
             ("a", "c", "noise", 0.1, "batchnorm", 0.9)]  # fmt: skip

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.conftest import METHODS, MODEL, discs
+from tests.conftest import METHODS, MODEL, delete, discs
 from workflow.lib import checkpoint, metrics, store
 from workflow.lib.prediction import predict
 from workflow.scripts.adapt import adapt
@@ -63,6 +63,32 @@ def test_a_row_per_target_and_method(evaluated, tmp_path):
     assert scores["iou"].between(0, 1).all() and scores["pixel_ceiling"].between(0.9, 1).all()
     with store.read(tmp_path / "masks.h5") as masks:
         assert masks["discs/batchnorm"].shape == (2, 16, 16)
+
+
+def test_scores_see_the_test_split_alone(tmp_path, targets_path, network):
+    """Share of clipped pixels and ceiling too, which are those of the images that are scored."""
+    path, half = str(tmp_path / "a.h5"), METHODS["batchnorm"] | {"at_test": 4}
+    checkpoint.save(tmp_path / "model.h5", network, MODEL, {})
+    with h5py.File(targets_path, "a") as targets:
+        for number, group in enumerate(targets.values(), 1):
+            group["test"].attrs["clipped_share"] = 0.1 * number
+            group["test/masks"][:, :4] = 1
+    adapt(str(tmp_path / "model.h5"), str(targets_path), path, METHODS | {"half": half}, 0, "cpu")
+
+    def run() -> pd.DataFrame:
+        evaluate(
+            str(tmp_path / "model.h5"), str(targets_path), path, str(tmp_path / "s.csv"), str(tmp_path / "m.h5"),
+            source="dark", seed=3, threshold=0.5, examples=2, device="cpu",
+        )  # fmt: skip
+        return pd.read_csv(tmp_path / "s.csv")
+
+    whole = run()
+    with h5py.File(targets_path) as targets:
+        true = {group.name: group["test/masks"][...].mean() for group in targets.values()}
+    assert list(whole["true_foreground"].unique()) == pytest.approx(list(true.values()))
+    assert list(whole["clipped_share"].unique()) == [0.1, 0.2] and (whole["pixel_ceiling"] < 0.9).all()
+    delete(targets_path, "discs/adapt", "discs@brightness=0.2/adapt")
+    assert run().equals(whole)
 
 
 def test_adapting_to_one_test_batch_of_all_is_adapting_to_the_test_split(tmp_path, targets_path, network):

@@ -5,9 +5,12 @@ import json
 import h5py
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from workflow.lib import store
 from workflow.lib.errors import StudyError
+from workflow.lib.prediction import Inputs
 from workflow.scripts.generate import generate
 
 SPEC = {
@@ -95,6 +98,28 @@ def test_a_user_domain_with_and_without_masks(tmp_path):
         assert "masks" not in file["mine/test"]
 
 
+def test_a_transform_draws_other_noise_for_every_split_and_domain(tmp_path):
+    """Grey images without noise of their own: what is left is the noise of the transform."""
+    still = {"means": [0.5, 0.5], "noise": {"mask_sd": 0, "background_sd": 0}, "transform": "noise", "level": 0.1}
+    specs = {name: SPEC | still | {"name": name} for name in ("a", "b")}
+    generate(specs, SPLITS, str(tmp_path / "a.h5"), at_top=False, workers=1)
+    with h5py.File(tmp_path / "a.h5") as file:
+        parts = [file[f"{name}/{split}/images"][:6] for name in specs for split in SPLITS]
+    for number, one in enumerate(parts):
+        assert one.std() > 20 and all((one == other).mean() < 0.05 for other in parts[:number])
+
+
+def test_the_clipped_share_weighs_every_block_by_its_pixels(tmp_path):
+    """A folder of two sizes: 4 black pixels and 12 grey ones."""
+    (tmp_path / "images").mkdir()
+    for name, size, level in (("a", (2, 2), 0), ("b", (3, 4), 100)):
+        Image.fromarray(np.full(size, level, np.uint8)).save(tmp_path / "images" / f"{name}.png")
+    spec = {"name": "mine", "transform": "identity", "level": 0.0, "channels": 1, "path": str(tmp_path)}
+    generate({"mine": spec | {"split": {"test": 1.0}}}, ["test"], str(tmp_path / "a.h5"), at_top=True, workers=1)
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert file["test"].attrs["clipped_share"] == 4 / 16
+
+
 def test_nothing_half_written_stays(tmp_path):
     with pytest.raises(ValueError, match="stop"), store.create(tmp_path / "a.h5") as file:
         file["x"] = 1
@@ -142,3 +167,39 @@ def test_batches_weigh_images_alike(tmp_path):
         sizes = [len(images) for images, _ in store.batches(file["test"], 4 * 32 * 32)]
         halves = [np.concatenate(list(store.image_batches(file["test"], 4 * 32 * 32, half))) for half in (0, 1)]
         assert sizes == [3, 3, 4] and np.array_equal(np.concatenate(halves), file["test/images"][:])
+
+
+@pytest.fixture
+def two_sizes(tmp_path):
+    """A split of two stacks, 7 images of one size and 4 of another, each image of the grey level of its number."""
+    with h5py.File(tmp_path / "sizes.h5", "w") as file:
+        split = file.create_group("adapt")
+        for size, numbers in ((4, range(7)), (6, range(7, 11))):
+            store.append(split, np.stack([np.full((size, size), number, np.uint8) for number in numbers]), None)
+        yield split
+
+
+def numbers_of(batches) -> list[int]:
+    return [int(number) for images in batches for number in images[:, 0, 0]]
+
+
+def test_drawn_numbers_count_through_all_sizes(two_sizes):
+    for chosen in ([0, 3, 6], [7], [2, 6, 7, 10], list(range(11))):
+        assert numbers_of(store.image_batches(two_sizes, 40, chosen=np.array(chosen))) == chosen
+    drawn = Inputs(two_sizes, torch.device("cpu")).draw(5, seed=0)
+    assert [round(255 * number) for batch in drawn for number in batch[:, 0, 0, 0].tolist()] == drawn.chosen.tolist()
+    assert drawn.count == 5
+
+
+def test_halves_share_no_image_and_leave_none(two_sizes):
+    """Of every size the first and the second half, whatever fits into a batch."""
+    for pixels in (16, 40, 1000):
+        halves = [numbers_of(store.image_batches(two_sizes, pixels, half)) for half in (0, 1)]
+        assert halves == [[0, 1, 2, 7, 8], [3, 4, 5, 6, 9, 10]]
+        assert numbers_of(store.image_batches(two_sizes, pixels)) == list(range(11))
+
+
+@pytest.mark.parametrize("at_most", [1, 2, 3])
+def test_batches_hold_at_most_so_many_images(two_sizes, at_most):
+    sizes = [len(images) for images, _ in store.batches(two_sizes, 10**6, at_most)]
+    assert max(sizes) == at_most and sum(sizes) == 11

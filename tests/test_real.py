@@ -91,6 +91,7 @@ class TestSplit:
         ("split", "message"),
         [
             ({"train": 0.8, "test": 0.3}, r"split: the shares sum to 1.1; lower"),
+            ({"train": 0.8, "test": 0.21}, r"split: the shares sum to 1.01; lower"),
             (
                 {"train": 0.8, "test": 0.01},
                 r"split.test: 0.01 is empty or beyond the series of 30 images; change",

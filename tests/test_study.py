@@ -104,6 +104,8 @@ FAULTS = [
     ("pairs.0.name", "../up", r"config key pairs\.0\.name: '\.\./up' does not match"),
     ("pairs.0.targets", ["-rf"], r"config key pairs\.0\.targets.*does not match"),
     ("oracles", ["0.30-0.70@noise=x;y"], r"config key oracles.*does not match"),
+    ("oracles", ["0.30-0.70@nois=0.1"], r"^transform 'nois' is not known; did you mean 'noise'"),
+    ("oracles", ["0.30-0.70@noise=7"], r"^transform 'noise': level 7 is outside \[0, 1\]"),
 ]
 
 
@@ -151,7 +153,7 @@ def test_a_bad_input_is_one_line(place, fault, message, tmp_path):
         config["pairs"][0]["targets"] = ["mine"]
     with pytest.raises(StudyError, match=message) as caught:
         study(config)
-    starts = ("config key", "domain '", str(tmp_path / "mine.h5: "))
+    starts = ("config key", "domain '", "transform '", str(tmp_path / "mine.h5: "))
     assert all(line.startswith(starts) for line in str(caught.value).splitlines())
 
 
@@ -179,9 +181,10 @@ def test_a_source_needs_masks(tmp_path):
     config = changed("domains", {"mine": {"path": str(tmp_path / "mine.h5")}})
     config["pairs"][0] |= {"targets": ["mine"], "transforms": {"identity": [0]}}
     study(config)
-    config["pairs"][0]["sources"] = ["mine"]
-    with pytest.raises(StudyError, match=r"domain 'mine' .*mine\.h5\) has no masks: it can be a target, not a source"):
-        study(config)
+    for sources, oracles in ((["mine"], []), (config["pairs"][0]["sources"], ["mine"])):
+        config["pairs"][0]["sources"], config["oracles"] = sources, oracles
+        with pytest.raises(StudyError, match=r"domain 'mine' .*mine\.h5\) has no masks: it can be a target, not a"):
+            study(config)
 
 
 def test_rgb_means_need_rgb_domains():
@@ -334,6 +337,38 @@ def test_a_source_whose_model_is_varied_is_resized():
     config = changed("variants", {"wide": {"model": {"width": 16}}, "slow": {"train": {"learning_rate": 0.1}}})
     config["pairs"][0]["sources"] = ["0.30-0.70", "0.30-0.70~wide", "0.30-0.70~slow", "0.70-0.30~wide"]
     assert study(config).resized == ["0.30-0.70~wide", "0.70-0.30~wide"]
+
+
+def test_a_variant_is_irregular_by_what_it_changes_of_the_training():
+    variants = {
+        "brief": {"train": {"epochs": 1}},
+        "fast": {"train": {"learning_rate": 0.1, "epochs": 2}},
+        "stale": {"train": {"batchnorm_momentum": 0.9}},
+        "decay": {"train": {"weight_decay": 0.1, "batch": 4}},
+        "wide": {"model": {"width": 16}},
+    }
+    assert study(changed("variants", variants)).irregular == {
+        "brief": ["epochs"], "fast": ["epochs", "learning_rate"], "stale": ["batchnorm_momentum"],
+    }  # fmt: skip
+
+
+def test_networks_that_differ_in_weight_decay_alone():
+    decay, more = {"weight_decay": 0.1}, {"weight_decay": 0.1, "epochs": 1}
+    config = changed("variants", {"decay": {"train": decay}, "both": {"train": more}, "wide": {"model": {"width": 16}}})
+    config["pairs"][0]["sources"] = ["0.50-0.70", "0.30-0.70", "0.50-0.70~both", "0.30-0.70~both", "0.30-0.70~wide"]
+    assert study(config).decays == []
+    config["pairs"][0]["sources"] += ["0.30-0.70~decay"]
+    assert study(config).decays == ["0.30-0.70", "0.30-0.70~decay"]
+
+
+def test_a_partner_is_another_seed_of_the_family():
+    found = study(changed("seeds", [4, 2, 7]))
+    ((source, family),) = {(source, family) for source, family in found.pairs[:1]}
+    for seed, other in (("4", 2), ("2", 4), ("7", 4)):
+        assert found.partner(source, seed, family) == {
+            "model": f"{found.config['results']}/models/{source}/seed{other}.h5",
+            "adapted": f"{found.config['results']}/adapted/{source}/seed{other}/{family}.h5",
+        }
 
 
 def test_specs_hold_what_makes_the_domain():

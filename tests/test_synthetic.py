@@ -114,6 +114,15 @@ def test_split_and_seed_change_everything(change):
         assert not (one == other).all(axis=(1, 2)).any()
 
 
+def test_noise_has_a_stream_for_every_seed_split_block_domain_and_channel(small_blocks):
+    """Images that are all mask: their noise agrees by chance alone, in one pixel of fifty."""
+    spec = RGB | {"threshold": -9.0, "foreground": None, "means": [0.5, 0.5]}
+    first = drawn(spec, n=14)[0]
+    others = [drawn(spec, **{"n": 14} | change)[0] for change in ({"split": "test"}, {"seed": 1}, {"name": "b"})]
+    for one, other in [(first, other) for other in others] + [(first[:7], first[7:]), (first, np.roll(first, 1, -1))]:
+        assert (one == other).mean() < 0.05
+
+
 def test_blocks_differ(small_blocks):
     images, masks = drawn(n=14)
     assert not (masks[:7] == masks[7:]).all(axis=(1, 2)).any()

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workflow.scripts.tabulate import GAINS, SEGMENTATION, tabulate
+from workflow.scripts.tabulate import GAINS, SEGMENTATION, gains, tabulate, with_oracles
 
 SCORES = {
     "n_images": 4,
@@ -111,3 +111,16 @@ def test_gains_and_gaps(tables):
     assert gains.loc[("b", "noise"), "iou_target_trained"].item() == 0.705
     assert np.isnan(gains.loc[("b", "noise"), "gap_closed"].item()), "a gap below 0.01 is none"
     assert np.isnan(gains.loc[("c", "identity"), "gain_iou"].item())
+
+
+def test_each_seed_has_the_oracle_of_its_seed():
+    rows = [
+        row("b", "identity", 0.0, method, iou) | {"seed": seed}
+        for seed, before in ((0, 0.2), (1, 0.3))
+        for method, iou in (("source", before), ("batchnorm", 0.6))
+    ]
+    oracles = [{"target": "b", "seed": seed, "iou": iou} | SCORES for seed, iou in ((1, 0.9), (0, 0.8))]
+    table = gains(with_oracles(pd.DataFrame(rows), pd.DataFrame(oracles))).set_index("seed")
+    assert table["iou_before"].to_dict() == {0: 0.2, 1: 0.3}
+    assert table["iou_target_trained"].to_dict() == {0: 0.8, 1: 0.9}
+    assert table["gap_closed"].to_dict() == pytest.approx({0: 0.4 / 0.6, 1: 0.3 / 0.6})

@@ -1,9 +1,11 @@
 """The single-pixel theory against the closed forms of two Gaussians and against brute force."""
 
+from statistics import NormalDist
+
 import numpy as np
 import pytest
 
-from workflow.lib.theory import best_levels, grey_distribution, iou, pixel_ceiling, predicted_iou
+from workflow.lib.theory import best_levels, grey_distribution, iou, pixel_ceiling, predicted_iou, predicted_map
 
 
 def two_classes(d, share, sd=0.05):
@@ -45,3 +47,37 @@ def test_adaptation_undoes_what_is_affine_and_not_a_flip():
     before, after = predicted_iou((0.4, 0.6), (0.6, 0.8), sds, share)
     assert before < 0.1 and after == pytest.approx(at_home, abs=0.01)
     assert predicted_iou((0.4, 0.6), (0.6, 0.4), sds, share)[1] < 0.1
+
+
+def above(level: float, means: tuple[float, float], sd: float, share: float) -> float:
+    """IoU of calling what is brighter than ``level`` foreground, of two Gaussians: by their distribution functions."""
+    hit, false = (1 - NormalDist(mean, sd).cdf(level) for mean in means)
+    return share * hit / (share + (1 - share) * false)
+
+
+def moments(means: tuple[float, float], sd: float, share: float) -> tuple[float, float]:
+    """Mean and deviation of the two Gaussians together."""
+    return share * means[0] + (1 - share) * means[1], np.sqrt(sd**2 + share * (1 - share) * (means[0] - means[1]) ** 2)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.7])
+@pytest.mark.parametrize("target", [(0.7, 0.3), (0.55, 0.45), (0.72, 0.55), (0.5, 0.3)])
+def test_a_threshold_moves_with_mean_and_deviation(target, share):
+    """Against the closed form: the source's best threshold t becomes mean + (t - own mean) sd / own sd."""
+    source, sd = (0.6, 0.4), 0.04
+    best = max(np.arange(0.4, 0.6, 0.0002), key=lambda level: above(level, source, sd, share))
+    (own_mean, own_sd), (mean, all_sd) = moments(source, sd, share), moments(target, sd, share)
+    moved = mean + (best - own_mean) * all_sd / own_sd
+    before, after = predicted_iou(source, target, (sd, sd), share)
+    assert before == pytest.approx(above(best, target, sd, share), abs=0.03)
+    assert after == pytest.approx(above(moved, target, sd, share), abs=0.03)
+
+
+def test_the_map_has_the_background_down_and_the_mask_across():
+    means = np.array([0.2, 0.4, 0.7])
+    before, after = predicted_map((0.6, 0.4), (0.05, 0.1), 0.3, means)
+    for row, background in enumerate(means):
+        for column, mask in enumerate(means):
+            expected = predicted_iou((0.6, 0.4), (mask, background), (0.05, 0.1), 0.3)
+            assert (before[row, column], after[row, column]) == expected
+    assert not np.allclose(before, before.T)

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.conftest import MODEL, discs, write_domain
-from workflow.lib import augmentation, checkpoint, metrics, store
+from tests.conftest import MODEL, delete, discs, write_domain
+from workflow.lib import augmentation, checkpoint, metrics, store, training
 from workflow.lib.augmentation import augment
 from workflow.lib.errors import StudyError
 from workflow.lib.names import layer_names
@@ -64,10 +64,77 @@ def test_same_seed_same_weights(tmp_path, domain_path):
     torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
-def test_stops_early(tmp_path, domain_path):
-    path = run(tmp_path, domain_path, epochs=30, patience=1, learning_rate=1e-9)
-    curve = pd.read_csv(path.with_suffix(".csv"))
-    assert len(curve) < 30
+def test_sees_the_training_images_and_is_judged_on_validation_alone(tmp_path, domain_path):
+    whole = weights(run(tmp_path, domain_path, epochs=2))
+    curve = pd.read_csv(tmp_path / "model.csv")
+    delete(domain_path, "adapt", "test")
+    torch.testing.assert_close(weights(run(tmp_path, domain_path, epochs=2)), whole, rtol=0, atol=0)
+    with h5py.File(domain_path, "a") as domain:
+        # Whatever the network calls foreground is now wrong, and nothing is right.
+        domain["validation/masks"][...] = 0
+        mean = domain["train/images"][...].mean() / 255
+    unlike = weights(run(tmp_path, domain_path, "other", epochs=2))
+    assert unlike["input_mean"].item() == whole["input_mean"].item() == pytest.approx(mean, rel=1e-5)
+    assert pd.read_csv(tmp_path / "other.csv")["loss"].equals(curve["loss"])
+    assert not pd.read_csv(tmp_path / "other.csv")["validation_iou"].equals(curve["validation_iou"])
+
+
+@pytest.mark.parametrize(
+    ("ious", "patience", "epochs", "best"),
+    [
+        ([0.5, 0.6, 0.55, 0.6, 0.9], 2, 4, 2),
+        ([0.5, 0.6, 0.55, 0.7, 0.7], 2, 5, 4),
+        ([0.5, 0.4, 0.9], 1, 2, 1),
+        ([0.0, 0.0, 0.0], 3, 3, 1),
+    ],
+)
+def test_stops_after_patience_and_keeps_the_first_of_equal_epochs(
+    tmp_path, domain_path, monkeypatch, ious, patience, epochs, best
+):
+    after = []
+    judged = iter(ious)
+    monkeypatch.setattr(training, "predict", lambda network, *_: after.append(network.head.bias.clone()))
+    monkeypatch.setattr(metrics, "scores", lambda _: {"iou": next(judged)})
+    kept = weights(run(tmp_path, domain_path, epochs=len(ious), patience=patience))["head.bias"]
+    assert len(pd.read_csv(tmp_path / "model.csv")) == len(after) == epochs
+    assert [torch.equal(kept, bias) for bias in after].index(True) == best - 1
+
+
+def test_an_epochs_loss_is_the_mean_over_its_images_and_batch_norm_trains_in_all(domain_path, tmp_path):
+    """Batches of 5, 5, 4, 4 and so on; every pass after a judgement is in training mode again."""
+    network, modes = UNet(**MODEL), []
+
+    def step(images, masks, _):
+        modes.append(network.training)
+        return {"loss": images.mean() + masks.mean() + 10 * (len(images) == 5)}
+
+    with store.read(domain_path) as domain:
+        learner = training.Learner(network, network, [training.adam(network, 0.0)], step)
+        images = TrainingImages(domain["train"], batch=5)
+        options = OPTIONS | {"epochs": 2}
+        rest = (options, {}, 0, CPU, tmp_path / "a.resume.h5", "a")
+        curve = training.fit(learner, images, None, domain["validation"], *rest)
+        mean = domain["train/images"][...].mean() / 255 + domain["train/masks"][...].mean()
+    assert len(modes) == 10 and all(modes)
+    assert [row["loss"] for row in curve] == pytest.approx([mean + 10 * 20 / 24] * 2, rel=1e-5)
+    assert [row["presented"] for row in curve] == [24, 24]
+
+
+@pytest.mark.parametrize("change", ["none", "domain", "seed", "options"])
+def test_a_training_goes_on_only_from_its_own(tmp_path, domain_path, change):
+    def fit(name, seed, **options):
+        network = training.fresh(MODEL, OPTIONS, CPU)
+        with store.read(domain_path) as domain:
+            arguments = (domain, OPTIONS | {"epochs": 1} | options, seed, CPU, tmp_path / "a.resume.h5", name)
+            return training.train(network, *arguments)
+
+    before = fit("first", 3)
+    if change == "domain":
+        with h5py.File(domain_path, "a") as domain:
+            store.put_json(domain, "domain", {"name": "others", "transform": "identity", "level": 0.0})
+            domain["train/images"][...] = 255 - domain["train/images"][...]
+    after = fit("second", 4 if change == "seed" else 3, **({"batch": 4} if change == "options" else {}))
+    assert (after == before) == (change == "none")
 
 
 def test_killed_training_resumes_to_the_same_weights(tmp_path, domain_path):
@@ -160,6 +227,15 @@ def test_crops_move_images_and_masks_alike(tmp_path):
         batches = list(pool.epoch(rng))
     assert sum(len(images) for images, _ in batches) == 30
     assert all(images.shape[1:] == (8, 8) and np.array_equal(images, cut * 200) for images, cut in batches)
+
+
+def test_crops_reach_every_row_and_column(tmp_path):
+    rows, columns = (np.broadcast_to(lines, (2, 12, 10)).astype(np.uint8) for lines in np.indices((12, 10)))
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        store.append(file.create_group("train"), rows, columns)
+        pool = TrainingImages(file["train"], batch=4, crop=[8, 8], crops_per_image=50)
+        images, masks = (np.concatenate(part) for part in zip(*pool.epoch(np.random.default_rng(0)), strict=True))
+    assert set(np.unique(images)) == set(range(12)) and set(np.unique(masks)) == set(range(10))
 
 
 @pytest.mark.parametrize("at_most", [1, 9, 30, 99])
