@@ -114,9 +114,9 @@ class Recorded:
 def stack(networks: Sequence[UNet]) -> UNet:
     """One U-Net that holds ``networks`` side by side: tensors of k times the length along their first axis."""
     first, k = networks[0], len(networks)
-    width = first.get_submodule("encoder1.conv1").weight.shape[0]
-    whole = UNet(len(first.input_mean), width, first.depth, first.head.out_channels, networks=k)
     states = [network.state_dict() for network in networks]
+    width = len(states[0]["encoder1.conv1.weight"])
+    whole = UNet(len(first.input_mean), width, first.depth, len(states[0]["head.bias"]), networks=k)
     whole.load_state_dict(
         {name: torch.cat([state[name] for state in states]) if own.ndim else own for name, own in states[0].items()}
     )
@@ -291,12 +291,12 @@ def _labelled(split: h5py.Group, device: torch.device) -> tuple[Tensor, Tensor]:
 def _ious(several, splits: Sequence[tuple[Tensor, Tensor]], depth: int) -> list[float]:
     """IoU of each network on its own split, its pixels pooled."""
     n, rows, columns = splits[0][1].shape
-    found = 0
+    counts = torch.zeros(len(splits), 3, dtype=torch.int64, device=splits[0][0].device)
     step = max(1, BATCH_PIXELS // (rows * columns))
     for start in range(0, n, step):
         part = slice(start, start + step)
         shown = side_by_side([images[part] for images, _ in splits]).float().div_(255)
         predicted = several.logits(pad(shown, depth))[:, :, :rows, :columns] > 0
         true = side_by_side([masks[part] for _, masks in splits]).bool()
-        found = found + torch.stack([area.sum((0, 2, 3)) for area in (predicted & true, predicted, true)], 1)
-    return metrics.iou(found.cpu().numpy()).tolist()
+        counts += torch.stack([area.sum((0, 2, 3)) for area in (predicted & true, predicted, true)], 1)
+    return metrics.iou(counts.cpu().numpy()).tolist()
