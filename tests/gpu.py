@@ -647,7 +647,7 @@ def mps(setting: Setting) -> Iterator[tuple[dict[str, str], str]]:
         yield {}, "nvidia-cuda-mps-control is not installed"
         return
     # A short path: the service puts sockets there.
-    with tempfile.TemporaryDirectory(prefix="mps") as folder:
+    with tempfile.TemporaryDirectory(prefix="mps", ignore_cleanup_errors=True) as folder:
         environment = {"CUDA_MPS_PIPE_DIRECTORY": f"{folder}/p", "CUDA_MPS_LOG_DIRECTORY": f"{folder}/l"}
         for place in environment.values():
             Path(place).mkdir()

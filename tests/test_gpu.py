@@ -85,8 +85,9 @@ def test_a_step_does_not_wait_for_the_device(tmp_path):
 @pytest.mark.gpu
 @pytest.mark.skipif(NO_GPU, reason=MISSING)
 @pytest.mark.parametrize("way", gpu.WAYS)
-def test_recorded_steps_move_networks_as_plain_ones_do(way):
+def test_recorded_steps_move_networks_as_plain_ones_do(way, monkeypatch):
     device = devices.pick("cuda")
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     options = OPTIONS | {"precision": "float32"}
     networks = [training.fresh(MODEL, options, device) for _ in range(3)]
     several, plain = (
@@ -152,7 +153,8 @@ def test_a_part_that_outlasts_its_minutes_is_killed_and_what_it_wrote_stays(tmp_
     setting = gpu.Setting(tmp_path, tmp_path, time.time() + 2, tiny=True)
     monkeypatch.setattr(gpu, "GRACE", 0.5)
     written = {"status": "stopped", "rows": {"first": {}}, "cuts": [], "minutes": 0}
-    program = f"import pathlib, time; pathlib.Path(r'{tmp_path}/talk.json').write_text('{json.dumps(written)}'); time.sleep(60)"
+    write = f"import pathlib, time; pathlib.Path({str(tmp_path / 'talk.json')!r}).write_text({json.dumps(written)!r})"
+    program = f"{write}; time.sleep(60)"
     start = gpu.subprocess.Popen
     monkeypatch.setattr(
         gpu.subprocess, "Popen", lambda command, **how: start([gpu.sys.executable, "-c", program], **how)
