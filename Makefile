@@ -8,7 +8,7 @@ QUESTIONS := phase directions methods noise structure decay irregular transforms
 SHARE := $(if $(wildcard /dev/nvidia0),--resources gpu=$(GPU_JOBS))
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --scheduler greedy $(SHARE) $(if $(STUDY),--configfile config.yaml $(STUDY))
 
-.PHONY: help run test slurm check format smoke hypotheses verdicts predictor bench dag clean
+.PHONY: help run test slurm check format smoke hypotheses verdicts predictor bench gpu dag clean
 
 help:  ## print this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -65,6 +65,9 @@ predictor: .venv/installed  ## make the shipped predictor from nothing (half an 
 bench: .venv/installed  ## measure, and write results/bench.json
 	-$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-bench.txt
 	$(BIN)/python -m tests.bench
+
+gpu: .venv/installed  ## measure what only a GPU can show, at most 12 minutes, and write results/gpu.json and its tables
+	$(BIN)/python -m tests.gpu
 
 dag: .venv/installed  ## draw the rules to results/dag.svg (needs graphviz)
 	mkdir -p results

@@ -86,7 +86,7 @@ def test_the_snakefile_does_not_import_torch():
 
 def test_make_alone_prints_help():
     printed = subprocess.run(["make", "-C", str(ROOT)], capture_output=True, text=True).stdout
-    assert all(f"make {target}" in printed for target in ("run", "test", "check", "bench", "clean", "dag"))
+    assert all(f"make {target}" in printed for target in ("run", "test", "check", "bench", "gpu", "clean", "dag"))
 
 
 def test_commands_of_the_readme_exist():

@@ -168,7 +168,7 @@ def fit(
     state = _resume(resume_path, fingerprint, learner)
 
     for epoch in range(len(state.curve), options["epochs"]):
-        if _stale(state.curve) >= options["patience"]:
+        if stale(state.curve) >= options["patience"]:
             break
         started = time.monotonic()
         means, presented = _epoch(learner, images, unlabelled, options, seed, epoch, device, title)
@@ -249,7 +249,7 @@ def _words(name: str) -> str:
     return name if name == "loss" else f"{name} loss"
 
 
-def _stale(curve: list[dict[str, float]]) -> int:
+def stale(curve: list[dict[str, float]]) -> int:
     """Epochs since the best one."""
     scores = [row["validation_iou"] for row in curve]
     return len(scores) - 1 - scores.index(max(scores)) if scores else 0
