@@ -9,16 +9,22 @@ Each stage is one word: a rule file, a script, a test, a block of config.yaml. F
 """
 
 import gc
+import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
-from workflow.lib.checks import duplicate_keys, study
-from workflow.lib.errors import StudyError
-from workflow.lib.lineage import code, registry
-from workflow.lib.names import domain_of
-from workflow.lib.resources import growing
+# Scripts inherit this path: the package is found from any directory, and from a workflow that uses this as a module.
+sys.path.insert(
+    0, str(Path(workflow.current_basedir.get_path_or_uri(secret_free=True), "workflow"))
+)
+
+from shiftgain.files.errors import StudyError
+from shiftgain.study.checks import duplicate_keys, study
+from shiftgain.study.lineage import code, registry
+from shiftgain.study.names import domain_of
+from shiftgain.study.resources import growing
 
 min_version("9.14")
 

@@ -25,20 +25,25 @@ import torch
 import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
-from workflow.lib import batchnorm, checkpoint, distances, files, metrics, perlin, store, training
-from workflow.lib.checks import study
-from workflow.lib.latents import summarise
-from workflow.lib.prediction import Inputs, predict
-from workflow.lib.unet import UNet
-from workflow.scripts.adapt import adapt
-from workflow.scripts.distances import distances as stage_distances
-from workflow.scripts.evaluate import evaluate
-from workflow.scripts.generate import generate
-from workflow.scripts.latents import latents
-from workflow.scripts.predict import predict as stage_predict
-from workflow.scripts.score import score
-from workflow.scripts.tabulate import tabulate
-from workflow.scripts.train import train
+from scripts.adapt import adapt
+from scripts.distances import distances as stage_distances
+from scripts.evaluate import evaluate
+from scripts.generate import generate
+from scripts.latents import latents
+from scripts.predict import predict as stage_predict
+from scripts.score import score
+from scripts.tabulate import tabulate
+from scripts.train import train
+from shiftgain.adaptation import batchnorm
+from shiftgain.domains import perlin
+from shiftgain.files import store
+from shiftgain.files.tables import read_csv, write_csv
+from shiftgain.latents import distances
+from shiftgain.latents.activations import summarise
+from shiftgain.network import checkpoint, metrics, training
+from shiftgain.network.inference import Inputs, predict
+from shiftgain.network.unet import UNet
+from shiftgain.study.checks import study
 
 ROOT = Path(__file__).parents[1]
 CORES = os.cpu_count() or 1
@@ -174,7 +179,7 @@ PROGRAM = "from tests import bench; import sys; bench.train_{kind}(sys.argv[1], 
 
 def train_ours(path: str, epochs: int) -> None:
     """Train as the workflow does; prints images per second of the training epochs and the final IoU."""
-    from workflow.lib import job
+    from shiftgain.files import job
 
     job._keep_freed_memory()
     torch.manual_seed(0)
@@ -293,7 +298,7 @@ def bench_grain(folder: Path) -> dict:
     """What starting a process costs beside the work on one target: why a job takes a family of them."""
     torch.set_num_threads(1)
     start = seconds(
-        lambda: subprocess.run([sys.executable, "-c", "import workflow.scripts.adapt"], cwd=ROOT, check=True)
+        lambda: subprocess.run([sys.executable, "-c", "import scripts.adapt"], cwd=ROOT / "workflow", check=True)
     )
     specs = study(DEFAULT).specs(["0.30-0.70"], ["adapt", "test"])
     generate(specs, ["adapt", "test"], str(folder / "a.h5"), True, 1)
@@ -391,7 +396,7 @@ def bench_memory(folder: Path) -> dict:
 GROWTH = """
 import json, resource, sys, time
 from tests import bench
-from workflow.lib import job
+from shiftgain.files import job
 job._keep_freed_memory()
 wall, cpu = time.perf_counter(), time.process_time()
 getattr(bench, "growth_" + sys.argv[1])(sys.argv[2], int(sys.argv[3]))
@@ -458,13 +463,13 @@ def growth_tables(folder: str, n_pairs: int) -> None:
     rng = np.random.default_rng(0)
     paths = {name: f"{folder}/study.{name}.csv" for name in FAMILY_TABLES}
     for name, path in paths.items():
-        family = files.read_csv(f"{folder}/{name}.csv")
+        family = read_csv(f"{folder}/{name}.csv")
         copies = [family.assign(source=f"s{k % 4}", transform=f"t{k // 4}") for k in range(n_pairs // TARGETS[-1])]
         table = pd.concat(copies, ignore_index=True)
         measured = table.select_dtypes(float).columns.drop("level", errors="ignore")
         table[measured] *= rng.normal(1, 0.01, table[measured].shape)
-        files.write_csv(table, path)
-    files.write_csv(pd.DataFrame({"target": ["none"], "seed": [0], "iou": [0.0]}), f"{folder}/oracle.csv")
+        write_csv(table, path)
+    write_csv(pd.DataFrame({"target": ["none"], "seed": [0], "iou": [0.0]}), f"{folder}/oracle.csv")
     written = {name: f"{folder}/tables.{name}.csv" for name in ("segmentation", "gains", *FAMILY_TABLES[1:])}
     evaluated, *others = ([path] for path in paths.values())
     tabulate(evaluated, [f"{folder}/oracle.csv"], *others, *written.values())
@@ -613,7 +618,7 @@ def bench_peers_train(folder: Path) -> dict:
     """A training step on 16 images of 64 x 64 on one core, against the U-Net of PyPI's `unet` at equal widths."""
     from unet import UNet2D
 
-    from workflow.lib import job
+    from shiftgain.files import job
 
     job._keep_freed_memory()
     torch.set_num_threads(1)

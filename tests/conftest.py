@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from workflow.lib import batchnorm, store
-from workflow.lib.unet import UNet
+from shiftgain.adaptation import batchnorm
+from shiftgain.files import store
+from shiftgain.network.unet import UNet
 
 MODEL = {"channels": 1, "width": 4, "depth": 2}
 METHODS = {"batchnorm": {"function": "batchnorm", "options": {}}}

@@ -39,16 +39,19 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from workflow.lib import batchnorm, devices, files, metrics, norms, store, together, training
-from workflow.lib.distances import DISTANCES, Latents, projections
-from workflow.lib.latents import summarise
-from workflow.lib.prediction import Inputs, predict
-from workflow.lib.sampling import TrainingImages
-from workflow.lib.study import domain_spec
-from workflow.lib.unet import UNet, pad, to_input
-from workflow.scripts.generate import generate, write_split
-from workflow.scripts.tabulate import GAINS, gains
-from workflow.scripts.train import train
+from scripts.generate import generate, write_split
+from scripts.tabulate import GAINS, gains
+from scripts.train import train
+from shiftgain.adaptation import batchnorm
+from shiftgain.files import store
+from shiftgain.files.tables import read_csv, replacing, write_csv, write_rows
+from shiftgain.latents.activations import summarise
+from shiftgain.latents.distances import DISTANCES, Latents, projections
+from shiftgain.network import devices, metrics, normalisation, together, training
+from shiftgain.network.batches import TrainingImages
+from shiftgain.network.inference import Inputs, predict
+from shiftgain.network.unet import UNet, pad, to_input
+from shiftgain.study.plan import domain_spec
 
 ROOT = Path(__file__).parents[1]
 CORES = os.cpu_count() or 1
@@ -624,7 +627,7 @@ def job(path: str, folder: str, tiny: bool) -> None:
     model = {"channels": 1, **config["model"]}
     train(path, f"{folder}/model.h5", f"{folder}/curve.csv", model, config["train"], 0, setting.device.type)
     took = time.perf_counter() - start
-    curve = files.read_csv(f"{folder}/curve.csv")
+    curve = read_csv(f"{folder}/curve.csv")
     print(json.dumps({"seconds": took, "images_per_second": curve["presented"].sum() / took}))
 
 
@@ -712,7 +715,7 @@ def part_talk(setting: Setting) -> Iterator[tuple[str, dict]]:
     )  # fmt: skip
     synchronise(device)
     took = time.perf_counter() - start
-    files.write_rows(curve, setting.results / "gpu_talk_curve.csv")
+    write_rows(curve, setting.results / "gpu_talk_curve.csv")
     scores = [row["validation_iou"] for row in curve]
     late = max(scores) - max(scores[: -options["patience"]], default=0)
     own = iou(network.eval().requires_grad_(False), domain, device)
@@ -781,7 +784,7 @@ def mapped(setting: Setting, network: UNet, names: list[str], rows: list[dict]) 
                 key = {"source": SOURCES[0], "target": name, "transform": "identity", "level": 0.0, "seed": 0}
                 state = batchnorm.batchnorm(network, Inputs(splits["adapt"], device))
                 for method, tensors in (("source", {}), ("batchnorm", state)):
-                    with norms.adapted(network, tensors):
+                    with normalisation.adapted(network, tensors):
                         scores = metrics.scores(predict(network, splits["test"], 0.5, device))
                     rows.append(key | {"method": method} | scores)
                 if name == SOURCES[0]:
@@ -790,7 +793,7 @@ def mapped(setting: Setting, network: UNet, names: list[str], rows: list[dict]) 
                 file.close()
             each = (time.perf_counter() - began) / len(part)
             table = gains(pd.DataFrame(rows))
-            files.write_csv(table[GAINS].sort_values(["target"]), setting.results / "gpu_talk.csv", "%.9g")
+            write_csv(table[GAINS].sort_values(["target"]), setting.results / "gpu_talk.csv", "%.9g")
     if names and each:
         summary = table[["iou_before", "iou_after", "gain_iou"]].mean().to_dict()
         took = time.perf_counter() - start
@@ -828,7 +831,7 @@ def measured(setting: Setting, network: UNet, domain: h5py.Group, names: list[st
             splits = file[name]
             state = batchnorm.batchnorm(network, Inputs(splits["adapt"], device))
             for when, tensors in (("before", {}), ("after", state)):
-                with norms.adapted(network, tensors):
+                with normalisation.adapted(network, tensors):
                     own = latents(splits["adapt"], 1)
                 rows += [
                     {"source": SOURCES[0], "target": name, "transform": "identity", "level": 0.0, "seed": 0}
@@ -838,7 +841,7 @@ def measured(setting: Setting, network: UNet, domain: h5py.Group, names: list[st
                     for distance in TALK_DISTANCES
                 ]
         each = time.perf_counter() - began
-        files.write_rows(rows, setting.results / "gpu_distances.csv", "%.9g")
+        write_rows(rows, setting.results / "gpu_distances.csv", "%.9g")
     yield (
         "distances",
         {
@@ -900,7 +903,7 @@ def rounded(value):
 
 def write_json(path: Path, value: dict) -> None:
     """Write ``value`` complete or not at all."""
-    with files.replacing(path) as partial:
+    with replacing(path) as partial:
         partial.write_text(json.dumps(value, indent=1) + "\n")
 
 

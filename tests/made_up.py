@@ -7,8 +7,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 
-from workflow.lib import panels, store
-from workflow.lib.names import KEY, target_name
+from shiftgain.files import store
+from shiftgain.report import panels
+from shiftgain.study.names import KEY, target_name
 
 FIGURES = [
     "domains",

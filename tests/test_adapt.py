@@ -6,9 +6,11 @@ import re
 import pytest
 import torch
 
+from scripts.adapt import adapt
+from shiftgain.adaptation import batchnorm
+from shiftgain.files import store
+from shiftgain.network import checkpoint, normalisation
 from tests.conftest import METHODS, MODEL, delete
-from workflow.lib import batchnorm, checkpoint, norms, store
-from workflow.scripts.adapt import adapt
 
 BRIGHT = [torch.rand(4, 1, 16, 16, generator=torch.Generator().manual_seed(k)) + 2 for k in range(3)]
 
@@ -36,7 +38,7 @@ def test_only_named_tensors_change(method, network):
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
     allowed = {name for name in before if re.fullmatch(MAY_CHANGE[method], name)}
     assert state.keys() == allowed
-    with norms.adapted(network, state):
+    with normalisation.adapted(network, state):
         after = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == allowed
@@ -55,32 +57,32 @@ def test_first_layer_holds_the_moments_of_the_target(network):
 def test_one_pass_is_what_pytorch_does(network):
     """Momentum None in training mode: the cumulative average that PyTorch documents."""
     state = batchnorm.batchnorm(network, BRIGHT)
-    for norm in norms.norm_layers(network).values():
+    for norm in normalisation.norm_layers(network).values():
         norm.reset_running_stats()
         norm.momentum = None
         norm.train()
     for images in BRIGHT:
         network(images)
-    torch.testing.assert_close(state, norms.statistics(network), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(state, normalisation.statistics(network), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(
     ("method", "kinds", "layers"),
     [
-        ("batchnorm", norms.KINDS, r".*"),
+        ("batchnorm", normalisation.KINDS, r".*"),
         ("mean_only", ["running_mean"], r".*"),
         ("variance_only", ["running_var"], r".*"),
-        ("encoder_only", norms.KINDS, r"encoder|bottleneck"),
-        ("decoder_only", norms.KINDS, r"decoder"),
+        ("encoder_only", normalisation.KINDS, r"encoder|bottleneck"),
+        ("decoder_only", normalisation.KINDS, r"decoder"),
     ],
 )
 def test_each_layer_holds_the_moments_that_it_receives_once_adapted(network, method, kinds, layers):
     """Of one batch: what a layer keeps is what reaches it through the layers before, adapted as the method says."""
     images = torch.rand(16, 1, 32, 32, generator=torch.Generator().manual_seed(0)) + 2
     state, received = batchnorm.METHODS[method](network, [images]), {}
-    for name, norm in norms.norm_layers(network).items():
+    for name, norm in normalisation.norm_layers(network).items():
         norm.register_forward_pre_hook(lambda _, taken, name=name: received.update({name: taken[0]}))
-    with norms.adapted(network, state):
+    with normalisation.adapted(network, state):
         network(images)
     moments = {"running_mean": torch.mean, "running_var": torch.var}
     asked = {f"{name}.{kind}" for name in received for kind in kinds if re.match(layers, name)}
@@ -92,7 +94,7 @@ def test_each_layer_holds_the_moments_that_it_receives_once_adapted(network, met
 
 
 def test_a_prior_goes_from_target_to_source(network):
-    own, target = norms.statistics(network), batchnorm.batchnorm(network, BRIGHT)
+    own, target = normalisation.statistics(network), batchnorm.batchnorm(network, BRIGHT)
     torch.testing.assert_close(batchnorm.prior(network, BRIGHT, weight=0), target)
     torch.testing.assert_close(batchnorm.prior(network, BRIGHT, weight=1e9), own, rtol=1e-4, atol=1e-5)
     name = "encoder1.norm1.running_mean"
@@ -102,9 +104,9 @@ def test_a_prior_goes_from_target_to_source(network):
 
 def test_standardising_undoes_an_affine_change(network):
     moved = [0.5 * images + 0.3 for images in BRIGHT]
-    with norms.adapted(network, batchnorm.standardise(network, BRIGHT)):
+    with normalisation.adapted(network, batchnorm.standardise(network, BRIGHT)):
         wanted = [network(images) for images in BRIGHT]
-    with norms.adapted(network, batchnorm.standardise(network, moved)):
+    with normalisation.adapted(network, batchnorm.standardise(network, moved)):
         torch.testing.assert_close([network(images) for images in moved], wanted, rtol=1e-3, atol=1e-4)
 
 
@@ -117,7 +119,7 @@ def test_entropy_by_hand():
 
 def test_tent_makes_predictions_surer_than_batchnorm(network):
     def unsure(state):
-        with norms.adapted(network, state):
+        with normalisation.adapted(network, state):
             return sum(batchnorm.entropy(network(images)).item() for images in BRIGHT)
 
     plain = batchnorm.batchnorm(network, BRIGHT)
@@ -131,7 +133,7 @@ def test_tent_makes_predictions_surer_than_batchnorm(network):
 
 def test_source_statistics_are_dropped(network):
     state = batchnorm.batchnorm(network, BRIGHT)
-    for norm in norms.norm_layers(network).values():
+    for norm in normalisation.norm_layers(network).values():
         norm.running_mean.fill_(123.0)
     torch.testing.assert_close(batchnorm.batchnorm(network, BRIGHT), state)
 
@@ -148,7 +150,7 @@ def test_positive_affine_change_of_the_input_is_undone(network):
     own_state = batchnorm.batchnorm(network, images)
 
     def outputs(batches, state):
-        with norms.adapted(network, state):
+        with normalisation.adapted(network, state):
             return torch.cat([network(batch)[..., 32:64, 32:64] for batch in batches])
 
     def error_left(moved):
@@ -164,7 +166,7 @@ def test_positive_affine_change_of_the_input_is_undone(network):
 def test_stage_writes_statistics_only(tmp_path, targets_path, network):
     checkpoint.save(tmp_path / "model.h5", network, MODEL, {})
     adapt(str(tmp_path / "model.h5"), str(targets_path), str(tmp_path / "adapted.h5"), METHODS, 0, "cpu")
-    names = set(norms.statistics(network))
+    names = set(normalisation.statistics(network))
     with store.read(tmp_path / "adapted.h5") as adapted:
         assert set(adapted) == {"discs", "discs@brightness=0.2"}
         assert all(set(group["batchnorm"]) == names for group in adapted.values())

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workflow.lib import forest
-from workflow.lib.advice import COLUMNS, advise
-from workflow.lib.errors import StudyError
-from workflow.lib.forest import Forest
-from workflow.scripts.advise import advise as stage
+from scripts.advise import advise as stage
+from shiftgain.files.errors import StudyError
+from shiftgain.prediction import forest
+from shiftgain.prediction.advice import COLUMNS, advise
+from shiftgain.prediction.forest import Forest
 
 # One tree: where agreement_after is at most 0.5 adapting ruins, else it helps if contrast_after exceeds 1.
 TREE = Forest(

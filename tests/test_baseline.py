@@ -13,13 +13,15 @@ import pytest
 import torch
 from torch.nn import functional
 
+from scripts.baseline import baseline
+from shiftgain.adaptation import baselines, cellseguda, selftraining, ynet
+from shiftgain.files import store
+from shiftgain.files.errors import StudyError
+from shiftgain.network import checkpoint, training
+from shiftgain.network.unet import UNet
+from shiftgain.study.checks import study
 from tests.conftest import MODEL, delete, write_domain
 from tests.test_study import DEFAULT, changed
-from workflow.lib import baselines, cellseguda, checkpoint, selftraining, store, training, ynet
-from workflow.lib.checks import study
-from workflow.lib.errors import StudyError
-from workflow.lib.unet import UNet
-from workflow.scripts.baseline import baseline
 
 CPU = torch.device("cpu")
 OPTIONS = {

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from scripts.compare import COSTS, compare
+from scripts.tabulate import gains
+from shiftgain.files import store
+from shiftgain.report.page import compared
 from tests.conftest import write_domain
-from workflow.lib import store
-from workflow.lib.page import compared
-from workflow.scripts.compare import COSTS, compare
-from workflow.scripts.tabulate import gains
 
 TEXTS = Path(__file__).parents[1] / "workflow" / "report"
 IOU = {"source": (0.2, 0.4), "batchnorm": (0.5, 0.7), "ynet": (0.6, np.nan), "target": (0.8, 0.8)}

@@ -7,10 +7,10 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from workflow.lib import correlations
-from workflow.lib.correlations import correlate, pearson, resamples, spearman
-from workflow.lib.names import KEY
-from workflow.scripts.correlate import correlate as stage
+from scripts.correlate import correlate as stage
+from shiftgain.findings import correlations
+from shiftgain.findings.correlations import correlate, pearson, resamples, spearman
+from shiftgain.study.names import KEY
 
 COLUMNS = [
     "distance",

@@ -12,8 +12,10 @@ from hypothesis import strategies as some
 from scipy.linalg import expm
 from scipy.stats import kstest
 
-from workflow.lib import channels, store
-from workflow.lib.distances import (
+from scripts.distances import distances as measure
+from shiftgain.files import store
+from shiftgain.latents import channels
+from shiftgain.latents.distances import (
     DISTANCES,
     RIDGE,
     Latents,
@@ -25,7 +27,6 @@ from workflow.lib.distances import (
     wasserstein,
     wasserstein_diagonal,
 )
-from workflow.scripts.distances import distances as measure
 
 every_distance = pytest.mark.parametrize("distance", DISTANCES.values(), ids=DISTANCES)
 gaussian_wasserstein = pytest.mark.parametrize("distance", [wasserstein, wasserstein_diagonal])

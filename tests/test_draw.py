@@ -8,10 +8,13 @@ import pandas as pd
 import pytest
 from matplotlib.contour import ContourSet
 
+from scripts.draw import draw
+from shiftgain.files import store
+from shiftgain.findings.pairs import CASES, below_null, by_method, example_cases, method_scores, pair_table, shifts
+from shiftgain.report import figures, page
+from shiftgain.report.pictures import gallery, specs_and_splits
+from shiftgain.study.names import KEY, PAIR, target_name
 from tests.made_up import FIGURES, GRID, spec_of, text_of, two_sources, write_domain
-from workflow.lib import examples, figures, page, showcase, store
-from workflow.lib.names import KEY, PAIR, target_name
-from workflow.scripts.draw import draw
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +50,7 @@ def test_every_figure_says_what_it_shows(arguments):
         "training": ["epoch", "0.30-0.70", "0.70-0.30"],
         "maps": ["source 0.30-0.70", "IoU before", "IoU after", "gain", "pixel ceiling", ".88"],
         "transforms": ["noise", "polarity kept", "polarity flipped", "level"],
-        "predictions": [case.name for case in showcase.CASES],
+        "predictions": [case.name for case in CASES],
         "latents": ["works", "fails", "harms", "encoder1", "bottleneck", "after adaptation"],
         "distances": ["wasserstein", "bhattacharyya", "bottleneck", "-0.72 [-0.82, -0.62]"],
         "correlations": ["with gain", "with IoU after", "wasserstein"],
@@ -68,7 +71,7 @@ def test_channels_of_networks_with_another_weight_decay():
 
 
 def pair(source: str, target: str, transform: str = "identity", level: float = 0.0, **more) -> dict:
-    """A row of :func:`showcase.pairs` of a shift of kept polarity that gains 0.4 and comes up to the source's own."""
+    """A row of the pair table: a shift of kept polarity that gains 0.4 and comes up to the source's own."""
     row = {"source": source, "target": target, "transform": transform, "level": level, "seed": 0}
     row |= {"iou_before": 0.5, "iou_after": 0.9, "gain_iou": 0.4, "own_iou": 0.9, "foreground_before": 0.3}
     row |= {"true_foreground": 0.3, "name": target_name(target, transform, level), "home": False}
@@ -79,11 +82,11 @@ def test_a_pair_shows_one_case_only_and_home_shows_none():
     """The whitest pair is also the one that gains most."""
     white = pair("a", "b", foreground_before=1.0, gain_iou=0.6)
     rows = [pair("a", "a", home=True, gain_iou=0.9, foreground_before=1.0), white, pair("a", "c")]
-    found = showcase.cases(pd.DataFrame(rows))
+    found = example_cases(pd.DataFrame(rows))
     assert {name: case["target"] for name, case in found.items() if case is not None} == {
         "all white": "b", "works": "c",
     }  # fmt: skip
-    assert len(found) == len(showcase.CASES)
+    assert len(found) == len(CASES)
 
 
 def test_shifts_are_the_labelled_pairs_but_home_over_seeds():
@@ -91,7 +94,7 @@ def test_shifts_are_the_labelled_pairs_but_home_over_seeds():
         pair("a", "a", home=True), pair("a", "b"), pair("a", "b", gain_iou=0.6) | {"seed": 1},
         pair("a", "a", "noise", 0.1, gain_iou=0.1), pair("a", "c", gain_iou=np.nan),
     ]  # fmt: skip
-    table = showcase.shifts(pd.DataFrame(rows)).set_index("name")
+    table = shifts(pd.DataFrame(rows)).set_index("name")
     assert table["gain_iou"].to_dict() == pytest.approx({"a@noise=0.1": 0.1, "b": 0.5})
 
 
@@ -102,7 +105,7 @@ def test_methods_are_summarised_over_the_shifts():
         ("a", "b", "identity", 0.0, "tent", 0.01),
     ]  # fmt: skip
     gains = pd.DataFrame(rows, columns=[*PAIR, "method", "gain_iou"]).assign(seed=0, iou_before=0.5, gap_closed=0.5)
-    table = showcase.method_scores(gains.assign(iou_after=0.5 + gains["gain_iou"])).set_index("method")
+    table = method_scores(gains.assign(iou_after=0.5 + gains["gain_iou"])).set_index("method")
     assert table.loc["batchnorm", ["n", "gain_iou", "gained", "lost"]].tolist() == pytest.approx([2, 0.1, 0.5, 0.5])
     assert table.loc["tent", ["n", "gain_iou", "gained", "lost"]].tolist() == pytest.approx([1, 0.01, 0, 0])
 
@@ -117,7 +120,7 @@ def test_home_is_the_own_domain_untransformed():
     gains = pd.DataFrame(rows).assign(method="batchnorm", iou_before=0.5, iou_after=0.6, gain_iou=0.1)
     oracles = pd.DataFrame({"target": ["0.30-0.70", "0.30-0.70~wide"], "seed": 0, "iou": [0.7, 0.8]})
     specs = {target_name(*cell): spec_of(*cell) for cell in cells}
-    table = showcase.pairs(segmentation, gains, oracles, specs).set_index("name")
+    table = pair_table(segmentation, gains, oracles, specs).set_index("name")
     assert table["home"].to_dict() == {name: name == "0.30-0.70" for name in specs}
     assert table["polarity"].to_dict() == dict.fromkeys(specs, "kept") | {"0.70-0.30": "flipped"}
     assert set(table["own_iou"]) == {0.8} and list(table.index[table["brightness"]]) == ["0.50-0.90"]
@@ -127,7 +130,7 @@ def test_a_distance_not_above_its_null_is_counted():
     place = {"distance": "d", "layer": "l", "activation": "a", "unit": "u", "state": "before"}
     values = [(1.0, 2.0), (2.0, 2.0), (3.0, 2.0), (4.0, 2.0), (1.0, np.nan)]
     rows = pd.DataFrame([place | {"value": value, "null": null} for value, null in values])
-    assert showcase.below_null(pd.DataFrame([place]), rows)["below_null"].item() == 0.5
+    assert below_null(pd.DataFrame([place]), rows)["below_null"].item() == 0.5
 
 
 def test_methods_are_compared_on_the_pairs_that_they_share():
@@ -135,9 +138,9 @@ def test_methods_are_compared_on_the_pairs_that_they_share():
             ("a", "c", "noise", 0.1, "batchnorm", 0.9)]  # fmt: skip
     gains = pd.DataFrame(rows, columns=[*PAIR, "method", "gain_iou"]).assign(seed=0)
     pairs = gains[KEY].drop_duplicates().assign(home=False, polarity="kept")
-    found = showcase.by_method(gains, pairs).groupby("method")["gain_iou"].mean()
+    found = by_method(gains, pairs).groupby("method")["gain_iou"].mean()
     assert found.to_dict() == {"batchnorm": 0.1, "tent": 0.3}
-    alone = showcase.by_method(gains[gains["method"] == "batchnorm"], pairs)
+    alone = by_method(gains[gains["method"] == "batchnorm"], pairs)
     assert sorted(alone["gain_iou"]) == [0.1, 0.9], "of a single method all pairs are shown"
 
 
@@ -148,8 +151,8 @@ def test_cases_prefer_plain_pairs_and_show_each_once(arguments):
         for name in [*GRID, "cells"]
         for shift in (("identity", 0.0), ("noise", 0.1))
     }
-    pairs = showcase.pairs(tables["segmentation"], tables["gains"], pd.read_csv(arguments["oracle_paths"][0]), specs)
-    found = showcase.cases(pairs)
+    pairs = pair_table(tables["segmentation"], tables["gains"], pd.read_csv(arguments["oracle_paths"][0]), specs)
+    found = example_cases(pairs)
     assert {name: case["transform"] for name, case in found.items()} == {
         "all white": "identity",
         "all black": "identity",
@@ -160,7 +163,7 @@ def test_cases_prefer_plain_pairs_and_show_each_once(arguments):
     }
     assert len({tuple(case[KEY]) for case in found.values()}) == len(found)
     assert found["works"]["gain_iou"] == pytest.approx(0.58)
-    none = showcase.cases(pairs[pairs["home"]])
+    none = example_cases(pairs[pairs["home"]])
     assert set(none) == set(found) and all(case is None for case in none.values())
 
 
@@ -171,7 +174,7 @@ def test_the_gallery_takes_for_each_transform_a_domain_that_goes_through_it(tmp_
         for name, transform, level in [("0.30-0.70", "identity", 0.0), *shifts]:
             group = file.create_group(target_name(name, transform, level))
             write_domain(group, spec_of(name, transform, level), rng, 1, True)
-    *_, shifted = examples.gallery(*examples.domains([], [path]), ["0.30-0.70"])
+    *_, shifted = gallery(*specs_and_splits([], [path]), ["0.30-0.70"])
     assert {title: list(levels) for title, levels in shifted.items()} == {
         "blur, px (sd of the Gaussian): 0.30-0.70": [0.0, 1.0, 2.0],
         "rotation, degrees, counter-clockwise: 0.10-0.50": [90.0],

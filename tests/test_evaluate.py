@@ -6,11 +6,12 @@ import pandas as pd
 import pytest
 import torch
 
+from scripts.adapt import adapt
+from scripts.evaluate import evaluate
+from shiftgain.files import store
+from shiftgain.network import checkpoint, metrics
+from shiftgain.network.inference import predict
 from tests.conftest import METHODS, MODEL, delete, discs
-from workflow.lib import checkpoint, metrics, store
-from workflow.lib.prediction import predict
-from workflow.scripts.adapt import adapt
-from workflow.scripts.evaluate import evaluate
 
 
 @pytest.mark.parametrize(

@@ -16,24 +16,26 @@ import pytest
 import torch
 import yaml
 
+from scripts.adapt import adapt
+from scripts.advise import advise
+from scripts.compare import compare
+from scripts.correlate import correlate
+from scripts.distances import distances
+from scripts.evaluate import evaluate
+from scripts.generate import generate
+from scripts.hypotheses import hypotheses
+from scripts.latents import latents
+from scripts.oracle import oracle
+from scripts.predict import predict
+from scripts.score import score
+from scripts.tabulate import tabulate
+from scripts.train import train
+from shiftgain.files import job, store
+from shiftgain.files.errors import StudyError
+from shiftgain.files.tables import read_csv, replacing
+from shiftgain.report.pictures import training_curves
 from tests.conftest import METHODS, MODEL, write_domain
 from tests.test_workflow import TABLES, copy
-from workflow.lib import examples, files, job, store
-from workflow.lib.errors import StudyError
-from workflow.scripts.adapt import adapt
-from workflow.scripts.advise import advise
-from workflow.scripts.compare import compare
-from workflow.scripts.correlate import correlate
-from workflow.scripts.distances import distances
-from workflow.scripts.evaluate import evaluate
-from workflow.scripts.generate import generate
-from workflow.scripts.hypotheses import hypotheses
-from workflow.scripts.latents import latents
-from workflow.scripts.oracle import oracle
-from workflow.scripts.predict import predict
-from workflow.scripts.score import score
-from workflow.scripts.tabulate import tabulate
-from workflow.scripts.train import train
 
 OPTIONS = {
     "epochs": 2,
@@ -246,7 +248,7 @@ TABLE_STAGES: dict[str, tuple[list[str], Callable[..., None]]] = {
             *(str(d / name) for name in ("out.csv", "out.costs.csv", "out.svg")),
         ),
     ),
-    "draw": (["curve"], lambda d, *paths: examples.training_curves({"a/seed0": paths[0]})),
+    "draw": (["curve"], lambda d, *paths: training_curves({"a/seed0": paths[0]})),
 }  # fmt: skip
 TABLES_READ = [(stage, name) for stage, (names, _) in TABLE_STAGES.items() for name in names]
 
@@ -314,7 +316,7 @@ def test_a_damaged_table_is_named_and_nothing_is_left(stage, name, damage, table
 
 def test_a_missing_table_is_named(tmp_path):
     with pytest.raises(StudyError, match=r"none\.csv: no such file; run the step that makes it again"):
-        files.read_csv(tmp_path / "none.csv")
+        read_csv(tmp_path / "none.csv")
 
 
 def mounted(folder: Path, options: str) -> bool:
@@ -364,7 +366,7 @@ def test_a_read_only_disk_is_named(stage, disk, tmp_path, capsys):
 def test_a_worker_out_of_memory_says_so(sound, tmp_path):
     program = (
         "import resource, sys; from pathlib import Path; from tests import test_faults as t;"
-        "from workflow.lib import job;"
+        "from shiftgain.files import job;"
         "t.MODEL |= {'width': 256};"
         "used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize();"
         "resource.setrlimit(resource.RLIMIT_AS, (used + 2**26,) * 2)\n"
@@ -398,10 +400,10 @@ def test_a_fault_of_the_program_keeps_its_traceback(tmp_path):
 def test_what_a_killed_process_left_is_removed_and_neighbours_are_not(tmp_path):
     for name in (".123.a.h5", ".123.b.a.h5", ".x.a.h5", "b.a.h5"):
         (tmp_path / name).touch()
-    with files.replacing(tmp_path / "a.h5") as partial:
+    with replacing(tmp_path / "a.h5") as partial:
         partial.write_text("whole")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".123.b.a.h5", ".x.a.h5", "a.h5", "b.a.h5"]
-    with pytest.raises(ValueError), files.replacing(tmp_path / "a.h5") as partial:
+    with pytest.raises(ValueError), replacing(tmp_path / "a.h5") as partial:
         partial.write_text("half")
         raise ValueError
     assert (tmp_path / "a.h5").read_text() == "whole"

@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from workflow.lib import store
-from workflow.lib.errors import StudyError
-from workflow.lib.prediction import Inputs
-from workflow.scripts.generate import generate
+from scripts.generate import generate
+from shiftgain.files import store
+from shiftgain.files.errors import StudyError
+from shiftgain.network.inference import Inputs
 
 SPEC = {
     "name": "0.30-0.70", "transform": "identity", "level": 0.0, "channels": 1, "size": [32, 32], "means": [0.3, 0.7],

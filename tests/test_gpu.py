@@ -8,17 +8,20 @@ import numpy as np
 import pytest
 import torch
 
+from scripts.tabulate import GAINS
+from scripts.train import train
+from shiftgain.adaptation import batchnorm
+from shiftgain.files import store
+from shiftgain.files.tables import read_csv
+from shiftgain.latents.activations import summarise
+from shiftgain.network import checkpoint, devices, metrics, together, training
+from shiftgain.network.batches import TrainingImages
+from shiftgain.network.inference import Inputs, predict
+from shiftgain.network.training import segmentation_loss
+from shiftgain.network.unet import UNet, to_input
 from tests import gpu
 from tests.conftest import MODEL, discs
 from tests.test_train import OPTIONS
-from workflow.lib import batchnorm, checkpoint, devices, files, metrics, store, together, training
-from workflow.lib.latents import summarise
-from workflow.lib.prediction import Inputs, predict
-from workflow.lib.sampling import TrainingImages
-from workflow.lib.training import segmentation_loss
-from workflow.lib.unet import UNet, to_input
-from workflow.scripts.tabulate import GAINS
-from workflow.scripts.train import train
 
 NO_GPU = not torch.cuda.is_available()
 MISSING = "torch sees no GPU"
@@ -129,8 +132,8 @@ def test_every_part_runs_on_a_cpu_and_says_what_it_ran_on(tiny, tmp_path, capsys
         assert rows[f"trained_{way}_2"]["iou_minus_alone_largest"] < 0.05
     for row in told["parts"]["throughput"]["rows"].values():
         assert all(value > 0 for value in row.values() if isinstance(value, float))
-    assert list(files.read_csv(tmp_path / "gpu_talk.csv")) == GAINS
-    assert files.read_csv(tmp_path / "gpu_distances.csv", ["state", "distance", "value", "null"])["value"].min() > 0
+    assert list(read_csv(tmp_path / "gpu_talk.csv")) == GAINS
+    assert read_csv(tmp_path / "gpu_distances.csv", ["state", "distance", "value", "null"])["value"].min() > 0
     assert len(list(tmp_path.iterdir())) <= 8
     capsys.readouterr()
     tiny("--here", "throughput")

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from workflow.lib.hypotheses import (
+from scripts.hypotheses import hypotheses
+from shiftgain.findings.hypotheses import (
     FEWEST_SEEDS,
     HYPOTHESES,
     POLARITY_SCORES,
@@ -20,8 +21,7 @@ from workflow.lib.hypotheses import (
     verdict,
     wide,
 )
-from workflow.lib.names import KEY
-from workflow.scripts.hypotheses import hypotheses
+from shiftgain.study.names import KEY
 
 ROOT = Path(__file__).parents[1]
 SEEDS = (0, 1, 2)

@@ -5,12 +5,13 @@ import pandas as pd
 import pytest
 import torch
 
+from scripts.adapt import adapt
+from scripts.distances import distances
+from scripts.latents import latents
+from shiftgain.files import store
+from shiftgain.latents.activations import summarise
+from shiftgain.network import checkpoint, normalisation
 from tests.conftest import METHODS, MODEL, delete
-from workflow.lib import checkpoint, norms, store
-from workflow.lib.latents import summarise
-from workflow.scripts.adapt import adapt
-from workflow.scripts.distances import distances
-from workflow.scripts.latents import latents
 
 BATCHES = list(torch.rand(6, 1, 16, 16, generator=torch.Generator().manual_seed(0)).split(2))
 
@@ -168,7 +169,7 @@ def test_before_and_after_are_of_the_second_half_of_the_target(tmp_path, network
     second = torch.full((4, 1, 16, 16), OTHER / 255)
 
     def by_hand(state):
-        with norms.adapted(network, state):
+        with normalisation.adapted(network, state):
             found = summarise(network, [second], 4, ["encoder1"], ["before_relu"], ["position"], 40)
         return found["encoder1/before_relu/position"]["mean"]
 

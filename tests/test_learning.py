@@ -12,12 +12,12 @@ from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import r2_score
 
-from workflow.lib import forest, learning
-from workflow.lib.correlations import resamples
-from workflow.lib.judging import INTERVALS, MEASURES, judge, measures, tellable
-from workflow.lib.learning import LEARNED
-from workflow.lib.names import KEY
-from workflow.scripts.predict import in_folds
+from scripts.predict import in_folds
+from shiftgain.findings.correlations import resamples
+from shiftgain.prediction import forest, predictors
+from shiftgain.prediction.assessment import INTERVALS, MEASURES, judge, measures, tellable
+from shiftgain.prediction.predictors import LEARNED
+from shiftgain.study.names import KEY
 
 OPTIONS = {"trees": 20, "leaf": 2, "coverage": 0.9, "bootstrap": 20}
 FEWER = OPTIONS | {"trees": 5}
@@ -136,13 +136,13 @@ def test_intervals_are_percentiles_over_resampled_domains():
 
 def test_every_row_is_held_out_once_with_its_whole_group():
     groups = np.array(list("aabbbcddee"))
-    held = list(learning.folds(groups, most=3))
+    held = list(predictors.folds(groups, most=3))
     assert len(held) == 3 and (np.sum(held, axis=0) == 1).all()
     for fold in held:
         assert not set(groups[fold]) & set(groups[~fold])
 
 
-@pytest.mark.parametrize("column", learning.PROTOCOLS.values())
+@pytest.mark.parametrize("column", predictors.PROTOCOLS.values())
 def test_what_is_held_out_is_not_seen(table, column):
     """Outcomes that follow the group alone cannot be told for a group that is held out."""
     groups = table[column].astype(str)
@@ -164,7 +164,7 @@ def slow_width(table: pd.DataFrame, column: str, coverage: float) -> float:
     for part in range(4):
         out = table[column].astype(str).isin(names[part::4])
         if out.any():
-            model = learning.fit(NAMES, table[~out], FEWER["trees"], FEWER["leaf"], seed=0)
+            model = predictors.fit(NAMES, table[~out], FEWER["trees"], FEWER["leaf"], seed=0)
             expected, spread = model.predict(table.loc[out, NAMES].to_numpy(np.float32))
             ratios += list(abs(expected[:, 2] - table.loc[out, "gain_iou"]) / spread)
     enough = int(np.ceil(coverage * (len(ratios) + 1)))
@@ -188,23 +188,23 @@ def test_the_interval_is_of_whole_groups_that_were_not_seen(column):
     """Half as wide, and less, it would be if the forest had seen the group of a pair, or the pair itself."""
     pairs = grouped(column)
     groups = pairs[column].to_numpy()
-    found = learning.interval_width(NAMES, pairs, groups, FEWER)
+    found = predictors.interval_width(NAMES, pairs, groups, FEWER)
     assert found == pytest.approx(slow_width(pairs, column, 0.9))
-    assert found > 2 * learning.interval_width(NAMES, pairs, np.arange(len(pairs)), FEWER)
-    forest = learning.fit(NAMES, pairs, FEWER["trees"], FEWER["leaf"], seed=0)
+    assert found > 2 * predictors.interval_width(NAMES, pairs, np.arange(len(pairs)), FEWER)
+    forest = predictors.fit(NAMES, pairs, FEWER["trees"], FEWER["leaf"], seed=0)
     expected, spread = forest.predict(forest.rows(pairs))
     assert found > 2 * np.quantile(abs(expected[:, 2] - pairs["gain_iou"]) / spread, 0.9)
 
 
 @pytest.mark.parametrize("coverage", [0.5, 0.8, 0.999])
 def test_the_interval_covers_what_was_asked(table, coverage):
-    width = learning.interval_width(NAMES, table, table["source"].to_numpy(), FEWER | {"coverage": coverage})
+    width = predictors.interval_width(NAMES, table, table["source"].to_numpy(), FEWER | {"coverage": coverage})
     assert width == pytest.approx(slow_width(table, "source", coverage))
 
 
 def test_what_a_user_is_advised_by_speaks_of_sources_not_seen():
     pairs = grouped("source")
-    width = learning.fit_with_interval(NAMES, pairs, FEWER).width
+    width = predictors.fit_with_interval(NAMES, pairs, FEWER).width
     assert width == pytest.approx(slow_width(pairs, "source", 0.9)) and width > 2 * slow_width(pairs, "target", 0.9)
 
 
@@ -217,7 +217,7 @@ def test_a_pair_is_told_by_the_pairs_of_other_groups(column):
     found = runs[LEARNED, "gain_iou"]
     for name in table[column].unique():
         out = table[column] == name
-        model = learning.fit(NAMES, table[~out], FEWER["trees"], FEWER["leaf"], seed=0)
+        model = predictors.fit(NAMES, table[~out], FEWER["trees"], FEWER["leaf"], seed=0)
         expected, spread = model.predict(table.loc[out, NAMES].to_numpy(np.float32))
         half = slow_width(table[~out], column, 0.9) * spread
         np.testing.assert_allclose(found.loc[out, "predicted"], expected[:, 2])
@@ -237,16 +237,16 @@ def test_a_prediction_depends_on_the_training_pairs_and_the_scores_of_its_own_pa
     train, test = study(seeds=(0,)), study(seeds=(1,), noise=0.3).iloc[:9]
     test = test.assign(told_before=3 + 5 * test["told_before"], noise=test["noise"] - 2)
     kinds = {"score": NAMES}
-    whole, width = learning.held_out(train, test, "source", kinds, NAMES, FEWER)
-    alone, own_width = learning.held_out(train, test.iloc[[4]], "source", kinds, NAMES, FEWER)
-    blind, _ = learning.held_out(train, test.assign(iou_after=np.nan, gain_iou=np.nan), "source", kinds, NAMES, FEWER)
+    whole, width = predictors.held_out(train, test, "source", kinds, NAMES, FEWER)
+    alone, own_width = predictors.held_out(train, test.iloc[[4]], "source", kinds, NAMES, FEWER)
+    blind, _ = predictors.held_out(train, test.assign(iou_after=np.nan, gain_iou=np.nan), "source", kinds, NAMES, FEWER)
     assert set(whole) == set(alone) and own_width[0] == pytest.approx(width[4])
     for key, values in whole.items():
         assert alone[key][0] == pytest.approx(values[4]), key
         np.testing.assert_array_equal(blind[key], values, err_msg=str(key))
     assert {key[:2] for key in whole} == {
-        *((name, "baseline") for name in learning.BASELINES), *((name, "score") for name in NAMES),
-        *((name, "transparent") for name in learning.TRANSPARENT), (LEARNED, "learned")}  # fmt: skip
+        *((name, "baseline") for name in predictors.BASELINES), *((name, "score") for name in NAMES),
+        *((name, "transparent") for name in predictors.TRANSPARENT), (LEARNED, "learned")}  # fmt: skip
 
 
 def many_scores(n: int, seed: int) -> tuple[pd.DataFrame, list[str]]:
@@ -271,14 +271,14 @@ def test_the_linear_predictor_takes_five_scores_one_after_the_other():
         left = y - x[:, taken] @ slopes
     expected = train["gain_iou"].mean() + ((test[names] - mean) / scale).to_numpy()[:, taken] @ slopes
     assert len(set(taken)) == 5
-    np.testing.assert_allclose(learning.linear(names, train, test, "gain_iou"), expected, rtol=1e-6)
+    np.testing.assert_allclose(predictors.linear(names, train, test, "gain_iou"), expected, rtol=1e-6)
 
 
 def test_the_tree_in_words_asks_five_questions():
     train, names = many_scores(200, 0)
-    text = learning.small_tree_text(names, train, "gain_iou")
+    text = predictors.small_tree_text(names, train, "gain_iou")
     assert text.count("<=") == text.count("> ") == 5 and text.count("value:") == 6
-    assert len(set(learning.small_tree(names, train, train, "gain_iou"))) == 6
+    assert len(set(predictors.small_tree(names, train, train, "gain_iou"))) == 6
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -288,7 +288,7 @@ def test_a_single_number_is_fitted_as_scikit_learn_fits_it(sign):
     train["gain_iou"] = sign * np.sqrt(train["score"]) + rng.normal(0, 0.5, 60)
     test = pd.DataFrame({"score": [-3, 0, 0.25, 4.5, 11, 99]})
     model = IsotonicRegression(increasing=sign > 0, out_of_bounds="clip").fit(train["score"], train["gain_iou"])
-    np.testing.assert_allclose(learning.single("score", train, test, "gain_iou"), model.predict(test["score"]))
+    np.testing.assert_allclose(predictors.single("score", train, test, "gain_iou"), model.predict(test["score"]))
 
 
 def test_predictors_find_what_there_is_and_nothing_in_noise(table):
@@ -309,10 +309,10 @@ def test_predictors_find_what_there_is_and_nothing_in_noise(table):
 
 def test_a_missing_number_is_predicted_by_the_mean(table):
     gaps = table.assign(told_after=table["told_after"].where(table["level"] != 0))
-    predicted = learning.single("told_after", gaps, gaps, "iou_after")
+    predicted = predictors.single("told_after", gaps, gaps, "iou_after")
     assert np.isfinite(predicted).all()
     assert set(predicted[gaps["level"] == 0]) == {gaps["iou_after"].mean()}
-    empty = learning.single("told_after", gaps.assign(told_after=np.nan), gaps, "iou_after")
+    empty = predictors.single("told_after", gaps.assign(told_after=np.nan), gaps, "iou_after")
     assert set(empty) == {gaps["iou_after"].mean()}
 
 
@@ -320,7 +320,7 @@ def test_a_missing_number_is_predicted_by_the_mean(table):
 
 
 def test_the_arrays_say_what_scikit_learn_says(table, tmp_path):
-    found = learning.fit(NAMES, table, trees=10, leaf=3, seed=5)
+    found = predictors.fit(NAMES, table, trees=10, leaf=3, seed=5)
     model = ExtraTreesRegressor(10, min_samples_leaf=3, max_features=1 / 3, random_state=5)
     model.fit(table[NAMES].to_numpy(np.float32), table[forest.OUTCOMES].to_numpy())
     others = study(seeds=(7,), noise=0.2)
@@ -338,7 +338,7 @@ def test_the_arrays_say_what_scikit_learn_says(table, tmp_path):
 
 
 def test_the_forest_is_as_large_as_asked_and_knows_the_range_of_its_pairs(table):
-    found = learning.fit(NAMES, table, trees=7, leaf=4, seed=0)
+    found = predictors.fit(NAMES, table, trees=7, leaf=4, seed=0)
     assert len(found.roots) == 7
     rows = found.rows(table)
     leaves = [np.unique(found._leaves(root, rows), return_counts=True)[1] for root in found.roots]
@@ -351,11 +351,11 @@ def test_the_forest_is_as_large_as_asked_and_knows_the_range_of_its_pairs(table)
 def test_a_threshold_parts_rounded_scores_as_it_parts_the_scores():
     """The largest float32 at or below it: no float32 score changes sides."""
     thresholds = np.random.default_rng(0).normal(size=1000)
-    rounded = learning._rounded_down(thresholds)
+    rounded = predictors._rounded_down(thresholds)
     assert rounded.dtype == np.float32 and (rounded <= thresholds).all()
     assert (np.nextafter(rounded, np.float32(np.inf)) > thresholds).all()
     exact = np.array([0.5, -2.0])
-    np.testing.assert_array_equal(learning._rounded_down(exact), exact)
+    np.testing.assert_array_equal(predictors._rounded_down(exact), exact)
 
 
 def test_the_trees_correct_the_estimates():
@@ -364,7 +364,7 @@ def test_the_trees_correct_the_estimates():
     scored["resolved_iou_before"], scored["resolved_iou_after"] = scored["iou_before"] - 0.1, scored["iou_after"] + 0.1
     names = [*forest.ESTIMATES, "noise"]
     high = scored[(scored["iou_before"] > 0.5) & (scored["iou_after"] > 0.5)]
-    model = learning.fit(names, high, trees=10, leaf=3, seed=0)
+    model = predictors.fit(names, high, trees=10, leaf=3, seed=0)
     rows = model.rows(scored)
     np.testing.assert_allclose(model.predict(rows)[0], scored[forest.OUTCOMES], atol=1e-5)
     np.testing.assert_allclose(model.drivers(rows).sum(axis=1) - 0.2, scored["gain_iou"], atol=1e-5)
@@ -381,20 +381,20 @@ def test_trees_with_estimates_are_those_of_what_the_estimates_miss(table):
     estimates = np.stack([before, after, after - before], axis=1)
     model = ExtraTreesRegressor(5, min_samples_leaf=3, max_features=1 / 3, random_state=0)
     model.fit(train[names].to_numpy(np.float32), train[forest.OUTCOMES].to_numpy() - estimates)
-    found, _ = learning.fit(names, train, trees=5, leaf=3, seed=0).predict(rows)
+    found, _ = predictors.fit(names, train, trees=5, leaf=3, seed=0).predict(rows)
     np.testing.assert_allclose(found[:, :2], model.predict(rows)[:, :2] + rows[:, :2], atol=1e-5)
 
 
 def test_the_interval_covers_what_was_not_seen():
     """Of two draws with the same relation, one fits the forest and its interval, the other is covered."""
     noisy = study(seeds=(0, 1, 2), noise=0.2)
-    model = learning.fit_with_interval(NAMES, noisy[noisy["seed"] < 2], OPTIONS)
+    model = predictors.fit_with_interval(NAMES, noisy[noisy["seed"] < 2], OPTIONS)
     unseen = noisy[noisy["seed"] == 2]
     rows = model.rows(unseen)
     expected, spread = model.predict(rows)
     wrong = np.abs(expected[:, 2] - unseen["gain_iou"])
     assert 0.8 < (wrong <= model.width * spread).mean() < 0.98
-    assert np.isnan(learning.interval_width(NAMES, noisy, np.zeros(len(noisy)), OPTIONS))
+    assert np.isnan(predictors.interval_width(NAMES, noisy, np.zeros(len(noisy)), OPTIONS))
 
 
 def test_changes_and_nulls_are_candidates():
@@ -405,12 +405,12 @@ def test_changes_and_nulls_are_candidates():
         place | {"state": "before", "value": 3.0, "null": 1.5},
         place | {"state": "after", "value": 1.0, "null": 0},
     ]
-    wide, kinds = learning.candidates(scores, pd.DataFrame(states))
+    wide, kinds = predictors.candidates(scores, pd.DataFrame(states))
     row = wide.iloc[0]
     stem = "w_bottleneck_before_relu_position"
     assert row["atc_change"] == pytest.approx(0.4) and row[f"{stem}_change"] == -2
     assert row[f"{stem}_before_to_null"] == 2 and f"{stem}_before_to_null" in kinds["distance"]
-    assert learning.features(scores) == ["atc_before", "atc_after", "own_iou"]
+    assert predictors.features(scores) == ["atc_before", "atc_after", "own_iou"]
 
 
 def test_pairs_are_tellable_whose_shares_lie_on_the_same_side_of_one_half():

@@ -3,9 +3,10 @@
 import h5py
 import pandas as pd
 
+from scripts.oracle import oracle
+from shiftgain.files import store
+from shiftgain.network import checkpoint
 from tests.conftest import MODEL, delete, write_domain
-from workflow.lib import checkpoint, store
-from workflow.scripts.oracle import oracle
 
 
 def test_scores_each_network_at_home(tmp_path, domain_path, network):

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workflow.lib import perlin
-from workflow.lib.errors import StudyError
+from shiftgain.domains import perlin
+from shiftgain.files.errors import StudyError
 
 
 def reference(origins, shape, *, scale, octaves=1, persistence=0.5, lacunarity=2.0, base=0):

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from scripts.predict import bootstraps, frozen, labelled, predict
+from shiftgain.prediction import forest, predictors
+from shiftgain.prediction.predictors import LEARNED
+from shiftgain.study.names import KEY
 from tests.test_learning import NAMES, OPTIONS, study
-from workflow.lib import forest, learning
-from workflow.lib.learning import LEARNED
-from workflow.lib.names import KEY
-from workflow.scripts.predict import bootstraps, frozen, labelled, predict
 
 FROZEN = "synthetic_to_real"
 
@@ -41,7 +41,7 @@ def write(folder: Path, table: pd.DataFrame) -> dict:
         "options": OPTIONS,
         "tree_path": str(folder / "tree.txt"),
         "forest_path": str(folder / "predictor.npz"),
-        "figure_paths": {name: str(folder / f"{name}.svg") for name in (*learning.PROTOCOLS, FROZEN)},
+        "figure_paths": {name: str(folder / f"{name}.svg") for name in (*predictors.PROTOCOLS, FROZEN)},
         "threads": 1,
     }
 
@@ -58,7 +58,7 @@ def test_the_table_follows_the_contract(arguments):
     assert {"predictor", "protocol", "spearman", "r2", "mae", "sign_accuracy", "base_rate", "regret",
             "regret_always_adapt", "n", "outcome", "coverage", "ci_low", "ci_high"} <= set(found)  # fmt: skip
     assert (found["n_tellable"] == found["n"] * 4 / 5).all() and found["r2_tellable"].notna().any()
-    assert set(found["protocol"]) == set(learning.PROTOCOLS), "no real domains, nothing to freeze for"
+    assert set(found["protocol"]) == set(predictors.PROTOCOLS), "no real domains, nothing to freeze for"
     assert not found.duplicated(["predictor", "protocol", "outcome"]).any()
     kinds = found.groupby("kind")["predictor"].unique()
     assert "bhattacharyya_bottleneck_before_relu_position_before" in kinds["distance"]
@@ -122,7 +122,7 @@ def test_a_pair_is_labelled_by_its_own_rows(tmp_path):
 
 def test_a_frozen_forest_says_what_it_says(table, tmp_path):
     """Of the gain an interval of its own width; adapting always and never are gains of 1 and -1."""
-    model = replace(learning.fit(NAMES, table, 5, 2, seed=0), width=3.0)
+    model = replace(predictors.fit(NAMES, table, 5, 2, seed=0), width=3.0)
     forest.save(model, tmp_path / "forest.npz")
     unseen = study(seeds=(7,), noise=0.2)
     runs = {(name, outcome): pairs for name, _, outcome, pairs in frozen(unseen, str(tmp_path / "forest.npz"))}
@@ -144,7 +144,7 @@ def test_only_single_numbers_and_other_outcomes_than_the_gain_go_without_interva
 def test_the_stage_ships_a_forest_of_all_pairs(arguments, table):
     shipped = forest.load(arguments["forest_path"])
     names = [*NAMES, "own_foreground"]
-    expected = learning.fit_with_interval(names, table.assign(own_foreground=0.3).sort_values(KEY), OPTIONS)
+    expected = predictors.fit_with_interval(names, table.assign(own_foreground=0.3).sort_values(KEY), OPTIONS)
     rows = expected.rows(table.assign(own_foreground=0.3))
     np.testing.assert_allclose(shipped.predict(rows)[0], expected.predict(rows)[0], atol=1e-6)
     assert shipped.width == pytest.approx(expected.width)

@@ -11,8 +11,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from workflow.lib import readers, real
-from workflow.lib.errors import StudyError
+from shiftgain.domains import readers, real
+from shiftgain.files.errors import StudyError
 
 WHOLE = {"test": 1.0}
 DATA = Path(__file__).parents[2] / "shared" / "data"

@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from scripts.draw import draw
+from scripts.report import report
+from shiftgain.findings.pairs import CASES, by_training
+from shiftgain.report import answers
+from shiftgain.study.names import KEY
 from tests.made_up import FIGURES, GRID, make_study, text_of, two_sources
-from workflow.lib import answers, showcase
-from workflow.lib.names import KEY
-from workflow.scripts.draw import draw
-from workflow.scripts.report import report
 
 # Of 10 labelled pairs of kept polarity adapted: 2 at home, 3 by their means, 5 noisy; 10 flips are kept as they were.
 FOLLOWED = (2 * 0.91 + 3 * 0.88 + 5 * 0.72 + 5 * 0.2 + 5 * 0.1) / 20
@@ -58,7 +59,7 @@ def test_the_page_holds_every_figure_caption_and_case(arguments, page):
     assert "0.500 (0.400 to 0.600)" in page and "an untested claim" not in page
     for path in (path for name, path in arguments["captions"].items() if name != "channels"):
         assert Path(path).read_text()[:40].split("\n")[0].replace("'", "&#39;") in page
-    for case in showcase.CASES:
+    for case in CASES:
         assert f"<td>{case.name}</td>" in page
     assert "<td>batchnorm</td>" in page and "<td>other</td>" in page
     assert "Does it work? &lt;yes &amp; no&gt;" in page
@@ -103,10 +104,10 @@ def test_networks_by_their_training():
         ("a~slow", True, "kept", 0.6, 0.2),
         ("b", True, "kept", 0.8, 0.1),
     ]
-    found = showcase.by_training(pd.DataFrame(rows, columns=columns)).set_index("network")
+    found = by_training(pd.DataFrame(rows, columns=columns)).set_index("network")
     assert list(found.index) == ["a", "a~slow"] and found.loc["a~slow", "gain_at_home"] == 0.2
     assert found.loc["a", "gain_elsewhere"] == 0.4 and np.isnan(found.loc["a~slow", "gain_elsewhere"])
-    assert not len(showcase.by_training(pd.DataFrame(rows[-1:], columns=columns)))
+    assert not len(by_training(pd.DataFrame(rows[-1:], columns=columns)))
 
 
 def test_separation_of_polarities():

@@ -12,11 +12,12 @@ import pytest
 import torch
 import yaml
 
+from shiftgain.files import store
+from shiftgain.files.errors import StudyError
+from shiftgain.network import checkpoint
 from tests.test_workflow import ROOT, SMOKE, copy, snakemake
-from workflow.lib import checkpoint, store
-from workflow.lib.errors import StudyError
 
-SOURCES = sorted([*(ROOT / "workflow/lib").glob("*.py"), *(ROOT / "workflow/scripts").glob("*.py")])
+SOURCES = sorted([*(ROOT / "workflow/shiftgain").rglob("*.py"), *(ROOT / "workflow/scripts").glob("*.py")])
 MODULES = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "subprocess", "code", "runpy"}
 # joblib unpickles files too: of it, only what hands a process of this run what this run has made.
 PROCESSES = {"joblib": {"Parallel", "delayed"}}

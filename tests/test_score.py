@@ -12,12 +12,15 @@ import torch
 from scipy import ndimage
 from scipy.stats import skew
 
+from scripts.adapt import adapt
+from scripts.score import first, labelled_view, mean_grey, score, view
+from shiftgain.adaptation import batchnorm
+from shiftgain.files import store
+from shiftgain.network import checkpoint
+from shiftgain.network.unet import UNet
+from shiftgain.prediction import scores, shapes
+from shiftgain.prediction.view import View
 from tests.conftest import METHODS, MODEL
-from workflow.lib import batchnorm, checkpoint, scores, shapes, store
-from workflow.lib.evidence import View
-from workflow.lib.unet import UNet
-from workflow.scripts.adapt import adapt
-from workflow.scripts.score import first, labelled_view, mean_grey, score, view
 
 
 def square(n=2, size=8, low=2, high=6):

@@ -13,8 +13,8 @@ import pytest
 from scipy.optimize import minimize
 from scipy.stats import skew, wasserstein_distance
 
-from workflow.lib import scores
-from workflow.lib.evidence import View, share_logit
+from shiftgain.prediction import scores
+from shiftgain.prediction.view import View, share_logit
 
 SIZES = ((2, 20, 18), (1, 12, 24))
 THRESHOLD = 0.4

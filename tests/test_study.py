@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import yaml
 
-from workflow.lib import store
-from workflow.lib.checks import SCHEMA, duplicate_keys, study
-from workflow.lib.errors import StudyError
+from shiftgain.files import store
+from shiftgain.files.errors import StudyError
+from shiftgain.study.checks import SCHEMA, duplicate_keys, study
 
 ROOT = Path(__file__).parents[1]
 DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())

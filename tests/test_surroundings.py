@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
-LIBRARY = sorted((ROOT / "workflow/lib").glob("*.py"))
+LIBRARY = sorted((ROOT / "workflow/shiftgain").rglob("*.py"))
 SCRIPTS = sorted((ROOT / "workflow/scripts").glob("*.py"))
 # What a package is called on conda-forge, and what it is imported as, where that differs from its name for pip.
 CONDA = {"torch": "pytorch"}
@@ -46,11 +46,11 @@ def imports(path: Path, seen: set[Path]) -> set[str]:
         if isinstance(node, ast.ImportFrom):
             names = [node.module, *(f"{node.module}.{name}" for name in names)]
         for name in names:
-            library = ROOT / (name.replace(".", "/") + ".py")
-            if name.startswith("workflow") and library.is_file() and library not in seen:
+            library = ROOT / "workflow" / (name.replace(".", "/") + ".py")
+            if name.startswith("shiftgain") and library.is_file() and library not in seen:
                 packages |= imports(library, seen)
             packages.add(name.split(".")[0])
-    return packages - set(sys.stdlib_module_names) - {"workflow"}
+    return packages - set(sys.stdlib_module_names) - {"shiftgain"}
 
 
 def test_environments_agree_with_requirements():
@@ -80,8 +80,8 @@ def test_snakemake_is_named_in_main_blocks_only():
 
 
 def test_the_snakefile_does_not_import_torch():
-    program = "import sys; import workflow.lib.checks, workflow.lib.lineage; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0
+    program = "import sys; import shiftgain.study.checks, shiftgain.study.lineage; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT / "workflow").returncode == 0
 
 
 def test_make_alone_prints_help():

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from workflow.lib import perlin, synthetic
-from workflow.lib.errors import StudyError
+from shiftgain.domains import perlin, synthetic
+from shiftgain.files.errors import StudyError
 
 SPEC = {
     "size": [32, 48],

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workflow.scripts.tabulate import GAINS, SEGMENTATION, gains, tabulate, with_oracles
+from scripts.tabulate import GAINS, SEGMENTATION, gains, tabulate, with_oracles
 
 SCORES = {
     "n_images": 4,

@@ -5,7 +5,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from workflow.lib.theory import best_levels, grey_distribution, iou, pixel_ceiling, predicted_iou, predicted_map
+from shiftgain.findings.theory import best_levels, grey_distribution, iou, pixel_ceiling, predicted_iou, predicted_map
 
 
 def two_classes(d, share, sd=0.05):

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch.nn import functional
 
+from shiftgain.files import store
+from shiftgain.files.errors import StudyError
+from shiftgain.network import together, training
 from tests.conftest import MODEL, write_domain
-from workflow.lib import store, together, training
-from workflow.lib.errors import StudyError
 
 OPTIONS = {
     "epochs": 4, "patience": 4, "batch": 8, "crop": None, "learning_rate": 0.01, "weight_decay": 0.01,

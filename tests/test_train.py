@@ -11,16 +11,17 @@ import pandas as pd
 import pytest
 import torch
 
+from scripts.train import train
+from shiftgain.files import store
+from shiftgain.files.errors import StudyError
+from shiftgain.network import augmentation, checkpoint, metrics, training
+from shiftgain.network.augmentation import augment
+from shiftgain.network.batches import TrainingImages
+from shiftgain.network.inference import predict
+from shiftgain.network.training import learning_rate, segmentation_loss
+from shiftgain.network.unet import UNet, pad, probabilities
+from shiftgain.study.names import layer_names
 from tests.conftest import MODEL, delete, discs, write_domain
-from workflow.lib import augmentation, checkpoint, metrics, store, training
-from workflow.lib.augmentation import augment
-from workflow.lib.errors import StudyError
-from workflow.lib.names import layer_names
-from workflow.lib.prediction import predict
-from workflow.lib.sampling import TrainingImages
-from workflow.lib.training import learning_rate, segmentation_loss
-from workflow.lib.unet import UNet, pad, probabilities
-from workflow.scripts.train import train
 
 OPTIONS = {
     "epochs": 6, "patience": 6, "batch": 8, "crop": None, "learning_rate": 0.01, "weight_decay": 0,

@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from workflow.lib import synthetic, transforms
-from workflow.lib.errors import StudyError
-from workflow.lib.lineage import registry
-from workflow.lib.transforms import TRANSFORMS
+from shiftgain.domains import synthetic
+from shiftgain.files.errors import StudyError
+from shiftgain.shifts import transforms
+from shiftgain.shifts.transforms import TRANSFORMS
+from shiftgain.study.lineage import registry
 
 # One line per transform: a level that it takes.
 LEVELS = {
@@ -69,7 +70,7 @@ def test_every_transform_has_a_level_here():
 
 
 def test_the_registry_is_read_without_importing_it():
-    assert registry("transforms", "TRANSFORMS") == list(TRANSFORMS)
+    assert registry("shifts/transforms", "TRANSFORMS") == list(TRANSFORMS)
 
 
 @pytest.mark.parametrize(("name", "shape"), ACTING)

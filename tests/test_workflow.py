@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from workflow.lib.lineage import code
+from shiftgain.study.lineage import code
 
 ROOT = Path(__file__).parents[1]
 SMOKE = "workflow/studies/smoke.yaml"
@@ -141,22 +141,22 @@ def test_an_option_of_a_late_stage_reruns_late_stages(finished):
 
 # module -> the stages that import it and are run again; everything downstream of them follows.
 LINEAGE = {
-    "perlin": {"generate"},
-    "sampling": {"train"},
-    "training": {"train"},
-    "batchnorm": {"adapt", "evaluate", "score"},
-    "norms": NETWORK_STAGES,
-    "metrics": {"train", "oracle", "evaluate", "score"},
-    "shapes": {"score"},
-    "latents": {"latents"},
-    "distances": {"distances"},
-    "learning": {"predict"},
-    "forest": {"predict", "advise"},
-    "advice": {"advise"},
-    "figures": {"draw"},
-    "panels": {"draw", "predict"},
-    "page": {"report"},
-    "unet": NETWORK_STAGES,
+    "domains/perlin": {"generate"},
+    "network/batches": {"train"},
+    "network/training": {"train"},
+    "adaptation/batchnorm": {"adapt", "evaluate", "score"},
+    "network/normalisation": NETWORK_STAGES,
+    "network/metrics": {"train", "oracle", "evaluate", "score"},
+    "prediction/shapes": {"score"},
+    "latents/activations": {"latents"},
+    "latents/distances": {"distances"},
+    "prediction/predictors": {"predict"},
+    "prediction/forest": {"predict", "advise"},
+    "prediction/advice": {"advise"},
+    "report/figures": {"draw"},
+    "report/panels": {"draw", "predict"},
+    "report/page": {"report"},
+    "network/unet": NETWORK_STAGES,
 }
 FOLLOWS = {
     "generate": NETWORK_STAGES | {"distances"} | TABLE_STAGES,
@@ -177,7 +177,7 @@ FOLLOWS = {
 
 @pytest.mark.parametrize("module", LINEAGE)
 def test_an_edited_module_reruns_the_stages_that_import_it(module, finished, edited):
-    edited(f"workflow/lib/{module}.py")
+    edited(f"workflow/shiftgain/{module}.py")
     stages = LINEAGE[module]
     expected = stages.union(*(FOLLOWS[stage] for stage in stages)) | {"all"}
     if "generate" in stages:

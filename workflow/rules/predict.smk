@@ -13,7 +13,7 @@ FROZEN = {
     "synthetic_to_real": {"source": REAL, "target": REAL},
     "another_width": {"source": STUDY.resized},
 }
-PROTOCOLS = registry("learning", "PROTOCOLS") + list(FROZEN)
+PROTOCOLS = registry("prediction/predictors", "PROTOCOLS") + list(FROZEN)
 
 
 rule predict:

@@ -4,8 +4,10 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from workflow.lib import batchnorm, checkpoint, devices, job, store
-from workflow.lib.prediction import Inputs
+from shiftgain.adaptation import batchnorm
+from shiftgain.files import job, store
+from shiftgain.network import checkpoint, devices
+from shiftgain.network.inference import Inputs
 
 
 def adapt(

@@ -1,14 +1,16 @@
 """Advise on every pair of the study, labelled or not: scores + a fitted predictor -> whether to adapt."""
 
-from workflow.lib import files, forest, job
-from workflow.lib.advice import advise as advice
-from workflow.lib.names import KEY
+from shiftgain.files import job
+from shiftgain.files.tables import read_csv, write_csv
+from shiftgain.prediction import forest
+from shiftgain.prediction.advice import advise as advice
+from shiftgain.study.names import KEY
 
 
 def advise(scores_path: str, predictor_path: str, advice_path: str) -> None:
-    """Write ``advice.csv`` as :func:`workflow.lib.advice.advise`; nothing is fitted."""
-    scores = files.read_csv(scores_path, KEY)
-    files.write_csv(advice(scores, forest.load(predictor_path)), advice_path, "%.9g")
+    """Write ``advice.csv`` as :func:`shiftgain.prediction.advice.advise`; nothing is fitted."""
+    scores = read_csv(scores_path, KEY)
+    write_csv(advice(scores, forest.load(predictor_path)), advice_path, "%.9g")
 
 
 if __name__ == "__main__":

@@ -9,8 +9,11 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from workflow.lib import baselines, checkpoint, devices, files, job, store, training
-from workflow.lib.unet import UNet
+from shiftgain.adaptation import baselines
+from shiftgain.files import job, store
+from shiftgain.files.tables import write_csv
+from shiftgain.network import checkpoint, devices, training
+from shiftgain.network.unet import UNet
 
 
 def baseline(
@@ -44,7 +47,7 @@ def baseline(
     about = {"options": options, "method": method, "seed": seed, "selection": method["selection"], "status": status}
     about |= {"n_target_images": n_target_images, "image_presentations": training.presentations(curve)}
     checkpoint.save(model_path, network, model, about)
-    files.write_csv(pd.DataFrame(curve, columns=list(curve[0]) if curve else training.CURVE), curve_path)
+    write_csv(pd.DataFrame(curve, columns=list(curve[0]) if curve else training.CURVE), curve_path)
     resume_path.unlink(missing_ok=True)
 
 

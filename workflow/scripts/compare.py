@@ -6,8 +6,11 @@ What jobs cost differs from run to run, so it has a table of its own, which does
 import numpy as np
 import pandas as pd
 
-from workflow.lib import examples, figures, files, job, panels, store
-from workflow.lib.names import PAIR, target_name
+from shiftgain.files import job, store
+from shiftgain.files.tables import read_csv, write_csv
+from shiftgain.report import figures, panels
+from shiftgain.report.pictures import first_example
+from shiftgain.study.names import PAIR, target_name
 
 COSTS = ["stage", "method", "source", "target", "seed", "training_seconds", "peak_mb"]
 
@@ -29,12 +32,12 @@ def compare(
     seed) -> what Snakemake measured of that job; ``masks``: ``source/seed0/family`` -> predicted masks; ``targets``:
     family -> its images.
     """
-    segmentation = files.read_csv(segmentation_path, [*PAIR, "method", "seed", "iou"])
-    gains = files.read_csv(gains_path, [*PAIR, "method", "seed", "gain_iou"])
+    segmentation = read_csv(segmentation_path, [*PAIR, "method", "seed", "iou"])
+    gains = read_csv(gains_path, [*PAIR, "method", "seed", "gain_iou"])
     pairs = {(source, target) for _, source, target, _ in trainings}
     measured = costs(benchmarks)
-    files.write_csv(summary(of_pairs(segmentation, pairs), gains), baselines_path, "%.9g")
-    files.write_csv(measured, costs_path, "%.9g")
+    write_csv(summary(of_pairs(segmentation, pairs), gains), baselines_path, "%.9g")
+    write_csv(measured, costs_path, "%.9g")
     panels.save(figures.masks_by_method(pictures(sorted(pairs), masks, targets)), figure_path)
 
 
@@ -73,7 +76,7 @@ def costs(benchmarks: dict[tuple[str, str, str, str, int], str]) -> pd.DataFrame
     """A row per job: wall seconds, starting included, of its last attempt, and its peak memory in MB."""
     rows = []
     for key, path in benchmarks.items():
-        measured = files.read_csv(path, ["s", "max_rss"], sep="\t", na_values="-").iloc[-1]
+        measured = read_csv(path, ["s", "max_rss"], sep="\t", na_values="-").iloc[-1]
         rows.append((*key, measured["s"], measured["max_rss"]))
     return pd.DataFrame(rows, columns=COSTS).sort_values(COSTS[:5])
 
@@ -88,7 +91,7 @@ def pictures(pairs: list[tuple[str, str]], masks: dict[str, str], targets: dict[
         for key, path in masks.items():
             with store.read(path) as predicted:
                 if key.split("/")[0] == source and target in predicted and f"{source} → {target}" not in shown:
-                    image, true = examples.first_example((targets[key.split("/")[2]], f"{target}/test"))
+                    image, true = first_example((targets[key.split("/")[2]], f"{target}/test"))
                     found = {"image": image} | ({} if true is None else {"true mask": 255 * true})
                     for method in sorted(predicted[target], key=lambda name: (name != "source", name)):
                         found[method] = 255 * predicted[f"{target}/{method}"][0]

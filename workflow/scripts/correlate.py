@@ -1,8 +1,9 @@
 """Ask how well each distance orders the outcomes of BN adaptation: tables -> correlations."""
 
-from workflow.lib import files, job
-from workflow.lib.correlations import correlate as correlations
-from workflow.lib.names import KEY
+from shiftgain.files import job
+from shiftgain.files.tables import read_csv, write_csv
+from shiftgain.findings.correlations import correlate as correlations
+from shiftgain.study.names import KEY
 
 METHOD = "batchnorm"
 
@@ -11,15 +12,15 @@ def correlate(
     gains_path: str, distances_path: str, correlations_path: str, outcomes: list[str], bootstrap: int
 ) -> None:
     """Write a row per distance, layer, activation, state and outcome; intervals are over domains."""
-    gains = files.read_csv(gains_path, [*KEY, "method", *outcomes])
+    gains = read_csv(gains_path, [*KEY, "method", *outcomes])
     table = correlations(
-        files.read_csv(distances_path, [*KEY, "layer", "distance", "value"]),
+        read_csv(distances_path, [*KEY, "layer", "distance", "value"]),
         gains[gains["method"] == METHOD],
         outcomes=outcomes,
         n_bootstrap=bootstrap,
         seed=0,
     )
-    files.write_csv(table, correlations_path, "%.9g")
+    write_csv(table, correlations_path, "%.9g")
 
 
 if __name__ == "__main__":

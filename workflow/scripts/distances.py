@@ -1,7 +1,9 @@
 """Measure distances between source and target latents: latents -> one row per target, layer, state and distance."""
 
-from workflow.lib import channels, files, job, store
-from workflow.lib.distances import DISTANCES, Latents, projections
+from shiftgain.files import job, store
+from shiftgain.files.tables import write_rows
+from shiftgain.latents import channels
+from shiftgain.latents.distances import DISTANCES, Latents, projections
 
 
 def distances(
@@ -46,8 +48,8 @@ def distances(
                                 "null": nulls[name],
                             }
                         )
-    files.write_rows(rows, distances_path)
-    files.write_rows(shares, channels_path)
+    write_rows(rows, distances_path)
+    write_rows(shares, channels_path)
 
 
 def summaries(group):

@@ -1,7 +1,28 @@
 """Draw the figures of the study: tables, curves and arrays -> SVG."""
 
-from workflow.lib import examples, figures, files, job, panels, showcase
-from workflow.lib.names import domain_of
+from shiftgain.files import job
+from shiftgain.files.tables import read_csv
+from shiftgain.findings.pairs import (
+    below_null,
+    by_method,
+    example_cases,
+    few,
+    in_order,
+    over_seeds,
+    pair_table,
+    with_gains,
+)
+from shiftgain.report import figures, panels
+from shiftgain.report.pictures import (
+    channel_rows,
+    gallery,
+    latent_samples,
+    predicted_masks,
+    read_oracles,
+    specs_and_splits,
+    training_curves,
+)
+from shiftgain.study.names import domain_of
 
 
 def draw(
@@ -16,33 +37,33 @@ def draw(
     network, ``activation`` is the one that figures show, ``decays`` the networks whose weight decay is compared.
     """
     segmentation, gains, distances, correlations = (
-        files.read_csv(tables[name]) for name in ("segmentation", "gains", "distances", "correlations")
+        read_csv(tables[name]) for name in ("segmentation", "gains", "distances", "correlations")
     )
-    specs, splits = examples.domains(data_paths, targets_paths)
+    specs, splits = specs_and_splits(data_paths, targets_paths)
     sources = list(dict.fromkeys(key.split("/")[0] for key in masks))
-    pairs = showcase.pairs(segmentation, gains, examples.oracles(oracle_paths), specs)
-    cases = showcase.cases(pairs)
-    pooled = showcase.over_seeds(pairs)
-    correlations = showcase.in_order(showcase.below_null(correlations, distances), layers)
-    shown = showcase.few(layers)
+    pairs = pair_table(segmentation, gains, read_oracles(oracle_paths), specs)
+    cases = example_cases(pairs)
+    pooled = over_seeds(pairs)
+    correlations = in_order(below_null(correlations, distances), layers)
+    shown = few(layers)
     clouds = distances.query("activation == @activation and unit == 'position' and layer in @shown")
-    clouds = showcase.in_order(showcase.with_gains(clouds, pairs), layers)
+    clouds = in_order(with_gains(clouds, pairs), layers)
     own = list(dict.fromkeys(map(domain_of, sources)))
     drawn = {
-        "domains": figures.domains(*examples.gallery(specs, splits, own)),
-        "training": figures.training(examples.training_curves(curves), sources),
+        "domains": figures.domains(*gallery(specs, splits, own)),
+        "training": figures.training(training_curves(curves), sources),
         "maps": figures.maps(pooled[pooled["transform"] == "identity"], specs, sources),
         "transforms": figures.transforms(pooled, sources),
-        "predictions": figures.predictions(examples.predictions(cases, splits, masks, gains)),
-        "latents": figures.latents(examples.latents(cases, latents, shown, activation)),
+        "predictions": figures.predictions(predicted_masks(cases, splits, masks, gains)),
+        "latents": figures.latents(latent_samples(cases, latents, shown, activation)),
         "distances": figures.distances(
             clouds,
             correlations.query("activation == @activation and unit == 'position' and outcome == 'gain_iou'"),
         ),
         "depth": figures.depth(correlations, distances, layers),
         "correlations": figures.correlations(correlations[correlations["layer"].isin(shown)]),
-        "methods": figures.methods(showcase.by_method(gains, pairs)),
-        "channels": figures.channels(examples.channels(latents, decays, "bottleneck"), "bottleneck"),
+        "methods": figures.methods(by_method(gains, pairs)),
+        "channels": figures.channels(channel_rows(latents, decays, "bottleneck"), "bottleneck"),
     }
     for name, path in figure_paths.items():
         panels.save(drawn[name], path)

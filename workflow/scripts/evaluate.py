@@ -10,10 +10,14 @@ from types import MappingProxyType
 import h5py
 import numpy as np
 
-from workflow.lib import batchnorm, checkpoint, devices, files, job, metrics, norms, store, theory
-from workflow.lib.norms import State
-from workflow.lib.prediction import BATCH_PIXELS, Inputs, predict
-from workflow.lib.unet import UNet
+from shiftgain.adaptation import batchnorm
+from shiftgain.files import job, store
+from shiftgain.files.tables import write_rows
+from shiftgain.findings import theory
+from shiftgain.network import checkpoint, devices, metrics, normalisation
+from shiftgain.network.inference import BATCH_PIXELS, Inputs, predict
+from shiftgain.network.normalisation import State
+from shiftgain.network.unet import UNet
 
 # What a row says of how its network came about. Selection: which labelled images chose the epoch. Presentations: images
 # that passed through a training step or an adaptation, labelled and unlabelled. Status: what went wrong, or nothing.
@@ -50,7 +54,7 @@ def evaluate(
 
         def score(target: str, method: str, network: UNet, state: State, how: dict, origin: dict) -> None:
             splits, kept = targets[target], []
-            with norms.adapted(network, state):
+            with normalisation.adapted(network, state):
                 predictions = predict(network, splits["test"], threshold, torch_device, **how)
                 scores = metrics.scores(keep(predictions, examples, kept))
             if origin["status"].startswith("diverged"):
@@ -78,7 +82,7 @@ def evaluate(
                     state = batchnorm.batchnorm(own, images)
                     presented = origin["image_presentations"] + images.count
                     score(target, f"{name}+batchnorm", own, state, {}, origin | {"image_presentations": presented})
-    files.write_rows(rows, scores_path)
+    write_rows(rows, scores_path)
 
 
 def origin_of(about: dict, group: h5py.Group | None = None) -> dict:

@@ -8,7 +8,9 @@ import logging
 
 import numpy as np
 
-from workflow.lib import job, real, store, synthetic, transforms
+from shiftgain.domains import real, synthetic
+from shiftgain.files import job, store
+from shiftgain.shifts import transforms
 
 
 def generate(domains: dict[str, dict], splits: list[str], data_path: str, at_top: bool, workers: int) -> None:

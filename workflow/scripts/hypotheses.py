@@ -2,9 +2,10 @@
 
 import pandas as pd
 
-from workflow.lib import files, job
-from workflow.lib.hypotheses import Tables, judge, wide
-from workflow.lib.names import KEY
+from shiftgain.files import job
+from shiftgain.files.tables import read_csv, write_csv
+from shiftgain.findings.hypotheses import Tables, judge, wide
+from shiftgain.study.names import KEY
 
 
 def hypotheses(
@@ -19,14 +20,14 @@ def hypotheses(
     verdicts_path: str,
 ) -> None:
     """Write a row per hypothesis ``judged``; ``irregular`` names the variants with another schedule or momentum."""
-    segmentation = files.read_csv(segmentation_path, [*KEY, "method", "iou"])
-    gains = files.read_csv(gains_path, [*KEY, "method", "iou_after"])
-    distances = files.read_csv(distances_path, [*KEY, "layer", "distance", "value"])
-    channels = files.read_csv(channels_path, ["source", "seed", "dead", "non_gaussian"])
-    scores = files.read_csv(scores_path, KEY)
-    oracles = pd.concat([files.read_csv(path, ["target", "seed", "iou"]) for path in oracle_paths], ignore_index=True)
+    segmentation = read_csv(segmentation_path, [*KEY, "method", "iou"])
+    gains = read_csv(gains_path, [*KEY, "method", "iou_after"])
+    distances = read_csv(distances_path, [*KEY, "layer", "distance", "value"])
+    channels = read_csv(channels_path, ["source", "seed", "dead", "non_gaussian"])
+    scores = read_csv(scores_path, KEY)
+    oracles = pd.concat([read_csv(path, ["target", "seed", "iou"]) for path in oracle_paths], ignore_index=True)
     tables = Tables(wide(segmentation, gains, oracles), distances, channels, scores, irregular)
-    files.write_csv(judge(tables, judged), verdicts_path, "%.6g")
+    write_csv(judge(tables, judged), verdicts_path, "%.6g")
 
 
 if __name__ == "__main__":

@@ -4,10 +4,11 @@
 ``after`` are the second half of the target's: every distance compares one half with another of the same size.
 """
 
-from workflow.lib import checkpoint, devices, job, norms, store
-from workflow.lib.errors import StudyError
-from workflow.lib.latents import summarise
-from workflow.lib.prediction import Inputs
+from shiftgain.files import job, store
+from shiftgain.files.errors import StudyError
+from shiftgain.latents.activations import summarise
+from shiftgain.network import checkpoint, devices, normalisation
+from shiftgain.network.inference import Inputs
 
 METHOD = "batchnorm"
 
@@ -49,7 +50,7 @@ def latents(
             write(f"targets/{target}/before", splits["adapt"], 1)
             if METHOD in adapted[target]:
                 state = checkpoint.get_state(adapted[target][METHOD], network)
-                with norms.adapted(network, state):
+                with normalisation.adapted(network, state):
                     write(f"targets/{target}/after", splits["adapt"], 1)
 
 

@@ -1,7 +1,9 @@
 """Score every trained network on the test split of its own domain: what training with labels reaches there."""
 
-from workflow.lib import checkpoint, devices, files, job, metrics, store
-from workflow.lib.prediction import predict
+from shiftgain.files import job, store
+from shiftgain.files.tables import write_rows
+from shiftgain.network import checkpoint, devices, metrics
+from shiftgain.network.inference import predict
 
 
 def oracle(
@@ -23,7 +25,7 @@ def oracle(
             scores = metrics.scores(predict(network, data["test"], threshold, torch_device))
             origin = {"selection": "target_validation", "n_target_images": store.count(data["train"])}
         rows.append({"target": name, "seed": seed} | scores | origin | {"image_presentations": presented})
-    files.write_rows(rows, scores_path)
+    write_rows(rows, scores_path)
 
 
 if __name__ == "__main__":

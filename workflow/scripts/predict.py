@@ -11,12 +11,15 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
-from workflow.lib import files, forest, job, learning, panels, predictor_figures
-from workflow.lib.forest import OUTCOMES
-from workflow.lib.judging import MEASURES, judge, tellable
-from workflow.lib.learning import LEARNED, PROTOCOLS
-from workflow.lib.names import KEY
-from workflow.lib.showcase import at_identity
+from shiftgain.files import job
+from shiftgain.files.tables import read_csv, replacing, write_csv
+from shiftgain.findings.pairs import at_identity
+from shiftgain.prediction import forest, predictors
+from shiftgain.prediction.assessment import MEASURES, judge, tellable
+from shiftgain.prediction.forest import OUTCOMES
+from shiftgain.prediction.predictors import LEARNED, PROTOCOLS
+from shiftgain.report import panels, predictor_figures
+from shiftgain.study.names import KEY
 
 METHOD = "batchnorm"
 ROW = ["predictor", "kind", "protocol", "outcome"]
@@ -63,10 +66,10 @@ def predict(
                 if (predictor, outcome) == (LEARNED, "gain_iou"):
                     shown[protocol] = predicted
     found = pd.DataFrame(judged, columns=[*ROW, *MEASURES]).sort_values(ROW, kind="stable")
-    files.write_csv(found, predictors_path, "%.9g")
-    with files.replacing(tree_path) as partial:
-        partial.write_text(learning.small_tree_text(names, table, "gain_iou") if len(table) else "no labels\n")
-    forest.save(learning.fit_with_interval(names, table, options, threads), forest_path)
+    write_csv(found, predictors_path, "%.9g")
+    with replacing(tree_path) as partial:
+        partial.write_text(predictors.small_tree_text(names, table, "gain_iou") if len(table) else "no labels\n")
+    forest.save(predictors.fit_with_interval(names, table, options, threads), forest_path)
     for protocol, path in figure_paths.items():
         rows = found[(found["protocol"] == protocol) & (found["outcome"] == "gain_iou")]
         panels.save(predictor_figures.predictors(rows, shown.get(protocol)), path)
@@ -81,17 +84,17 @@ def labelled(
     gains_path: str, segmentation_path: str, scores_path: str, distances_path: str
 ) -> tuple[pd.DataFrame, dict[str, list[str]], list[str]]:
     """Outcomes and candidates of the labelled pairs of method ``batchnorm``; those by kind; the forest's."""
-    gains = at_identity(files.read_csv(gains_path, [*KEY, "method", *OUTCOMES]))
-    segmentation = at_identity(files.read_csv(segmentation_path, [*KEY, "method", "true_foreground"]))
-    scores = at_identity(files.read_csv(scores_path, [*KEY, "own_foreground"]))
-    distances = at_identity(files.read_csv(distances_path, [*KEY, "distance", "value", "null"]))
-    wide, kinds = learning.candidates(scores, distances)
+    gains = at_identity(read_csv(gains_path, [*KEY, "method", *OUTCOMES]))
+    segmentation = at_identity(read_csv(segmentation_path, [*KEY, "method", "true_foreground"]))
+    scores = at_identity(read_csv(scores_path, [*KEY, "own_foreground"]))
+    distances = at_identity(read_csv(distances_path, [*KEY, "distance", "value", "null"]))
+    wide, kinds = predictors.candidates(scores, distances)
     known = (gains["method"] == METHOD) & gains["gain_iou"].notna()
     outcomes = gains.loc[known, [*KEY, *OUTCOMES]]
     share = segmentation.loc[segmentation["method"] == METHOD, [*KEY, "true_foreground"]]
     table = outcomes.merge(wide, on=KEY).merge(share, on=KEY).sort_values(KEY, ignore_index=True)
     table["tellable"] = tellable(table["own_foreground"], table["true_foreground"])
-    return table, kinds, learning.features(scores)
+    return table, kinds, predictors.features(scores)
 
 
 def in_folds(
@@ -100,8 +103,10 @@ def in_folds(
     """(predictor, kind, outcome, predictions) of every predictor, each group of ``column`` predicted by the others."""
     if table[column].nunique() < 2:
         return
-    held = list(learning.folds(table[column].to_numpy()))
-    parts = pool(delayed(learning.held_out)(table[~rows], table[rows], column, kinds, names, options) for rows in held)
+    held = list(predictors.folds(table[column].to_numpy()))
+    parts = pool(
+        delayed(predictors.held_out)(table[~rows], table[rows], column, kinds, names, options) for rows in held
+    )
     found = {key: np.full(len(table), np.nan) for key in parts[0][0]}
     half = np.full(len(table), np.nan)
     for rows, (predictions, width) in zip(held, parts, strict=True):

@@ -5,7 +5,11 @@ from pathlib import Path
 import jinja2
 import yaml
 
-from workflow.lib import answers, examples, files, job, page, showcase
+from shiftgain.files import job
+from shiftgain.files.tables import read_csv, replacing
+from shiftgain.findings.pairs import below_null, in_order, pair_table
+from shiftgain.report import answers, page
+from shiftgain.report.pictures import read_oracles, specs_and_splits
 
 
 def report(
@@ -21,11 +25,11 @@ def report(
     :func:`page.compared`, empty where no method trains with target images.
     """
     segmentation, gains, distances, correlations, hypotheses = (
-        files.read_csv(tables[name]) for name in ("segmentation", "gains", "distances", "correlations", "hypotheses")
+        read_csv(tables[name]) for name in ("segmentation", "gains", "distances", "correlations", "hypotheses")
     )
-    oracles = examples.oracles(oracle_paths)
-    pairs = showcase.pairs(segmentation, gains, oracles, examples.domains(data_paths, targets_paths)[0])
-    correlations = showcase.in_order(showcase.below_null(correlations, distances), layers)
+    oracles = read_oracles(oracle_paths)
+    pairs = pair_table(segmentation, gains, oracles, specs_and_splits(data_paths, targets_paths)[0])
+    correlations = in_order(below_null(correlations, distances), layers)
 
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     text = template.from_string(Path(template_path).read_text()).render(
@@ -45,7 +49,7 @@ def report(
         settings=yaml.safe_dump(settings, sort_keys=False),
         versions=page.versions(),
     )
-    with files.replacing(page_path) as partial:
+    with replacing(page_path) as partial:
         partial.write_text(text)
 
 

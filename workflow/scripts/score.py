@@ -10,11 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workflow.lib import batchnorm, checkpoint, devices, files, job, norms, store
-from workflow.lib.evidence import View
-from workflow.lib.prediction import BATCH_PIXELS, Inputs
-from workflow.lib.scores import agreement, scores
-from workflow.lib.unet import UNet, pad, to_input
+from shiftgain.adaptation import batchnorm
+from shiftgain.files import job, store
+from shiftgain.files.tables import write_rows
+from shiftgain.network import checkpoint, devices, normalisation
+from shiftgain.network.inference import BATCH_PIXELS, Inputs
+from shiftgain.network.unet import UNet, pad, to_input
+from shiftgain.prediction.scores import agreement, scores
+from shiftgain.prediction.view import View
 
 METHOD = "batchnorm"
 
@@ -33,7 +36,7 @@ def score(
     threshold: float,
     device: str,
 ) -> None:
-    """Write every score of :mod:`workflow.lib.scores`, and the agreement with a partner network where there is one.
+    """Write every score of :mod:`shiftgain.prediction.scores`, and the agreement with a partner network, if any.
 
     ``partner_paths``: ``model`` and ``adapted`` of another seed, or nothing. ``images`` of each domain are looked at,
     at most, and ``rows`` positions of them for scores of features.
@@ -69,10 +72,10 @@ def score(
                     seeds[f"seed_agreement_{name}"] = agreement(reference, states[name], other)
             key = {"source": source, "target": spec["name"], "transform": spec["transform"], "level": spec["level"]}
             found.append(key | {"seed": seed} | scores(reference, states) | seeds)
-    files.write_rows(found, scores_path, "%.9g")
+    write_rows(found, scores_path, "%.9g")
 
 
-def statistics(group: h5py.Group, network: UNet) -> norms.State:
+def statistics(group: h5py.Group, network: UNet) -> normalisation.State:
     """The batch-norm statistics that stage ``adapt`` kept for a target."""
     return checkpoint.get_state(group[METHOD], network)
 
@@ -84,7 +87,7 @@ def view(
     shown: Iterable[Tensor],
     rows: int,
     threshold: float,
-    state: norms.State | None = None,
+    state: normalisation.State | None = None,
     labels: list[np.ndarray] | None = None,
 ) -> View:
     """What ``network``, with ``state`` in place, says of ``batches`` (n, channels, H, W), in one forward pass.
@@ -95,7 +98,7 @@ def view(
     batches = list(batches)
     per_image = -(-rows // sum(len(images) for images in batches))
     probabilities, kept, at = [], [], []
-    with norms.adapted(network, state or {}):
+    with normalisation.adapted(network, state or {}):
         for number, images in enumerate(batches):
             height, width = images.shape[-2:]
             features = network.features(pad(images, network.depth))

@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from workflow.lib import files, job
-from workflow.lib.names import KEY, target_name
+from shiftgain.files import job
+from shiftgain.files.tables import read_csv, write_csv
+from shiftgain.study.names import KEY, target_name
 
 # Of the target alone, whatever the method.
 FACTS = ["clipped_share", "pixel_ceiling"]
@@ -87,13 +88,13 @@ def gains(segmentation: pd.DataFrame) -> pd.DataFrame:
 
 def read(paths: list[str], columns: list[str]) -> pd.DataFrame:
     """All rows of several tables of one form, which have ``columns`` at least."""
-    return pd.concat([files.read_csv(path, columns) for path in paths], ignore_index=True)
+    return pd.concat([read_csv(path, columns) for path in paths], ignore_index=True)
 
 
 def write(table: pd.DataFrame, path: str) -> None:
     """A CSV sorted by its key columns, each key once."""
     keys = [name for name in [*KEY, "method", "layer", "activation", "unit", "state", "distance"] if name in table]
-    files.write_csv(table.drop_duplicates(keys).sort_values(keys), path, "%.9g")
+    write_csv(table.drop_duplicates(keys).sort_values(keys), path, "%.9g")
 
 
 if __name__ == "__main__":

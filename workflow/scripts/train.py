@@ -7,7 +7,9 @@ from pathlib import Path
 
 import torch
 
-from workflow.lib import checkpoint, devices, files, job, store, training
+from shiftgain.files import job, store
+from shiftgain.files.tables import write_rows
+from shiftgain.network import checkpoint, devices, training
 
 
 def train(data_path: str, model_path: str, curve_path: str, model: dict, options: dict, seed: int, device: str) -> None:
@@ -22,7 +24,7 @@ def train(data_path: str, model_path: str, curve_path: str, model: dict, options
     about = {"options": options, "seed": seed, "epochs": len(curve), "selection": "source_validation"}
     about |= {"n_target_images": 0, "image_presentations": training.presentations(curve)}
     checkpoint.save(model_path, network, model, about)
-    files.write_rows(curve, curve_path)
+    write_rows(curve, curve_path)
     resume_path.unlink(missing_ok=True)
 
 

@@ -1,0 +1,106 @@
+"""Batches of training images in random order, from a file of any length in bounded memory.
+
+On a GPU the images lie there too, and batches are cut there: a step waits for no copy from the host.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+
+from shiftgain.files import store
+from shiftgain.files.errors import StudyError
+
+# A split below this size stays in memory for the whole training; a larger one is read in windows of as much.
+WINDOW_BYTES = 2**27
+
+
+class TrainingImages:
+    """Shuffled, flipped and cropped batches of a split: (images, masks), or (images,) where not ``labelled``.
+
+    An epoch has ``crops_per_image`` crops of every image, or ``images_per_epoch`` of these. Without a ``crop`` images
+    are taken whole, and so is a side no longer than the crop's.
+
+    The masks of an unlabelled split are never read, nor need there be any. A split larger than ``window_bytes`` is cut
+    into runs of neighbouring images, and each epoch reads randomly chosen runs, ``window_bytes`` at a time, and
+    shuffles within them.
+    """
+
+    def __init__(
+        self,
+        split: h5py.Group,
+        batch: int,
+        crop: list[int] | None = None,
+        crops_per_image: int = 1,
+        images_per_epoch: int | None = None,
+        window_bytes: int = WINDOW_BYTES,
+        labelled: bool = True,
+        device: torch.device | str = "cpu",
+    ):
+        self.device = torch.device(device)
+        self.batch, self.crop, self.crops_per_image = batch, crop, crops_per_image
+        self.window_bytes = window_bytes
+        self.stacks: list[tuple[h5py.Dataset, ...]] = []
+        for images, masks in store.stacks(split):
+            if labelled and masks is None:
+                raise StudyError(f"{split.file.filename}: no masks in {split.name}, which training needs; add them")
+            self.stacks.append((images, masks) if labelled else (images,))
+        crops = store.count(split) * crops_per_image
+        self.per_epoch = min(crops, max(batch, images_per_epoch or crops))
+        size = sum(dataset.size for stack in self.stacks for dataset in stack)
+        self.resident: list[tuple[Tensor, ...]] | None = None
+        if size <= window_bytes:
+            self.resident = [self._put(dataset[:] for dataset in stack) for stack in self.stacks]
+
+    def epoch(self, rng: np.random.Generator) -> Iterator[tuple[Tensor, ...]]:
+        """At most ``batch`` images each, with masks, uint8 on the device; ``per_epoch`` in all, or a batch fewer."""
+        left = self.per_epoch
+        for window in self._windows(rng):
+            order = rng.permutation(np.repeat(np.arange(len(window[0])), self.crops_per_image))
+            # A last batch of one image would leave batch norm at a bottleneck of one position without a variance.
+            for chosen in np.array_split(order, max(1, -(-len(order) // self.batch))):
+                left -= len(chosen)
+                if left < 0:
+                    return
+                yield self._vary(window, chosen, rng)
+
+    def endless(self, rng: np.random.Generator) -> Iterator[tuple[Tensor, ...]]:
+        """One :meth:`epoch` after another."""
+        while True:
+            yield from self.epoch(rng)
+
+    def _put(self, arrays: Iterable[np.ndarray]) -> tuple[Tensor, ...]:
+        return tuple(torch.from_numpy(array).to(self.device) for array in arrays)
+
+    def _windows(self, rng: np.random.Generator) -> Iterator[tuple[Tensor, ...]]:
+        if self.resident is not None:
+            yield from (self.resident[k] for k in rng.permutation(len(self.resident)))
+            return
+        for k in rng.permutation(len(self.stacks)):
+            stack = self.stacks[k]
+            images = stack[0]
+            run = images.chunks[0]
+            runs = rng.permutation(-(-len(images) // run))
+            image_bytes = sum(dataset.size for dataset in stack) // len(images)
+            for part in np.array_split(runs, max(1, round(len(runs) * run * image_bytes / self.window_bytes))):
+                slices = [slice(first * run, (first + 1) * run) for first in np.sort(part)]
+                yield self._put(np.concatenate([dataset[part] for part in slices]) for dataset in stack)
+
+    def _vary(self, window: tuple[Tensor, ...], chosen: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, ...]:
+        images = window[0]
+        if self.crop is None:
+            index = torch.from_numpy(chosen).to(self.device, non_blocking=True)
+            pair = [array[index] for array in window]
+        else:
+            rows, columns = (min(sides) for sides in zip(self.crop, images.shape[1:3], strict=True))
+            tops = rng.integers(0, images.shape[1] - rows + 1, len(chosen))
+            lefts = rng.integers(0, images.shape[2] - columns + 1, len(chosen))
+            pair = [
+                torch.stack([a[k, t : t + rows, s : s + columns] for k, t, s in zip(chosen, tops, lefts, strict=True)])
+                for a in window
+            ]
+        flips = [axis for axis in (1, 2) if rng.random() < 0.5]
+        turn = rng.random() < 0.5 and pair[0].shape[1] == pair[0].shape[2]
+        return tuple(torch.flip(a.swapaxes(1, 2) if turn else a, flips) for a in pair)

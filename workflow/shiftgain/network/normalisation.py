@@ -1,0 +1,39 @@
+"""The batch-norm layers of a network, and tensors that are in place only for a while."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+from shiftgain.network.unet import UNet
+
+State = dict[str, Tensor]
+KINDS = ("running_mean", "running_var")
+
+
+def norm_layers(network: nn.Module) -> dict[str, nn.BatchNorm2d]:
+    """The batch-norm layers by name, in the order of the network."""
+    return {name: module for name, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)}
+
+
+def statistics(network: nn.Module) -> State:
+    """Running means and variances of every batch-norm layer: the tensors themselves, not copies."""
+    return {f"{name}.{kind}": getattr(norm, kind) for name, norm in norm_layers(network).items() for kind in KINDS}
+
+
+@contextmanager
+def adapted(network: UNet, state: State) -> Iterator[UNet]:
+    """The network with the tensors of ``state`` in place; as it was, when the block ends."""
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items() if name in state}
+    put(network, state)
+    try:
+        yield network
+    finally:
+        put(network, before)
+
+
+def put(network: nn.Module, state: State) -> None:
+    """Copy the tensors of ``state`` into ``network``."""
+    own = network.state_dict()
+    for name, tensor in state.items():
+        own[name].copy_(tensor)

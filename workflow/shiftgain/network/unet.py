@@ -1,0 +1,128 @@
+"""The U-Net with batch norm (Ronneberger, Fischer, Brox 2015, MICCAI, doi:10.1007/978-3-319-24574-4_28)."""
+
+from collections.abc import Iterable
+from functools import reduce
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class Block(nn.Module):
+    """Twice: 3 x 3 convolution (same size), batch norm, ReLU.
+
+    ``relu2`` is a module of its own, so that a hook can read what goes in (``before_relu``) and what comes
+    out (``after_relu``).
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, networks: int = 1):
+        super().__init__()
+        channels_in, channels_out = networks * channels_in, networks * channels_out
+        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False, groups=networks)
+        self.norm1 = nn.BatchNorm2d(channels_out)
+        self.relu1 = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False, groups=networks)
+        self.norm2 = nn.BatchNorm2d(channels_out)
+        self.relu2 = nn.ReLU(inplace=True)
+
+    def forward(self, images: Tensor) -> Tensor:
+        images = self.relu1(self.norm1(self.conv1(images)))
+        return self.relu2(self.norm2(self.conv2(images)))
+
+
+class UNet(nn.Module):
+    """Encoder, bottleneck of ``width * 2**depth`` channels, decoder with skips, ``outputs`` (one logit) per pixel.
+
+    Blocks are named as in the tables: ``encoder1`` ... ``encoder{depth}``, ``bottleneck``,
+    ``decoder{depth}`` ... ``decoder1``; block k has ``width * 2**(k-1)`` channels. Buffers ``input_mean`` and
+    ``input_sd`` (channels, 1, 1) standardise the input; training sets them from the source images.
+
+    ``networks`` of them lie side by side where it is above 1: every axis of channels holds those of one network after
+    those of another, and every convolution has a group for each (:mod:`shiftgain.network.together`).
+    """
+
+    input_mean: Tensor
+    input_sd: Tensor
+
+    def __init__(self, channels: int, width: int, depth: int, outputs: int = 1, networks: int = 1):
+        super().__init__()
+        self.depth, self.networks = depth, networks
+        self.register_buffer("input_mean", torch.zeros(networks * channels, 1, 1))
+        self.register_buffer("input_sd", torch.ones(networks * channels, 1, 1))
+        widths = [width * 2**level for level in range(depth + 1)]
+        for level, (before, after) in enumerate(zip([channels, *widths[:-2]], widths[:-1], strict=True), start=1):
+            self.add_module(f"encoder{level}", Block(before, after, networks))
+        self.bottleneck = Block(widths[-2], widths[-1], networks)
+        for level in range(depth, 0, -1):
+            coarse, fine = networks * widths[level], networks * widths[level - 1]
+            self.add_module(f"up{level}", nn.ConvTranspose2d(coarse, fine, 2, stride=2, groups=networks))
+            self.add_module(f"decoder{level}", Block(2 * widths[level - 1], widths[level - 1], networks))
+        self.head = nn.Conv2d(networks * width, networks * outputs, 1, groups=networks)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (n, 1, H, W) of images (n, channels, H, W); H and W are multiples of ``2**depth``."""
+        return self.head(self.features(images))
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the head receives: (n, width, H, W)."""
+        return self.decode(*self.encode(images))
+
+    def standardise(self, images: Tensor) -> Tensor:
+        """Images (n, channels, H, W) as the first layer sees them."""
+        return (images - self.input_mean) / self.input_sd
+
+    def encode(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """What the bottleneck says, and the skips, finest first."""
+        images, skips = self.standardise(images), []
+        for level in range(1, self.depth + 1):
+            images = self.get_submodule(f"encoder{level}")(images)
+            skips.append(images)
+            images = functional.max_pool2d(images, 2)
+        return self.bottleneck(images), skips
+
+    def decode(self, images: Tensor, skips: list[Tensor]) -> Tensor:
+        """What the head receives, from what :meth:`encode` returned."""
+        for level in range(self.depth, 0, -1):
+            images = self.get_submodule(f"up{level}")(images)
+            images = self.get_submodule(f"decoder{level}")(self._join(skips[level - 1], images))
+        return images
+
+    def _join(self, skip: Tensor, images: Tensor) -> Tensor:
+        """Channels of the skip and of what comes from below, network by network."""
+        if self.networks == 1:
+            return torch.cat([skip, images], dim=1)
+        # Channels last in memory, as the convolutions want them.
+        both = [tensor.movedim(1, -1).unflatten(-1, (self.networks, -1)) for tensor in (skip, images)]
+        return torch.cat(both, dim=-1).flatten(-2).movedim(-1, 1)
+
+
+def to_input(images, device: torch.device) -> Tensor:
+    """Images uint8 (n, H, W) or (n, H, W, 3), as stored, to float32 (n, channels, H, W) in [0, 1]."""
+    tensor = torch.as_tensor(images, device=device)
+    tensor = tensor.unsqueeze(1) if tensor.ndim == 3 else tensor.permute(0, 3, 1, 2)
+    return tensor.to(torch.float32, memory_format=torch.channels_last).div_(255)
+
+
+def input_moments(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (channels, 1, 1) of ``batches`` (n, channels, H, W), at least one grey level."""
+    powers = (torch.stack([(images**power).double().sum((0, 2, 3)) for power in range(3)]) for images in batches)
+    count, first, second = reduce(torch.add, powers)
+    mean = first / count
+    sd = (second / count - mean**2).clamp(min=1 / 255**2).sqrt()
+    return mean.float()[:, None, None], sd.float()[:, None, None]
+
+
+def pad(images: Tensor, depth: int) -> Tensor:
+    """Mirror the lower and right edges up to the next multiple of ``2**depth``."""
+    rows, columns = (-side % 2**depth for side in images.shape[-2:])
+    if rows == columns == 0:
+        return images
+    mode = "reflect" if rows < images.shape[-2] and columns < images.shape[-1] else "replicate"
+    return functional.pad(images, (0, columns, 0, rows), mode=mode)
+
+
+def probabilities(network: UNet, images: Tensor) -> Tensor:
+    """Foreground probability (n, H, W) of images (n, channels, H, W) of any size."""
+    rows, columns = images.shape[-2:]
+    logits = network(pad(images, network.depth))
+    return torch.sigmoid(logits[:, 0, :rows, :columns].float())

@@ -1,0 +1,94 @@
+"""How good a prediction of an outcome is, with intervals over domains."""
+
+import numpy as np
+import pandas as pd
+
+from shiftgain.findings.correlations import resamples, spearman
+
+# A gain below this in size has no sign worth telling.
+SMALL = 0.02
+# measure -> what its interval is called
+INTERVALS = {"spearman": "ci", "r2": "r2", "sign_accuracy": "sign_accuracy", "regret": "regret"}
+# Measured once more of the tellable pairs alone.
+OF_TELLABLE = ["spearman", "r2", "sign_accuracy", "regret"]
+# A foreground share this near one half lies on neither side of it: a flip of polarity leaves no trace in grey levels.
+HALF = 0.05
+MEASURES = [
+    *["spearman", "r2", "mae", "sign_accuracy", "base_rate", "regret", "regret_always_adapt", "coverage", "n"],
+    *[f"{prefix}_{edge}" for prefix in INTERVALS.values() for edge in ("low", "high")],
+    *[f"{name}_tellable" for name in [*OF_TELLABLE, "n"]],
+]
+
+
+def tellable(source_share: pd.Series, target_share: pd.Series) -> pd.Series:
+    """Whether images can say what is foreground: both shares lie on the same side of one half.
+
+    Else a domain of the opposite polarity and the complementary share, whose images are alike, is nearer to the source
+    than the truth: who goes by grey levels takes the one for the other.
+    """
+    sides = [np.sign(share - 0.5) * ((share - 0.5).abs() >= HALF) for share in (source_share, target_share)]
+    return sides[0] * sides[1] > 0
+
+
+def judge(table: pd.DataFrame, outcome: str, n_bootstrap: int, seed: int) -> dict[str, float]:
+    """Every measure of :func:`measures`, and ``NAME_low`` and ``NAME_high`` of :data:`INTERVALS`.
+
+    ``table`` has a row per pair: ``source``, ``target``, ``iou_before``, ``iou_after``, ``gain_iou``, ``predicted``,
+    ``tellable`` (of these pairs alone some measures are given once more) and, where there is an interval, ``low`` and
+    ``high``. Intervals are the 2.5th and 97.5th percentile over ``n_bootstrap`` resamples of the domains; NaN over one
+    source and one target. Spearman's is ``ci_low``, ``ci_high``.
+    """
+    once = np.ones((len(table), 1))
+    found = {name: float(value.item()) for name, value in measures(table, outcome, once).items()}
+    source, target = table["source"].to_numpy(), table["target"].to_numpy()
+    drawn: dict[str, list[np.ndarray]] = {name: [] for name in INTERVALS}
+    if n_bootstrap and (len(np.unique(source)) > 1 or len(np.unique(target)) > 1):
+        for weights in resamples(source, target, n_bootstrap, seed):
+            sample = measures(table, outcome, weights)
+            for name in drawn:
+                drawn[name].append(sample[name])
+    for name, prefix in INTERVALS.items():
+        values = np.concatenate(drawn[name]) if drawn[name] else np.array([np.nan])
+        known = values[np.isfinite(values)]
+        edges = np.percentile(known, [2.5, 97.5]) if len(known) else [np.nan, np.nan]
+        found |= {f"{prefix}_low": float(edges[0]), f"{prefix}_high": float(edges[1])}
+    plain = table[table["tellable"]]
+    if len(plain):
+        again = measures(plain, outcome, np.ones((len(plain), 1)))
+        found |= {f"{name}_tellable": float(again[name].item()) for name in OF_TELLABLE}
+    return found | {"n": len(table), "n_tellable": len(plain)}
+
+
+def measures(table: pd.DataFrame, outcome: str, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Measures (b,) of a prediction when each pair stands ``weights`` (n, b) times.
+
+    ``spearman``, ``r2`` (about the mean of these pairs), ``mae``; of the gain also ``sign_accuracy``: share of right
+    signs where the gain exceeds :data:`SMALL` in size, ``base_rate``: the share there of the commoner sign,
+    ``regret``: mean IoU lost against the better of adapting and keeping when one adapts where the predicted gain is
+    above 0, and ``regret_always_adapt``; ``coverage``: share of true outcomes in the interval. NaN where undefined.
+    """
+    true, predicted = table[outcome].to_numpy(), table["predicted"].to_numpy()
+    total, every = weights.sum(axis=0), np.ones(len(table))
+
+    def mean(values: np.ndarray, chosen: np.ndarray = every) -> np.ndarray:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return (values * chosen) @ weights / (chosen @ weights)
+
+    with np.errstate(invalid="ignore", divide="ignore"):
+        centre = true @ weights / total
+        spread = (true**2) @ weights / total - centre**2
+        r2 = np.where(spread > 1e-12, 1 - mean((true - predicted) ** 2) / spread, np.nan)
+    found = {"spearman": spearman(true, predicted, weights), "r2": r2, "mae": mean(np.abs(true - predicted))}
+    gain = table["gain_iou"].to_numpy()
+    empty = np.full(len(total), np.nan)
+    found |= dict.fromkeys(["sign_accuracy", "base_rate", "regret", "regret_always_adapt", "coverage"], empty)
+    if outcome == "gain_iou":
+        told = (np.abs(gain) > SMALL).astype(float)
+        positive = mean((gain > 0).astype(float), told)
+        found["sign_accuracy"] = mean((np.sign(predicted) == np.sign(gain)).astype(float), told)
+        found["base_rate"] = np.maximum(positive, 1 - positive)
+        found["regret"] = mean(np.where(predicted > 0, (-gain).clip(0), gain.clip(0)))
+        found["regret_always_adapt"] = mean((-gain).clip(0))
+    if "low" in table and table["low"].notna().any():
+        found["coverage"] = mean(table[outcome].between(table["low"], table["high"]).to_numpy(float))
+    return found

@@ -1,0 +1,138 @@
+"""The learned predictor as plain arrays: loaded without executing anything, evaluated by numpy alone.
+
+A forest of regression trees that say IoU before and after together, so that their difference is the gain. Beside
+them lie the half-width of its interval and the range of every score it was fitted on.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+import pandas as pd
+
+from shiftgain.files.errors import StudyError
+from shiftgain.files.tables import replacing
+
+# Scores that estimate IoU before and after by themselves: where a forest has them, its trees correct them.
+ESTIMATES = ["resolved_iou_before", "resolved_iou_after"]
+OUTCOMES = ["iou_before", "iou_after", "gain_iou"]
+GAIN = OUTCOMES.index("gain_iou")
+# Added to the deviation between trees, in IoU: where all trees agree an interval keeps some width.
+FLOOR = 0.02
+# A score is outside when it leaves its range by more than this share of the width.
+MARGIN = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class Forest:
+    """Trees laid end to end.
+
+    ``features``: names of the scores, in the order of the columns. Node arrays (n,): ``feature`` (negative at a
+    leaf), ``threshold``, ``right`` (node number); where the score does not exceed the threshold, the next node
+    follows. ``value`` (n, 2) holds the mean of IoU before and after, less :meth:`estimate`, over the training pairs.
+    ``roots`` (t,) are the first nodes. ``low`` and ``high`` (f,) bound the scores of the training pairs. ``width``:
+    half-width of the interval of the gain, in units of the spread of :meth:`predict`.
+    """
+
+    features: list[str]
+    feature: np.ndarray
+    threshold: np.ndarray
+    right: np.ndarray
+    value: np.ndarray
+    roots: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    width: float = float("nan")
+
+    def rows(self, table: pd.DataFrame) -> np.ndarray:
+        """The scores float32 (n, f) of a table of scores.
+
+        Errors: :class:`StudyError` naming a score that is missing.
+        """
+        missing = [name for name in self.features if name not in table]
+        if missing:
+            raise StudyError(
+                f"the predictor asks for score '{missing[0]}', which the table of scores lacks; "
+                "fit it again with make predictor"
+            )
+        return table[self.features].to_numpy(np.float32)
+
+    def each(self, rows: np.ndarray) -> np.ndarray:
+        """What each tree says: (trees, n, 3)."""
+        found = self.estimate(rows) + self.value[np.stack([self._leaves(root, rows) for root in self.roots])]
+        return np.concatenate([found, found[..., 1:] - found[..., :1]], axis=-1)
+
+    def estimate(self, rows: np.ndarray) -> np.ndarray:
+        """What :data:`ESTIMATES` say (n, 2), which the trees correct; 0 for a forest without them."""
+        if not set(ESTIMATES) <= set(self.features):
+            return np.zeros((len(rows), 2))
+        return rows[:, [self.features.index(name) for name in ESTIMATES]].astype(float)
+
+    def predict(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Expected outcomes (n, 3), in the order of :data:`OUTCOMES`, and the spread (n,) of the gain: its standard
+        deviation between trees, plus :data:`FLOOR`."""
+        each = self.each(rows)
+        return each.mean(axis=0), each[..., GAIN].std(axis=0) + FLOOR
+
+    def drivers(self, rows: np.ndarray) -> np.ndarray:
+        """How much each score moved the predicted gain (n, f); with the mean of the trees they sum to it.
+
+        The estimates move it by themselves, one up and one down.
+
+        Along the path of a pair the mean gain changes from node to node; each change is put down to the score that
+        was asked (Saabas 2014, Interpreting random forests), and averaged over trees.
+        """
+        found, gain = np.zeros(rows.shape), self.value[:, 1].astype(float) - self.value[:, 0]
+        everyone = np.arange(len(rows))
+        for root in self.roots:
+            node = np.full(len(rows), root)
+            while (inner := self.feature[node] >= 0).any():
+                after = np.where(inner, self._next(node, rows), node)
+                moved = gain[after] - gain[node]
+                np.add.at(found, (everyone[inner], self.feature[node[inner]]), moved[inner])
+                node = after
+        found /= len(self.roots)
+        for name, estimate, sign in zip(ESTIMATES, self.estimate(rows).T, (-1, 1), strict=True):
+            if name in self.features:
+                found[:, self.features.index(name)] += sign * estimate
+        return found
+
+    def outside(self, rows: np.ndarray) -> np.ndarray:
+        """Whether each score leaves the range of the training pairs by more than :data:`MARGIN` of it (n, f)."""
+        room = MARGIN * (self.high - self.low)
+        return (rows < self.low - room) | (rows > self.high + room)
+
+    def _leaves(self, root: int, rows: np.ndarray) -> np.ndarray:
+        node = np.full(len(rows), root)
+        while (inner := self.feature[node] >= 0).any():
+            node = np.where(inner, self._next(node, rows), node)
+        return node
+
+    def _next(self, node: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        asked = rows[np.arange(len(rows)), self.feature[node].clip(0)]
+        return np.where(asked <= self.threshold[node], node + 1, self.right[node])
+
+
+ARRAYS = ("feature", "threshold", "right", "value", "roots", "low", "high")
+
+
+def save(forest: Forest, path: str | Path) -> None:
+    """Write a forest as compressed arrays."""
+    arrays = {name: getattr(forest, name) for name in ARRAYS}
+    names = np.array(forest.features)
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, features=names, width=np.float64(forest.width), allow_pickle=False, **arrays)
+
+
+def load(path: str | Path) -> Forest:
+    """The forest that :func:`save` wrote.
+
+    Errors: :class:`StudyError` naming the file when it is missing or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in ARRAYS}
+            return Forest(features=[str(name) for name in file["features"]], width=float(file["width"]), **arrays)
+    except (OSError, EOFError, BadZipFile, KeyError, ValueError) as error:
+        raise StudyError(f"{path}: no predictor or damaged ({error}); make it again with make predictor") from error

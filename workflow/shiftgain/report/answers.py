@@ -1,0 +1,266 @@
+"""The answer in words: when adaptation works and why, how well that is told without labels, what to do about a pair.
+
+Every number in a sentence is worked out here from the tables; a sentence over too few pairs is not made.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from shiftgain.findings.pairs import CASES, FEWEST, SMALL, between_directions, shifts, strongest
+from shiftgain.prediction.assessment import HALF
+from shiftgain.study.names import KEY
+
+# protocol -> how its sentence begins; the first that a study has stands in its answer.
+HELD_OUT = {
+    "synthetic_to_real": "On real domains, fitted on synthetic ones alone",
+    "another_width": "On networks of other widths than it was fitted on",
+    "leave_source_out": "On source domains that it was not fitted on",
+    "leave_transform_out": "On transformations that it was not fitted on",
+    "leave_means_out": "On target domains that it was not fitted on",
+    "leave_seed_out": "On networks (seeds) that it was not fitted on",
+}
+TALK = "bhattacharyya_bottleneck_before_relu_position_before"
+# Adapted IoU this near the source's own is called restored.
+RESTORED = 0.03
+CARDS = 12
+
+
+def when(pairs: pd.DataFrame) -> Iterator[str]:
+    """Sentences on when adaptation works, from the table of :func:`pairs.pair_table`."""
+    own = pairs.groupby("source")["own_iou"].mean()
+    each = _list([f"{iou:.3f} ({source})" for source, iou in own.items()])
+    many = f"{own.mean():.3f} on average ({own.min():.3f} to {own.max():.3f})"
+    yield f"On test images of its own domain a source network reaches an IoU of {each if len(own) <= 4 else many}."
+
+    table = shifts(pairs)
+    gain = table["gain_iou"]
+    if len(table) >= FEWEST:
+        gained, lost = int((gain > SMALL).sum()), int((gain < -SMALL).sum())
+        yield (
+            f"Of {len(table)} pairs of a source and a shifted target, {gained} gain more than {SMALL} of IoU from "
+            f"adaptation, {lost} lose more than {SMALL} and {len(table) - gained - lost} change by less; "
+            f"the mean IoU {_moves(table)}."
+        )
+    bright = table[table["brightness"]]
+    if len(bright) >= FEWEST:
+        before, after = ((bright[name] - bright["own_iou"]).abs().mean() for name in ("iou_before", "iou_after"))
+        yield (
+            f"Under a pure brightness shift ({len(bright)} pairs) the IoU lies {after:.3f} from the source's own "
+            f"on average with adaptation, {before:.3f} without."
+        )
+    kept, flipped = table[table["polarity"] == "kept"], table[table["polarity"] == "flipped"]
+    if min(len(kept), len(flipped)) >= FEWEST:
+        yield (
+            f"Where the polarity is kept ({len(kept)} pairs) the mean IoU {_moves(kept)}; "
+            f"where it flips ({len(flipped)} pairs) it {_moves(flipped)}."
+        )
+    home = pairs.loc[pairs["home"] & pairs["gain_iou"].notna(), "gain_iou"]
+    if len(home):
+        change = f"by {home.min():+.3f} to {home.max():+.3f}" if home.abs().max() >= 0.001 else "by less than 0.001"
+        yield f"Refreshed on its own domain, the IoU of a network changes {change}."
+
+
+def why(pairs: pd.DataFrame) -> Iterator[str]:
+    """Sentences on what goes wrong, from the table of :func:`pairs.pair_table`."""
+    table = shifts(pairs)
+    for case, word in zip(CASES[:2], ("nearly every pixel", "hardly any pixel"), strict=True):
+        blank = table[case.among(table)]
+        if len(blank) >= FEWEST:
+            yield (
+                f"In {len(blank)} pairs the unadapted network calls {word} foreground ({case.name}); "
+                f"there the mean IoU {_moves(blank)}."
+            )
+    plain = table[(table["transform"] == "identity") & table["towards_mask"].notna()]
+    white, black = (plain.loc[case.among(plain), "towards_mask"] for case in CASES[:2])
+    if min(len(white), len(black)) >= FEWEST:
+        yield (
+            f"Without a transform, {(white > 0).sum()} of the {len(white)} all white pairs have their target towards "
+            f"the grey level of the source's mask, {(black < 0).sum()} of the {len(black)} all black ones away from it."
+        )
+    lost = table[(table["gain_iou"] < -SMALL) & (table["polarity"] != "")]
+    if len(lost) >= FEWEST:
+        yield f"Of the {len(lost)} pairs that lose, {(lost['polarity'] == 'flipped').sum()} flip the polarity."
+    couples, apart = between_directions(table, ["gain_iou"])
+    if couples >= FEWEST:
+        yield (
+            f"Over the {couples} couples of domains tried in both directions, "
+            f"the two gains differ by {apart['gain_iou']:.3f} on average."
+        )
+
+
+def told(correlations: pd.DataFrame) -> Iterator[str]:
+    """Sentences on whether a distance tells the outcome without labels, from the table of
+    :func:`pairs.below_null`."""
+    for outcome, words in (("gain_iou", "gain"), ("iou_after", "adapted IoU")):
+        rows = strongest(correlations, outcome)
+        if not len(rows) or rows.iloc[0]["n"] < FEWEST:
+            continue
+        best = rows.iloc[0]
+        direction = "farther" if best["spearman"] > 0 else "nearer"
+        null = (
+            "" if np.isnan(best["below_null"]) else f"; {best['below_null']:.0%} of its values do not exceed their null"
+        )
+        yield (
+            f"Of {len(rows)} combinations of distance, layer and state, {_in_words(best)} measured {best['state']} "
+            f"adaptation orders the {words} best: Spearman {_spearman(best)}, the {direction} the higher, "
+            f"over {best['n']:.0f} pairs{null}."
+        )
+        before = rows[rows["state"] == "before"]
+        if len(before) and best["state"] != "before":
+            row = before.iloc[0]
+            yield f"Of those measured before adaptation, {_in_words(row)} is the strongest: {_spearman(row)}."
+
+
+def predicted(predictors: pd.DataFrame) -> Iterator[str]:
+    """Sentences on how well the gain is predicted, from the table ``predictors``."""
+    gain = predictors[predictors["outcome"] == "gain_iou"]
+    for protocol, words in HELD_OUT.items():
+        rows = gain[gain["protocol"] == protocol].set_index("predictor")
+        if "forest" not in rows.index or rows.loc["forest", "n"] < FEWEST:
+            continue
+        forest = rows.loc["forest"]
+        edges = f" (interval {forest['ci_low']:.2f} to {forest['ci_high']:.2f})"
+        interval = "" if np.isnan(forest["ci_low"]) else edges
+        yield (
+            f"{words} ({forest['n']:.0f} pairs), the forest of label-free scores predicts "
+            f"the gain with a Spearman correlation of {forest['spearman']:.2f}{interval}, R² {forest['r2']:.2f} and a "
+            f"mean error of {forest['mae']:.3f}; where the gain exceeds {SMALL} in size its sign is right in "
+            f"{forest['sign_accuracy']:.1%} (the commoner sign alone: {forest['base_rate']:.1%}), and following it "
+            f"loses {forest['regret']:.4f} of IoU a pair against the better choice, always adapting "
+            f"{forest['regret_always_adapt']:.4f}.{_tellable(forest)}"
+        )
+    rows = gain[gain["protocol"] == "leave_source_out"].set_index("predictor")
+    singles = rows[rows["kind"].isin(["score", "distance"]) & rows["spearman"].notna()]
+    if len(singles):
+        best = singles.sort_values("r2", kind="stable").iloc[-1]
+        beside = {TALK: "the talk's Bhattacharyya of the bottleneck", "small_tree": "a tree of five questions"}
+        rest = [f"; {words}: {rows.loc[name, 'r2']:.2f}" for name, words in beside.items() if name in rows.index]
+        yield f"Of single numbers {best.name} predicts an unseen source best, with R² {best['r2']:.2f}{''.join(rest)}."
+
+
+def _tellable(forest: pd.Series) -> str:
+    if not 0 < forest["n_tellable"] < forest["n"]:
+        return ""
+    return (
+        f" In {forest['n'] - forest['n_tellable']:.0f} of these pairs the foreground share crosses one half: the same "
+        "images with the opposite masks would lie nearer to the source, which no method that goes by grey levels can "
+        "tell. "
+        f"Of the other {forest['n_tellable']:.0f} the Spearman correlation is {forest['spearman_tellable']:.2f}, "
+        f"R² {forest['r2_tellable']:.2f}, the sign right in {forest['sign_accuracy_tellable']:.1%} and the loss "
+        f"{forest['regret_tellable']:.4f}."
+    )
+
+
+def cards(advice: pd.DataFrame, unlabelled: list[str]) -> list[dict]:
+    """At most :data:`CARDS` rows of ``advice``, unlabelled targets first, then the most and the least to be gained."""
+    first = advice[advice["target"].isin(unlabelled)]
+    rest = advice[~advice["target"].isin(unlabelled)].sort_values(["gain", *KEY], kind="stable")
+    room = max(0, CARDS - len(first))
+    shown = pd.concat([first, rest.tail(room - room // 2)[::-1], rest.head(room // 2)])
+    return shown.drop_duplicates(KEY).head(CARDS).to_dict("records")
+
+
+def advised(advice: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[str]:
+    """What the advice comes to over the study, and how it did where there are labels."""
+    if advice.empty:
+        yield "This study does not adapt with method batchnorm, so that there is nothing to advise on."
+        return
+    adapt, warned = (advice["decision"] == "adapt").sum(), (advice["warning"] != "").sum()
+    yield (
+        f"Of {len(advice)} pairs the shipped predictor advises to adapt in {adapt} and to keep the network in "
+        f"{len(advice) - adapt}; it warns of {warned} as unlike anything it was fitted on."
+    )
+    table = advice.merge(pairs[[*KEY, "iou_before", "iou_after", "gain_iou"]], on=KEY)
+    table = table[table["gain_iou"].notna()]
+    if len(table) >= FEWEST:
+        followed = np.where(table["decision"] == "adapt", table["iou_after"], table["iou_before"])
+        yield (
+            f"Where there are labels ({len(table)} pairs) following it gives a mean IoU of {followed.mean():.3f}: "
+            f"always adapting {table['iou_after'].mean():.3f}, never {table['iou_before'].mean():.3f}, the better "
+            f"of both each time {np.maximum(table['iou_before'], table['iou_after']).mean():.3f}."
+        )
+
+
+def explained(pairs: pd.DataFrame, scores: pd.DataFrame) -> Iterator[str]:
+    """Why: what is undone, what is harmed, what tells polarity and where asymmetry comes from.
+
+    ``pairs``: the table of :func:`pairs.pair_table`; ``scores``: the table of label-free scores.
+    """
+    table = shifts(pairs)
+    kept = table[table["polarity"] == "kept"]
+    groups = [(name, rows) for name, rows in kept.groupby("transform") if len(rows) >= FEWEST and name != "identity"]
+    restored = {name: (rows["iou_after"] >= rows["own_iou"] - RESTORED).mean() for name, rows in groups}
+    if restored:
+        ordered = sorted(restored.items(), key=lambda item: (-item[1], item[0]))
+        named = ", ".join(f"{name} {share:.0%}" for name, share in ordered)
+        yield (
+            f"Share of the pairs of kept polarity whose adapted IoU comes within {RESTORED} of the source's own, by "
+            f"transformation: {named}. A positive affine change of grey levels is undone by the mean and variance of "
+            "the first layer; what bends, blurs or redraws the image is not."
+        )
+    harmed = {name: rows["gain_iou"].mean() for name, rows in groups if rows["gain_iou"].mean() < -SMALL}
+    if harmed:
+        named = ", ".join(f"{name} ({gain:+.3f})" for name, gain in sorted(harmed.items(), key=lambda item: item[1]))
+        yield f"On average adaptation harms, the polarity kept, under: {named}."
+    yield from _polarity(pairs, scores)
+    couples, gap = between_directions(table, ["gain_iou", "iou_before", "iou_after"])
+    if couples >= FEWEST:
+        yield (
+            f"Between the two directions of {couples} couples of domains the gain differs by "
+            f"{gap['gain_iou']:.3f}, the IoU before adaptation by {gap['iou_before']:.3f} and after it by "
+            f"{gap['iou_after']:.3f}: the asymmetry is "
+            f"{'mostly' if gap['iou_before'] > gap['iou_after'] else 'not'} one of where the network starts."
+        )
+
+
+def _polarity(pairs: pd.DataFrame, scores: pd.DataFrame) -> Iterator[str]:
+    plain = pairs[(pairs["transform"] == "identity") & (pairs["polarity"] != "") & ~pairs["home"]]
+    names = [name for name in scores if name not in KEY and not str(name).startswith("seed_")]
+    table = plain.merge(scores[[*KEY, *names]], on=KEY, suffixes=("", "_scored"))
+    half = (table["true_foreground"] - 0.5).abs() < HALF
+    usual = table[~half]
+    if usual["polarity"].value_counts().reindex(["kept", "flipped"]).fillna(0).min() < FEWEST:
+        return
+    areas = {name: separation(usual[name], usual["polarity"] == "flipped") for name in names if name in usual}
+    best = sorted(areas, key=lambda name: (-areas[name], name))[:3]
+    named = ", ".join(f"{name} ({areas[name]:.2f})" for name in best)
+    yield (
+        f"Polarity is told apart without labels by (probability that a flipped pair stands on its own side of a kept "
+        f"one): {named}; all rest on the foreground being no half of the image, or on its shape."
+    )
+    equal = table[half]
+    if equal["polarity"].value_counts().reindex(["kept", "flipped"]).fillna(0).min() >= FEWEST:
+        found = separation(equal[best[0]], equal["polarity"] == "flipped")
+        yield (
+            f"At a foreground share of one half a flip leaves the grey levels as they were and no unlabelled method "
+            f"can see it: there {best[0]} reaches {found:.2f}."
+        )
+
+
+def separation(values: pd.Series, flipped: pd.Series) -> float:
+    """Area under the curve of ``values`` for ``flipped``, in the better direction: 0.5 is chance, 1 is apart."""
+    ranks, n = values.rank(), int(flipped.sum())
+    area = (ranks[flipped].sum() - n * (n + 1) / 2) / (n * (len(values) - n))
+    return float(max(area, 1 - area))
+
+
+def _in_words(row: pd.Series) -> str:
+    place = f"{row['layer']} {row['activation'].replace('_relu', ' the ReLU')}"
+    return f"{row['distance'].replace('_', ' ')} of {place}" + (", image means," if row["unit"] == "image" else "")
+
+
+def _spearman(row: pd.Series) -> str:
+    interval = "" if np.isnan(row["ci_low"]) else f" (interval {row['ci_low']:+.2f} to {row['ci_high']:+.2f})"
+    return f"{row['spearman']:+.2f}{interval}"
+
+
+def _list(parts: list[str]) -> str:
+    return " and ".join(part for part in (", ".join(parts[:-1]), parts[-1]) if part)
+
+
+def _moves(table: pd.DataFrame) -> str:
+    before, after = table["iou_before"].mean(), table["iou_after"].mean()
+    verb = "rises" if after - before >= 0.005 else "falls" if before - after >= 0.005 else "stays"
+    return f"{verb} from {before:.3f} to {after:.3f}" if verb != "stays" else f"stays at {after:.3f}"

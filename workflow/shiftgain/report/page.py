@@ -1,0 +1,157 @@
+"""What the page says: tables in HTML, sentences, cards, and pictures as text."""
+
+import base64
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from shiftgain.files.tables import read_csv
+from shiftgain.findings.pairs import CASES, at_identity, by_training, example_cases, label, method_scores, strongest
+from shiftgain.report import answers
+from shiftgain.study.names import BLANK, target_name
+
+SCORES = ["iou_before", "iou_after", "own_iou"]
+COLUMNS = {
+    "iou": "IoU",
+    "dice": "Dice",
+    "n_images": "test images",
+    "n_target_images": "target images",
+    "iou_sd": "sd of IoU",
+    "iou_before": "IoU before",
+    "iou_after": "IoU after",
+    "own_iou": "source at home",
+    "gain_iou": "gain",
+    "ci_low": "from",
+    "ci_high": "to",
+    "n": "pairs",
+    "spearman": "Spearman",
+    "below_null": "share not above null",
+}
+PACKAGES = ("snakemake", "torch", "numpy", "scipy", "pandas", "matplotlib", "seaborn", "h5py")
+
+
+def tables(
+    pairs: pd.DataFrame,
+    gains: pd.DataFrame,
+    oracles: pd.DataFrame,
+    correlations: pd.DataFrame,
+    hypotheses: pd.DataFrame,
+) -> dict[str, str]:
+    """The tables of the page, in HTML."""
+    cases = example_cases(pairs)
+    best = pd.concat(strongest(correlations, outcome).head(6) for outcome in ("gain_iou", "iou_after"))
+    columns = [
+        *["outcome", "distance", "layer", "activation", "unit", "state"],
+        *["spearman", "ci_low", "ci_high", "n", "below_null"],
+    ]
+    rows = []
+    for case in CASES:
+        pair = cases[case.name]
+        empty = {"pair": "does not occur"}
+        found = empty if pair is None else {"pair": label(pair), **pair[SCORES]}
+        rows.append({"case": case.name, "rule": case.rule} | found)
+    return {
+        "oracles": html(oracles[["target", "seed", "n_images", "iou", "dice"]].sort_values(["target", "seed"])),
+        "trainings": html(trainings) if len(trainings := by_training(pairs)) else "",
+        "methods": html(method_scores(gains)),
+        "cases": html(pd.DataFrame(rows, columns=["case", "rule", "pair", *SCORES])),
+        "correlations": html(best[columns]),
+        "hypotheses": html(verdicts(hypotheses)),
+    }
+
+
+def verdicts(table: pd.DataFrame) -> pd.DataFrame:
+    """The hypotheses that this study tests, with the interval in one column."""
+    table = table[table["verdict"] != "not tested"]
+    spans = [
+        f"{value:.3f}" + ("" if np.isnan(low) else f" ({low:.3f} to {high:.3f})")
+        for value, low, high in zip(table["value"], table["low"], table["high"], strict=True)
+    ]
+    return table.assign(measured=spans)[
+        ["hypothesis", "claim", "verdict", "measured", "bound", "seeds", "experiment", "figure"]
+    ]
+
+
+def compared(baselines_path: str, costs_path: str, figure_path: str, caption_path: str, talk_path: str) -> dict:
+    """What the section on the baselines shows: its tables in HTML, and its figure."""
+    table, costs = read_csv(baselines_path), read_csv(costs_path)
+    seconds = costs.groupby(["method", "source", "target"])["training_seconds"].mean()
+    at_home = {source: seconds.get(("source", source, source)) for source in table["source"]}
+    names = [target_name(*key) for key in zip(table["target"], table["transform"], table["level"], strict=True)]
+    keys = zip(table["method"].str.removesuffix("+batchnorm"), table["source"], names, strict=True)
+    # Adaptation starts from the source's network; the oracle is the network of the target.
+    table["training_seconds"] = [
+        seconds.get(("source", target, target) if method == "target" else (method, source, target), at_home[source])
+        for method, source, target in keys
+    ]
+    shown = [
+        *["method", "selection", "seeds", "n_target_images", "image_presentations", "iou", "iou_sd", "gain_iou"],
+        *["gap_closed", "training_seconds", "status"],
+    ]
+    table = table.assign(target=names, status=table["status"].fillna(""), order=table["method"].map(_place))
+    table = table.sort_values(["source", "target", "order", "method"])
+    directions = {
+        f"{source} → {target}": html(rows[shown]) for (source, target), rows in table.groupby(["source", "target"])
+    }
+    return {
+        "directions": directions,
+        "talk": html(pd.read_csv(talk_path)),
+        "figure": picture(figure_path),
+        "caption": paragraphs(caption_path),
+    }
+
+
+def _place(method: str) -> int:
+    """Rows in the order of the question: without adaptation, all others, the oracle."""
+    return {"source": 0, "target": 2}.get(method, 1)
+
+
+def prediction(paths: dict[str, str], pairs: pd.DataFrame, drawn: dict[str, str], tree_path: str) -> dict:
+    """What the page says of predictors and advice, and why: sentences, cards and figures."""
+    predictors, advice, scores = (read_csv(paths[name]) for name in ("predictors", "advice", "scores"))
+    advice = advice.astype({"drivers": object, "warning": object}).fillna({"drivers": "", "warning": ""})
+    judged = set(predictors["protocol"])
+    unlabelled = sorted(set(pairs.loc[pairs["gain_iou"].isna(), "target"]))
+    return {
+        "predicted": list(answers.predicted(predictors)),
+        "advised": list(answers.advised(advice, pairs)),
+        "explained": list(answers.explained(pairs, at_identity(scores))),
+        "cards": answers.cards(at_identity(advice), unlabelled),
+        "tree": Path(tree_path).read_text(),
+        "protocols": {name: picture(path) for name, path in drawn.items() if name in judged},
+    }
+
+
+def picture(path: str) -> str:
+    """A figure as the text that a page embeds."""
+    return base64.b64encode(Path(path).read_bytes()).decode()
+
+
+def is_blank(path: str) -> bool:
+    """Whether a figure, SVG, has nothing to show."""
+    return f'<g id="{BLANK}">' in Path(path).read_text()
+
+
+def paragraphs(path: str) -> list[str]:
+    """The paragraphs of a caption."""
+    return Path(path).read_text().strip().split("\n\n")
+
+
+def html(table: pd.DataFrame) -> str:
+    """A table in HTML, escaped, with the columns in words."""
+    named = table.rename(columns=lambda name: COLUMNS.get(name, name.replace("_", " ")))
+    # Adding 0 makes a rounded -0 positive.
+    return named.to_html(index=False, border=0, na_rep="–", float_format=lambda value: f"{round(value, 3) + 0:.3f}")
+
+
+def versions() -> dict[str, str]:
+    """Package -> version, of those installed where the page is made."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

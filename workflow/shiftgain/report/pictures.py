@@ -1,0 +1,133 @@
+"""Examples out of the files of a study, as the figures show them: images, masks, latents and training curves."""
+
+import numpy as np
+import pandas as pd
+
+from shiftgain.files import store
+from shiftgain.files.tables import read_csv
+from shiftgain.findings.pairs import label, main_method
+from shiftgain.shifts.transforms import TRANSFORMS
+from shiftgain.study.names import target_name
+
+LATENT_CASES = ("works", "fails", "harms")
+
+
+def specs_and_splits(
+    data_paths: list[str], targets_paths: list[str]
+) -> tuple[dict[str, dict], dict[str, tuple[str, str]]]:
+    """Full name of every domain -> its parameters, and -> (file, group) of its test split; targets come first."""
+    specs: dict[str, dict] = {}
+    splits: dict[str, tuple[str, str]] = {}
+    for path in [*targets_paths, *data_paths]:
+        with store.read(path) as file:
+            groups = [file] if path in data_paths else [file[name] for name in file]
+            for group in groups:
+                spec = store.get_json(group, "domain")
+                name = target_name(spec["name"], spec["transform"], spec["level"])
+                specs.setdefault(name, spec)
+                splits.setdefault(name, (path, f"{group.name}/test"))
+    return specs, splits
+
+
+def first_example(split: tuple[str, str]) -> tuple[np.ndarray, np.ndarray | None]:
+    """First image of a split, uint8 (H, W) or (H, W, 3), and its mask (H, W) where there is one."""
+    path, group = split
+    with store.read(path) as file:
+        images, masks = store.stacks(file[group])[0]
+        return images[0], None if masks is None else masks[0]
+
+
+def gallery(specs: dict, splits: dict, sources: list[str]) -> tuple:
+    """What :func:`figures.domains` asks for: a transform is shown on the domain that has most levels of it, of several
+    on the one that has most of all transforms."""
+    base = [name for name in specs if name in sources or specs[name]["level"] == 0]
+    shifted = [spec for spec in specs.values() if spec["level"] != 0]
+    names = [spec["name"] for spec in shifted]
+    levels: dict[str, dict[float, tuple]] = {}
+    for transform in dict.fromkeys(spec["transform"] for spec in shifted):
+        own = [spec["name"] for spec in shifted if spec["transform"] == transform]
+        domain = max(dict.fromkeys([*sources, *base, *own]), key=lambda name: (own.count(name), names.count(name)))
+        shown = {0.0: domain} if domain in splits else {}
+        for spec in shifted:
+            if (spec["name"], spec["transform"]) == (domain, transform):
+                shown[spec["level"]] = target_name(domain, transform, spec["level"])
+        title = f"{transform}, {TRANSFORMS[transform].unit}: {domain}"
+        levels[title] = {level: first_example(splits[name]) for level, name in shown.items()}
+    return {name: first_example(splits[name]) for name in base}, specs, sources, levels
+
+
+def predicted_masks(cases: dict, splits: dict, masks: dict[str, str], gains: pd.DataFrame) -> dict:
+    """Case -> label and pictures of its first test image, as :func:`figures.predictions` asks for."""
+    main = main_method(gains)
+    methods = [main, *(name for name in gains["method"].unique() if name != main)]
+    shown: dict = dict.fromkeys(cases)
+    for name, pair in cases.items():
+        if pair is not None:
+            image, true = first_example(splits[pair["name"]])
+            assert true is not None, "cases are taken from labelled pairs"
+            with store.read(file_of(pair, masks, "")) as file:
+                kept = file[pair["name"]]
+                predicted = {method: 255 * kept[method][0] for method in ("source", *methods) if method in kept}
+            pictures = {"image": image, "true mask": 255 * true, "unadapted": predicted.pop("source"), **predicted}
+            scores = f"IoU {pair['iou_before']:.3f} → {pair['iou_after']:.3f}\n(source at home {pair['own_iou']:.3f})"
+            shown[name] = (f"{label(pair)}\n{scores}", pictures)
+    return shown
+
+
+def latent_samples(cases: dict, paths: dict[str, str], layers: list[str], activation: str) -> dict:
+    """Samples of source and target for :data:`LATENT_CASES`, as :func:`figures.latents` asks for."""
+    shown = {}
+    for name, pair in cases.items():
+        if pair is not None and name in LATENT_CASES:
+            with store.read(file_of(pair, paths, "targets/")) as file:
+                states = {"source": file["source/reference"], **file[f"targets/{pair['name']}"]}
+                shown[f"{name}: {label(pair)}"] = {
+                    layer: {state: sample(group[f"{layer}/{activation}/position"]) for state, group in states.items()}
+                    for layer in layers
+                }
+    return shown
+
+
+def sample(group) -> dict[str, np.ndarray]:
+    """``rows`` (r, C), ``mean`` (C,) and standard deviation ``sd`` (C,) of one layer."""
+    return {
+        "rows": group["rows"][:],
+        "mean": group["mean"][:],
+        "sd": np.sqrt(np.diagonal(group["covariance"][:]).clip(0)),
+    }
+
+
+def channel_rows(paths: dict[str, str], networks: list[str], layer: str) -> dict[str, dict[str, np.ndarray]]:
+    """Network -> activation -> rows (r, C) of the source's own images, where both activations were kept."""
+    shown = {}
+    for network in networks:
+        path = next(path for key, path in paths.items() if key.startswith(f"{network}/"))
+        with store.read(path) as file:
+            kept = file["source/reference"].get(layer, {})
+            if {"before_relu", "after_relu"} <= set(kept):
+                shown[network] = {activation: group["position/rows"][:] for activation, group in kept.items()}
+    return shown
+
+
+def file_of(pair: pd.Series, paths: dict[str, str], prefix: str) -> str:
+    """The file, of one per source, seed and family, that holds the target of ``pair``."""
+    for key, path in paths.items():
+        if key.startswith(f"{pair['source']}/seed{pair['seed']}/"):
+            with store.read(path) as file:
+                if prefix + pair["name"] in file:
+                    return path
+    raise LookupError(f"no file holds {pair['name']} as a target of {pair['source']}")
+
+
+def training_curves(curves: dict[str, str]) -> pd.DataFrame:
+    """All training curves in one table; ``domain`` and ``seed`` come from the names."""
+    parts = []
+    for key, path in curves.items():
+        domain, _, seed = key.rpartition("/seed")
+        parts.append(read_csv(path, ["epoch"]).assign(domain=domain, seed=int(seed)))
+    return pd.concat(parts, ignore_index=True)
+
+
+def read_oracles(paths: list[str]) -> pd.DataFrame:
+    """Scores of every network on its own domain, in one table."""
+    return pd.concat([read_csv(path, ["target", "seed", "iou"]) for path in paths], ignore_index=True)

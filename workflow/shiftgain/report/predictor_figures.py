@@ -1,0 +1,96 @@
+"""One figure per protocol: how the predictors compare, and what the forest predicted of each pair."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from shiftgain.report.panels import BLUE, GREY, ORANGE, WIDTH, blank
+
+# measure -> its axis, and the range that is shown
+PANELS = {
+    "spearman": ("Spearman", (-1, 1)),
+    "r2": ("R²", (-0.5, 1)),
+    "sign_accuracy": ("right sign", (0, 1)),
+    "regret": ("IoU lost (regret)", (0, None)),
+}
+# Of single scores and of distances, the best few by absolute Spearman, and the talk's own.
+BEST = 6
+TALK = "bhattacharyya_bottleneck_before_relu_position_before"
+COLOURS = {"baseline": GREY, "score": "#56b4e9", "distance": "#e69f00", "transparent": "#009e73", "learned": BLUE}
+
+
+def predictors(judged: pd.DataFrame, predicted: pd.DataFrame | None) -> Figure:
+    """``judged``: the rows of one protocol and outcome of ``predictors.csv``; ``predicted``: pairs with ``gain_iou``,
+    ``tellable``, and ``predicted``, ``low`` and ``high`` of the forest."""
+    if judged.empty or predicted is None:
+        return blank("this study has too few labelled groups to hold out")
+    rows = chosen(judged)
+    bar, top, bottom, left = 0.2, 0.35, 0.5, 2.8
+    square = 3.2
+    height = top + bar * len(rows) + bottom
+    figure = Figure(figsize=(WIDTH, height + square + 0.9))
+    total = figure.get_figheight()
+    across = (WIDTH - left) / len(PANELS)
+    for number, (measure, (label, (low, high))) in enumerate(PANELS.items()):
+        place = (left + number * across) / WIDTH, (total - height + bottom) / total
+        axes = figure.add_axes((*place, (across - 0.4) / WIDTH, bar * len(rows) / total))
+        _bars(axes, rows, measure, low, high)
+        axes.set_xlabel(label)
+        axes.set_yticks(range(len(rows)), [_label(row) for _, row in rows.iterrows()] if number == 0 else [])
+    axes = figure.add_axes((left / WIDTH, 0.5 / total, square / WIDTH, square / total))
+    _scatter(axes, predicted)
+    return figure
+
+
+def chosen(judged: pd.DataFrame) -> pd.DataFrame:
+    """The rows to show: baselines, the best single scores and distances and the talk's, the models."""
+    parts = [judged[judged["kind"] == "baseline"]]
+    for kind in ("distance", "score"):
+        of_kind = judged[judged["kind"] == kind]
+        best = of_kind.sort_values("spearman", key=lambda value: -value.abs(), kind="stable").head(BEST)
+        talk = of_kind[(of_kind["predictor"] == TALK) & ~of_kind.index.isin(best.index)]
+        parts += [talk, best[::-1]]
+    return pd.concat([*parts, judged[judged["kind"].isin(["transparent", "learned"])]])
+
+
+def _bars(axes: Axes, rows: pd.DataFrame, measure: str, low: float, high: float | None) -> None:
+    values = rows[measure].to_numpy()
+    places = np.arange(len(rows))
+    shown = np.clip(values, low, np.inf)
+    axes.barh(places, shown, color=[COLOURS[kind] for kind in rows["kind"]], height=0.7)
+    prefix = {"spearman": "ci"}.get(measure, measure)
+    edges = rows[[f"{prefix}_low", f"{prefix}_high"]].to_numpy().clip(low, np.inf)
+    axes.hlines(places, edges[:, 0], edges[:, 1], color="black", linewidth=0.8)
+    for place, value in enumerate(values):
+        if np.isfinite(value):
+            text = f"{value:.3f}" if measure == "regret" else f"{value:.2f}"
+            axes.text(1.02, place, text, transform=axes.get_yaxis_transform(), va="center", size=5.5)
+    if measure == "sign_accuracy":
+        axes.axvline(rows["base_rate"].max(), color=ORANGE, linewidth=0.8, linestyle=":")
+    axes.axvline(0, color="black", linewidth=0.5)
+    axes.set_xlim(low, high)
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+
+
+def _label(row: pd.Series) -> str:
+    return row["predictor"].replace("_before_relu_position", "").replace("_", " ")
+
+
+def _scatter(axes: Axes, predicted: pd.DataFrame) -> None:
+    true, told = predicted["gain_iou"].to_numpy(), predicted["predicted"].to_numpy()
+    if predicted["low"].notna().any():
+        axes.vlines(true, predicted["low"], predicted["high"], color=GREY, linewidth=0.3, alpha=0.5, zorder=0)
+    for tellable, colour, label in ((True, BLUE, "images can tell"), (False, ORANGE, "they cannot")):
+        chosen = (predicted["tellable"] == tellable).to_numpy()
+        if chosen.any():
+            axes.scatter(true[chosen], told[chosen], s=5, color=colour, linewidth=0, alpha=0.7, label=label)
+    axes.legend(loc="lower right", frameon=False, markerscale=2)
+    axes.axline((0, 0), slope=1, color="black", linewidth=0.6)
+    axes.axhline(0, color="black", linewidth=0.4)
+    axes.axvline(0, color="black", linewidth=0.4)
+    axes.set_xlim(-1.05, 1.05)
+    axes.set_ylim(-1.05, 1.05)
+    axes.set_xlabel("true gain")
+    axes.set_ylabel("gain predicted by the forest, without labels")
+    axes.set_title(f"{len(predicted)} held-out pairs and their intervals")

@@ -1,0 +1,219 @@
+"""The config, checked against its schema and against itself, and spelled out.
+
+Every fault is one line that names the key and the remedy, before any job starts.
+"""
+
+import re
+from collections.abc import Iterator
+from difflib import get_close_matches
+from itertools import chain, islice
+from pathlib import Path
+
+import yaml
+from jsonschema import Draft202012Validator
+
+from shiftgain.domains import real
+from shiftgain.files.errors import StudyError
+from shiftgain.shifts import transforms
+from shiftgain.study.lineage import registry
+from shiftgain.study.names import domain_of, layer_names
+from shiftgain.study.plan import Family, Study, baseline_of, domain_spec, families
+
+SCHEMA = Path(__file__).parents[2] / "schemas" / "config.schema.yaml"
+MEANS = re.compile(r"^(\d\.\d\d)-(\d\.\d\d)$")
+
+
+def study(config: dict) -> Study:
+    """Check ``config`` against the schema and against itself, and expand it.
+
+    Errors: :class:`StudyError`, one line per fault.
+    """
+    config = {key: value for key, value in config.items() if key != "pathvars"}
+    faults = list(schema_faults(config)) or list(_own_faults(config))
+    if faults:
+        raise StudyError("\n".join(faults))
+    found = dict(families(config))
+    sources = [source for family in found.values() for source in family.sources]
+    faults = list(dict.fromkeys(_domain_faults(config, found, sources)))
+    if faults:
+        raise StudyError("\n".join(faults))
+    return Study(config, found, tuple(dict.fromkeys(sources + config["oracles"])))
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key that stands twice is an error: plain YAML silently keeps the last."""
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict:
+    seen: set = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)
+        if key in seen:
+            place = key_node.start_mark
+            raise StudyError(f"{place.name}, line {place.line + 1}: key '{key}' stands twice; rename or remove one")
+        seen.add(key)
+    return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def duplicate_keys(paths: list) -> None:
+    """Errors: :class:`StudyError` when a key, such as the name of a domain, stands twice in one of the files."""
+    for path in paths:
+        with Path(path).open() as file:
+            yaml.load(file, _Loader)
+
+
+def schema_faults(config: dict) -> Iterator[str]:
+    """One line per violation of the schema, naming the key by its path and the remedy."""
+    validator = Draft202012Validator(yaml.safe_load(SCHEMA.read_text()))
+    for error in sorted(validator.iter_errors(config), key=lambda error: [str(part) for part in error.path]):
+        where = "config key " + (".".join(str(part) for part in error.absolute_path) or "(top level)")
+        allowed = error.schema.get("properties", {})
+        if error.validator == "additionalProperties":
+            unknown = [key for key in error.instance if key not in allowed]
+            for key in unknown:
+                yield f"{where}: unknown key '{key}'{_hint(key, allowed)}"
+        elif error.validator == "required":
+            yield f"{where}: {error.message}; see workflow/schemas/config.schema.yaml"
+        else:
+            meaning = error.schema.get("description")
+            yield f"{where}: {error.message}" + (f" ({meaning})" if meaning else "")
+
+
+def _hint(word: str, known) -> str:
+    known = [str(name) for name in known]
+    close = get_close_matches(str(word), known, n=1)
+    return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(known)}"
+
+
+def _own_faults(config: dict) -> Iterator[str]:
+    """Faults that hold before the pairs are spelled out."""
+    for key, known in {
+        "latents.layers": layer_names(config["model"]["depth"]),
+        "distances.names": registry("latents/distances", "DISTANCES"),
+        "hypotheses.judge": registry("findings/hypotheses", "HYPOTHESES"),
+    }.items():
+        section, leaf = key.split(".")
+        for name in config[section][leaf]:
+            if name not in known and config[section][leaf] != "all":
+                yield f"config key {key}: no such entry '{name}'{_hint(name, known)}"
+    if (config["generate"].get("threshold") is None) == (config["generate"].get("foreground") is None):
+        yield "config key generate: give exactly one of 'threshold' and 'foreground' (set the other to null)"
+    for number, block in enumerate(config["pairs"]):
+        for role in ("sources", "targets"):
+            for mean in block[role]["grid"] if isinstance(block[role], dict) else []:
+                if round(mean, 2) != mean:
+                    yield f"config key pairs.{number}.{role}.grid: {mean} has more than two decimals; round it"
+    for name, entry in config["methods"].items():
+        known = registry("adaptation/batchnorm", "METHODS")
+        if entry["function"] not in known:
+            yield f"config key methods.{name}.function: no such '{entry['function']}'{_hint(entry['function'], known)}"
+        if {"images", "at_test"} <= entry.keys():
+            yield f"config key methods.{name}: give 'images' or 'at_test', not both"
+    for name, entry in config["baselines"].items():
+        where, known = f"config key baselines.{name}", registry("adaptation/baselines", "BASELINES")
+        if entry["function"] not in known:
+            yield f"{where}.function: no such '{entry['function']}'{_hint(entry['function'], known)}"
+        elif name in config["methods"] or name in registry("adaptation/batchnorm", "METHODS"):
+            yield f"{where}: the name is that of an adaptation method too; rename it"
+    names = [block["name"] for block in config["pairs"]]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"config key pairs: two blocks are named '{name}'; rename one"
+    for number, block in enumerate(config["pairs"]):
+        where = f"config key pairs.{number}"
+        for name in block["methods"]:
+            known = [*registry("adaptation/batchnorm", "METHODS"), *config["methods"], *config["baselines"]]
+            if name not in known and baseline_of(name) not in config["baselines"]:
+                yield f"{where}.methods: no such method '{name}'{_hint(name, known)}"
+        for name, levels in block["transforms"].items():
+            for level in levels:
+                try:
+                    transforms.check(name, level)
+                except StudyError as error:
+                    yield f"{where}.transforms.{name}: {error}"
+    crop, depth = config["train"]["crop"], config["model"]["depth"]
+    sizes = {"train.crop": crop} if crop else {"generate.size": config["generate"]["size"]}
+    for key, size in sizes.items():
+        if any(side % 2**depth for side in size):
+            yield (
+                f"config key {key}: {size} is not a multiple of {2**depth} in both sides, "
+                f"as model.depth = {depth} needs; change the size or lower the depth"
+            )
+
+
+def _domain_faults(config: dict, families: dict[str, Family], sources: list[str]) -> Iterator[str]:
+    """Faults of the domains that the pairs name: unknown, unreadable, or without the masks that training needs."""
+    networks = set(sources) | set(config["oracles"])
+    for name in sorted(networks):
+        _, tilde, variant = name.partition("~")
+        if tilde and variant not in config["variants"]:
+            hint = _hint(variant, config["variants"])
+            yield f"network '{name}': no variant '{variant}' under config key variants{hint}"
+    trained = {domain_of(name) for name in networks}
+    for name in sorted({name for family in families.values() for name in family.domains if "~" in name}):
+        yield f"domain '{name}': a variant is trained, so it can be a source, not a target; name {domain_of(name)}"
+    asked = {name for family in families.values() for name in family.domains} | trained
+    for key in config["domains"]:
+        if any(key.lower() == other.lower() for other in config["domains"] if other != key):
+            yield f"config key domains.{key}: two domains differ in case only; rename one"
+    sound = []
+    for name in sorted(asked):
+        try:
+            _check_domain(config, name, name in trained)
+            sound.append(name)
+        except StudyError as error:
+            yield str(error)
+    shifted = [family.targets for family in families.values() if set(family.domains) <= set(sound)]
+    # One line says it for all targets of a family.
+    faults = [islice(_shift_faults(config, targets), 1) for targets in [*shifted, sound]]
+    yield from dict.fromkeys(chain.from_iterable(faults))
+
+
+def _shift_faults(config: dict, targets: list[str]) -> Iterator[str]:
+    """Targets without what their transform changes: colours, or a drawing."""
+    for target in targets:
+        spec = domain_spec(config, target)
+        try:
+            transforms.check_domain(spec, _is_coloured(spec))
+        except StudyError as error:
+            yield str(error)
+
+
+def _is_coloured(spec: dict) -> bool:
+    if spec["channels"] == 1:
+        return False
+    if "path" in spec:
+        return real.describe(spec)["coloured"]
+    return any(isinstance(mean, list) and len(set(mean)) > 1 for mean in spec["means"])
+
+
+def _check_domain(config: dict, name: str, trained: bool) -> None:
+    base, at, shift = name.partition("@")
+    if at:
+        transform, equals, level = shift.partition("=")
+        if not equals or not re.fullmatch(r"-?\d+(\.\d+)?", level):
+            raise StudyError(f"domain '{name}': after @ comes TRANSFORM=LEVEL, such as @noise=0.1")
+        transforms.check(transform, float(level))
+    entry = config["domains"].get(base)
+    if entry is None:
+        means = MEANS.match(base)
+        if not means:
+            raise StudyError(
+                f"domain '{name}' is not known: name it under config key domains, "
+                f"or by its means such as 0.30-0.70{_hint(base, config['domains']) if config['domains'] else ''}"
+            )
+        if any(float(mean) > 1 for mean in means.groups()):
+            raise StudyError(f"domain '{name}': means are grey levels in [0, 1], mask first, background second")
+        return
+    if "path" in entry:
+        real.check(base, domain_spec(config, base))
+        if trained and not real.describe(domain_spec(config, base))["has_masks"]:
+            raise StudyError(
+                f"domain '{base}' ({entry['path']}) has no masks: it can be a target, not a source; add masks"
+            )
+    else:
+        wants = [3 if isinstance(mean, list) else 1 for mean in entry["means"]]
+        if max(wants) > config["generate"]["channels"]:
+            raise StudyError(f"config key domains.{base}.means: RGB means need generate.channels: 3")

@@ -1,0 +1,226 @@
+"""A study: the config spelled out into domains, shift families, jobs, and which files they mean.
+
+Read while Snakemake parses the workflow: it must not import torch. A config becomes one through
+:func:`shiftgain.study.checks.study`, which finds its faults first.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice, permutations
+from pathlib import Path
+
+from shiftgain.study.lineage import registry
+from shiftgain.study.names import domain_of, layer_names, target_name
+
+# Options of training that make a network irregular: too brief, too fast, with stale statistics.
+IRREGULAR = {"epochs", "learning_rate", "batchnorm_momentum"}
+
+
+@dataclass(frozen=True)
+class Family:
+    """Targets that one job takes for one source and seed: ``domains`` under all of ``shifts``, (transform, level)."""
+
+    sources: tuple[str, ...]
+    domains: tuple[str, ...]
+    shifts: tuple[tuple[str, float], ...]
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+
+    @property
+    def targets(self) -> list[str]:
+        """Domains by full name, transformation included, in the order of the tables."""
+        names = (target_name(domain, *shift) for domain in self.domains for shift in self.shifts)
+        return list(dict.fromkeys(names))
+
+
+@dataclass(frozen=True)
+class Study:
+    """A checked config, spelled out.
+
+    ``families``: name -> :class:`Family`; ``networks``: trained domains, ``~VARIANT`` and all.
+    """
+
+    config: dict
+    families: dict[str, Family]
+    networks: tuple[str, ...]
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """(source, family) of the whole study."""
+        return [(source, name) for name, family in self.families.items() for source in family.sources]
+
+    @property
+    def jobs(self) -> list[tuple[str, int, str]]:
+        """(source, seed, family) of the whole study: what adapt, evaluate, latents, distances and score run over."""
+        return [(source, seed, name) for source, name in self.pairs for seed in self.families[name].seeds]
+
+    @property
+    def trained(self) -> list[tuple[str, int]]:
+        """(network, seed): every source at the seeds of its blocks, and every oracle at all seeds."""
+        oracles = [(name, seed) for name in self.config["oracles"] for seed in self.config["seeds"]]
+        found = set(oracles) | {(source, seed) for source, seed, _ in self.jobs}
+        return sorted(found, key=lambda each: (self.networks.index(each[0]), each[1]))
+
+    def specs(self, names: list[str], splits: list[str]) -> dict[str, dict]:
+        """Full domain name -> everything that makes ``splits`` of it. See :func:`domain_spec`."""
+        found = {name: domain_spec(self.config, name) for name in names}
+        for spec in found.values():
+            if "images" in spec:
+                spec["images"] = {split: spec["images"][split] for split in splits}
+        return found
+
+    @property
+    def layers(self) -> list[str]:
+        """Layers whose latents are taken, in the order of the network."""
+        asked, known = self.config["latents"]["layers"], layer_names(self.config["model"]["depth"])
+        return [layer for layer in known if asked == "all" or layer in asked]
+
+    @property
+    def judged(self) -> list[str]:
+        """Hypotheses that get a verdict, in their own order."""
+        asked = self.config["hypotheses"]["judge"]
+        return [name for name in registry("findings/hypotheses", "HYPOTHESES") if asked == "all" or name in asked]
+
+    @property
+    def irregular(self) -> dict[str, list[str]]:
+        """Variant -> what it changes of how long, how fast and with what momentum of the statistics one trains."""
+        changed = {
+            name: sorted(IRREGULAR & entry.get("train", {}).keys()) for name, entry in self.config["variants"].items()
+        }
+        return {name: options for name, options in changed.items() if options}
+
+    @property
+    def decays(self) -> list[str]:
+        """Sources of one domain whose networks differ in weight decay alone; none where there are no two."""
+        variants = self.config["variants"]
+        plain = [source for source, _ in self.pairs if "~" not in source]
+        for domain in dict.fromkeys(plain):
+            others = [
+                source
+                for source in dict.fromkeys(source for source, _ in self.pairs)
+                if domain_of(source) == domain
+                and variants.get(source.partition("~")[2], {}).get("train", {}).keys() == {"weight_decay"}
+            ]
+            if others:
+                return [domain, *others]
+        return []
+
+    @property
+    def resized(self) -> list[str]:
+        """Sources whose network has a variant of the model, such as another width."""
+        variants = self.config["variants"]
+        return [name for name in self.networks if "model" in variants.get(name.partition("~")[2], {})]
+
+    def networks_of(self, seed: str) -> list[str]:
+        """The networks that are trained at one seed."""
+        return [name for name, number in self.trained if str(number) == seed]
+
+    def training(self, network: str) -> tuple[dict, dict]:
+        """(``model``, ``train``) of a network: those of the config, with what its variant changes."""
+        variant = self.config["variants"].get(network.partition("~")[2], {})
+        model = {"channels": self.config["generate"]["channels"]} | self.config["model"] | variant.get("model", {})
+        options = self.config["train"] | variant.get("train", {})
+        return model, {key: value for key, value in options.items() if key != "threads"}
+
+    def targets(self, family: str, splits: list[str]) -> dict[str, dict]:
+        """The :meth:`specs` of every target of a shift family."""
+        return self.specs(self.families[family].targets, splits)
+
+    def methods(self, family: str) -> dict[str, dict]:
+        """Adaptation methods of a shift family: name -> ``function``, its ``options``, ``images`` or ``at_test``."""
+        found = {}
+        for name in self.families[family].methods:
+            if baseline_of(name) in self.config["baselines"]:
+                continue
+            entry = {"function": name} | self.config["methods"].get(name, {})
+            options = {key: value for key, value in entry.items() if key not in ("function", "images", "at_test")}
+            found[name] = {key: value for key, value in entry.items() if key not in options} | {"options": options}
+        return found
+
+    def partner(self, source: str, seed: str, family: str) -> dict[str, str]:
+        """Paths of ``model`` and ``adapted`` of another seed: the first that is another; empty for a single seed."""
+        other = next((number for number in self.families[family].seeds if str(number) != seed), None)
+        if other is None:
+            return {}
+        paths = {"model": f"models/{source}/seed{other}.h5", "adapted": f"adapted/{source}/seed{other}/{family}.h5"}
+        return {kind: str(Path(self.config["results"], path)) for kind, path in paths.items()}
+
+    def baseline(self, name: str) -> dict:
+        """``function``, ``selection``, ``options`` of a baseline; a variant has the rest from its function's entry."""
+        entries = self.config["baselines"]
+        entry = entries.get(entries[name]["function"], {}) | entries[name]
+        options = {key: value for key, value in entry.items() if key not in ("function", "selection")}
+        return {"function": entry["function"], "selection": entry["selection"], "options": options}
+
+    def baselines(self, source: str, family: str) -> list[tuple[str, str]]:
+        """(target, baseline) of the networks trained for one source towards a shift family; none towards itself."""
+        found = self.families[family]
+        names = [name for name in self.config["baselines"] if name in map(baseline_of, found.methods)]
+        return [(target, name) for target in found.targets if target != domain_of(source) for name in names]
+
+    @property
+    def trainings(self) -> list[tuple[str, str, str, int]]:
+        """(baseline, source, target, seed) of the whole study, each once."""
+        found = (
+            (name, source, target, seed)
+            for source, seed, family in self.jobs
+            for target, name in self.baselines(source, family)
+        )
+        return list(dict.fromkeys(found))
+
+
+def baseline_of(method: str) -> str:
+    """The name before ``+batchnorm``: NAME+batchnorm is BN adaptation of the network that baseline NAME trained."""
+    return method.removesuffix("+batchnorm")
+
+
+def domain_spec(config: dict, name: str) -> dict:
+    """The parameters of a domain: of its images, and ``transform`` and ``level`` on top.
+
+    Real domains have a ``path``; synthetic ones have what :mod:`shiftgain.domains.synthetic` asks for.
+    """
+    base, _, shift = domain_of(name).partition("@")
+    transform, _, level = shift.partition("=")
+    spec = {"name": base, "transform": transform or "identity", "level": float(level or 0)}
+    generate = config["generate"]
+    entry = config["domains"].get(base, {})
+    spec["channels"] = generate["channels"]
+    if "path" in entry:
+        return spec | {"split": generate["split"]} | entry
+    means = entry.get("means") or [float(mean) for mean in base.split("-")]
+    for key in ("size", "images", "perlin", "noise"):
+        default, own = generate[key], entry.get(key, {})
+        spec[key] = default | own if isinstance(default, dict) else own or default
+    rule = entry if {"threshold", "foreground"} & entry.keys() else generate
+    mask = {key: rule[key] for key in ("threshold", "foreground") if rule.get(key) is not None}
+    return spec | {"means": means, "seed": generate["seed"]} | mask
+
+
+def families(config: dict) -> Iterator[tuple[str, Family]]:
+    """(name, family) of every block of ``pairs``, cut by ``adapt.transforms_per_job`` and ``adapt.domains_per_job``."""
+    for block in config["pairs"]:
+        names = _names(block["targets"])
+        step, together = config["adapt"]["domains_per_job"], config["adapt"]["transforms_per_job"]
+        for first in range(0, len(block["transforms"]), together):
+            taken = dict(islice(block["transforms"].items(), first, first + together))
+            for part, start in enumerate(range(0, len(names), step)):
+                name = f"{block['name']}-{'+'.join(taken)}" + (f"-{part}" if part else "")
+                yield (
+                    name,
+                    Family(
+                        sources=tuple(_names(block["sources"])),
+                        domains=tuple(names[start : start + step]),
+                        shifts=tuple((name, float(level)) for name, levels in taken.items() for level in levels),
+                        methods=tuple(block["methods"]),
+                        seeds=tuple(block.get("seeds", config["seeds"])),
+                    ),
+                )
+
+
+def _names(domains: list | dict) -> list[str]:
+    if isinstance(domains, list):
+        return domains
+    grid = domains["grid"]
+    # Pairs that use a later grid value come later, so that appending a value only appends domains.
+    order = sorted(permutations(range(len(grid)), 2), key=lambda pair: (max(pair), pair))
+    return [f"{grid[mask]:.2f}-{grid[background]:.2f}" for mask, background in order]
