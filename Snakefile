@@ -12,8 +12,9 @@ import gc
 import sys
 from pathlib import Path
 
+from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
-from snakemake.utils import min_version
+from snakemake.utils import min_version, update_config
 
 # Scripts inherit this path: the package is found from any directory, and from a workflow that uses this as a module.
 sys.path.insert(
@@ -40,8 +41,16 @@ if workflow.scheduling_settings:
         workflow.scheduling_settings.max_jobs_per_timespan = None
 
 
-configfile: "config.yaml"
+# The defaults lie beside this file. A config.yaml of the working directory is laid over them, and over both what a
+# command or a workflow that uses this as a module gives.
+if Path("config.yaml").is_file():
 
+    configfile: "config.yaml"
+
+
+defaults = load_configfile(workflow.source_path("config.yaml"))
+update_config(defaults, config)
+config.update(defaults)
 
 try:
     duplicate_keys(workflow.configfiles)
@@ -54,6 +63,11 @@ pathvars:
     results=config["results"],
     logs=str(Path(config["results"], "logs")),
     benchmarks=str(Path(config["results"], "benchmarks")),
+
+
+PREDICTOR = config["advise"]["predictor"]
+if PREDICTOR == "shipped":
+    PREDICTOR = workflow.source_path("workflow/predictor/forest.npz")
 
 
 wildcard_constraints:

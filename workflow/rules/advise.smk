@@ -8,7 +8,7 @@ rule advise:
     """Tell for every pair, labelled or not, whether to adapt; nothing is fitted."""
     input:
         scores="<results>/tables/scores.csv",
-        predictor=config["advise"]["predictor"],
+        predictor=PREDICTOR,
     output:
         advice="<results>/tables/advice.csv",
     log:

@@ -23,7 +23,7 @@ rule predict:
         segmentation="<results>/tables/segmentation.csv",
         scores="<results>/tables/scores.csv",
         distances="<results>/tables/distances.csv",
-        frozen=[config["advise"]["predictor"]] if REAL or STUDY.resized else [],
+        frozen=[PREDICTOR] if REAL or STUDY.resized else [],
     output:
         **{
             protocol: f"<results>/figures/predictors_{protocol}.svg"

@@ -4,9 +4,6 @@ Reads   <results>/tables/*.csv, <results>/figures/*.svg, <results>/oracle/*.csv,
 Writes  <results>/report.html     one self-contained page
 """
 
-import os
-
-TEXTS = os.path.relpath(f"{workflow.basedir}/workflow/report")
 FIGURES = list(rules.draw.output.keys())
 SHOWN = [
     "segmentation",
@@ -23,8 +20,8 @@ COMPARISON = [
     "<results>/tables/baselines.csv",
     "<results>/tables/costs.csv",
     "<results>/figures/baselines.svg",
-    f"{TEXTS}/baselines.rst",
-    f"{TEXTS}/talk.csv",
+    workflow.source_path("../report/baselines.rst"),
+    workflow.source_path("../report/talk.csv"),
 ]
 CAPTIONS = [*FIGURES, "predictors"]
 
@@ -44,9 +41,9 @@ rule report:
             "<results>/figures/predictors_{protocol}.svg", protocol=PROTOCOLS
         ),
         tree="<results>/tables/small_tree.txt",
-        captions=expand("{texts}/{name}.rst", texts=TEXTS, name=CAPTIONS),
+        captions=[workflow.source_path(f"../report/{name}.rst") for name in CAPTIONS],
         comparison=COMPARISON if STUDY.trainings else [],
-        template=f"{TEXTS}/page.html.j2",
+        template=workflow.source_path("../report/page.html.j2"),
     output:
         page="<results>/report.html",
     log:
