@@ -3,40 +3,51 @@ PYTHON ?= python3
 CORES ?= $(shell nproc)
 STUDY ?=
 GPU_JOBS ?= 4
+LOCKED ?=
+FROM ?=
 BIN := .venv/bin
 QUESTIONS := phase directions methods noise structure decay irregular transforms
 SHARE := $(if $(wildcard /dev/nvidia0),--resources gpu=$(GPU_JOBS))
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --scheduler greedy $(SHARE) $(if $(STUDY),--configfile config.yaml $(STUDY))
 
-.PHONY: help run test slurm check format smoke hypotheses verdicts predictor bench gpu dag clean
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
+# A torch that is in .venv already, such as one without CUDA, brought the libraries that it needs.
+CUDA = $(if $(wildcard .venv/lib/python*/site-packages/torch),,-r locks/cuda.lock)
+COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate
+
+.PHONY: help run test slurm check format smoke data docs hypotheses verdicts predictor bench gpu lock faults dag clean
 
 help:  ## print this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
 
 .venv/installed: requirements.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(INSTALL) $(if $(LOCKED),--require-hashes -r locks/run.lock $(CUDA),-r requirements.txt)
+	@touch $@
+
+.venv/developed: .venv/installed requirements-dev.txt
+	$(INSTALL) $(if $(LOCKED),--require-hashes -r locks/run.lock -r locks/develop.lock,-r requirements-dev.txt)
 	@touch $@
 
 run: .venv/installed  ## run the study to results/report.html (STUDY=workflow/studies/NAME.yaml for another; GPU_JOBS=4 share a GPU)
 	$(SNAKEMAKE)
 
-test: .venv/installed  ## run every test, a file to a core
+test: .venv/developed  ## run every test, a file to a core
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
-slurm: .venv/installed  ## test the Slurm profile on a Slurm of one node (as root, with apt: installs it first)
+slurm: .venv/developed  ## test the Slurm profile on a Slurm of one node (as root, with apt: installs it first)
 	command -v slurmctld > /dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 		apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client munge; }
 	$(BIN)/python -m pytest tests/test_slurm.py
 
-check: .venv/installed  ## format, lint, types
+check: .venv/developed  ## format, lint, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/mypy
 	$(BIN)/snakemake --lint
 
-format: .venv/installed  ## put the code into the form that `make check` wants
+format: .venv/developed  ## put the code into the form that `make check` wants
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/snakefmt Snakefile workflow
@@ -62,12 +73,25 @@ predictor: .venv/installed  ## make the shipped predictor from nothing (half an 
 	grep -E '^predictor,|,(baseline|transparent|learned),|^bhattacharyya_bottleneck_before_relu_position_before,' \
 		results/grid/tables/predictors.csv > results/published/predictors.csv
 
-bench: .venv/installed  ## measure, and write results/bench.json
-	-$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements-bench.txt
+bench: .venv/developed  ## measure, and write results/bench.json
+	-$(INSTALL) --no-deps -r requirements-bench.txt
 	$(BIN)/python -m tests.bench
 
-gpu: .venv/installed  ## measure what only a GPU can show, at most 12 minutes, and write results/gpu.json and its tables
+gpu: .venv/developed  ## measure what only a GPU can show, at most 12 minutes, and write results/gpu.json and its tables
 	$(BIN)/python -m tests.gpu
+
+faults: .venv/developed  ## put one-line faults into a copy, one after another, and count those that the tests catch (an hour)
+	$(BIN)/python -m tests.faults
+
+lock: .venv/developed  ## write locks/ anew from requirements.txt and requirements-dev.txt
+	mkdir -p locks results
+	$(COMPILE) requirements.txt > results/run.lock
+	$(COMPILE) requirements-dev.txt > results/develop.lock
+	awk '/^[a-z]/ { cuda = /^(cuda-|nvidia-|triton=)/ } { print > (cuda ? "locks/cuda.lock" : "locks/run.lock") }' \
+		results/run.lock
+	awk 'NR == FNR { if (/^[a-z]/) run[$$0]; next } /^[a-z]/ { new = !($$0 in run) } new' \
+		results/run.lock results/develop.lock > locks/develop.lock
+	rm results/run.lock results/develop.lock
 
 dag: .venv/installed  ## draw the rules to results/dag.svg (needs graphviz)
 	mkdir -p results

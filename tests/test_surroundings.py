@@ -18,9 +18,9 @@ CONDA = {"torch": "pytorch"}
 IMPORTED = {"pillow": "PIL", "pyyaml": "yaml", "pytorch": "torch", "imagecodecs": None, "scikit-learn": "sklearn"}
 
 
-def pins() -> dict[str, str]:
-    lines = (ROOT / "requirements.txt").read_text().splitlines()
-    return dict(line.split("==") for line in lines if line and not line.startswith("#"))
+def pins(name: str = "requirements.txt") -> dict[str, str]:
+    lines = (ROOT / name).read_text().splitlines()
+    return dict(line.split("==") for line in lines if re.match(r"\w", line))
 
 
 def environment(name: str) -> dict[str, str]:
@@ -69,6 +69,29 @@ def test_an_environment_holds_what_its_stages_import_and_no_more(stage):
     sharing = [other for other, name in environments().items() if name == environments()[stage]]
     used = set().union(*(imports(ROOT / "workflow/scripts" / f"{other}.py", set()) for other in sharing))
     assert by_import - {None} <= used
+
+
+def test_running_needs_what_the_workflow_imports_and_no_more():
+    imported = set()
+    for path in [*(ROOT / "workflow").rglob("*.py"), ROOT / "Snakefile"]:
+        lines = re.findall(r"^\s*(?:from|import) (\w+)[\w.]*(?: import .*| as \w+)?$", path.read_text(), re.MULTILINE)
+        imported |= set(lines) - set(sys.stdlib_module_names) - {"workflow", "shiftgain"}
+    by_import = {IMPORTED.get(name, name) for name in pins()}
+    # Not imported: the executor of the Slurm profile, and what tifffile and `snakemake --report` import in their turn.
+    assert by_import - imported == {"snakemake-executor-plugin-slurm", "pygments", None}
+    assert imported <= by_import
+    assert not pins().keys() & pins("requirements-dev.txt").keys()
+
+
+def test_every_requirement_is_locked_with_its_hashes():
+    locks = {path.name: path.read_text() for path in (ROOT / "locks").glob("*.lock")}
+    for requirements, lock in (("requirements.txt", "run.lock"), ("requirements-dev.txt", "develop.lock")):
+        for name, version in pins(requirements).items():
+            assert f"\n{name}=={version} \\\n" in f"\n{locks[lock]}", f"{name}: `make lock` writes locks/ anew"
+    for name, text in locks.items():
+        assert "://" not in text, name
+        for entry in re.split(r"\n(?=\w)", text):
+            assert re.fullmatch(r"[\w.-]+==[^\n]+( \\\n    --hash=sha256:[0-9a-f]{64})+\n?", entry), (name, entry)
 
 
 def test_snakemake_is_named_in_main_blocks_only():
