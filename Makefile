@@ -55,6 +55,12 @@ format: .venv/developed  ## put the code into the form that `make check` wants
 smoke: .venv/installed  ## the smallest study that takes every step, about a minute
 	$(BIN)/snakemake --cores $(CORES) --configfile config.yaml workflow/studies/smoke.yaml
 
+data:  ## put the real domains of three studies in place (FROM=FOLDER_OR_ARCHIVE that holds them; data/README.md)
+	@$(PYTHON) data/place.py $(if $(FROM),"$(FROM)")
+
+docs: .venv/installed  ## write the pages that are rendered: docs/results.md, docs/glossary.md, config/README.md
+	$(BIN)/python -m docs.render
+
 hypotheses: .venv/installed  ## run every study that decides a hypothesis, and collect the verdicts (hours on 2 cores)
 	for study in $(QUESTIONS); do \
 		$(MAKE) run STUDY=workflow/studies/$$study.yaml || exit 1; \

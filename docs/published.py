@@ -1,0 +1,240 @@
+"""The tables of results/published as rows of text, for the page docs/results.md."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+PUBLISHED = Path(__file__).parents[1] / "results/published"
+# A gain smaller than this has no sign worth telling (as in the measures of table predictors).
+SMALLEST_GAIN = 0.02
+# A method is ahead of another by more than this (ours: what two decimals show).
+LEAD = 0.005
+FROZEN = {
+    "predictors_widths.csv": "networks half and twice as wide",
+    "predictors_real.csv": "real images",
+    "predictors_shifted.csv": "real images under known shifts",
+}
+HELD_OUT = {
+    "leave_source_out": "sources",
+    "leave_transform_out": "transforms",
+    "leave_means_out": "target domains",
+    "leave_seed_out": "networks (seeds)",
+}
+PREDICTORS = {
+    "forest": "forest (shipped)",
+    "linear": "linear",
+    "small_tree": "tree of a few questions",
+    "bhattacharyya_bottleneck_before_relu_position_before": "distance of the talk",
+    "constant": "mean gain",
+    "always_adapt": "always adapt",
+    "never_adapt": "never adapt",
+}
+METHODS = {
+    "source": "no adaptation",
+    "batchnorm": "BN adaptation",
+    "ynet": "Y-Net",
+    "cellseguda": "CellSegUDA",
+    "selftraining": "self-training",
+    "target": "with target labels",
+}
+FURTHER = {
+    "tent": "Tent",
+    "ynet+batchnorm": "Y-Net, then BN",
+    "cellseguda+batchnorm": "CellSegUDA, then BN",
+    "selftraining+batchnorm": "self-training, then BN",
+    "cellseguda_oracle": "CellSegUDA, epoch chosen by target labels",
+}
+
+
+def results() -> dict:
+    """Every table of results/published, as rows of text."""
+    return {
+        "made_by": made_by(),
+        "verdicts": verdicts(published("hypotheses.csv")),
+        "correlations": correlations(published("correlations.csv")),
+        "grid": published("predictors.csv").query("predictor == 'forest' and outcome == 'gain_iou'").iloc[0],
+        "held_out": protocol_rows(published("predictors.csv")),
+        "predictors": predictors(published("predictors.csv")),
+        "frozen": [frozen_row(asked, published(name)) for name, asked in FROZEN.items()],
+        "real": real_pairs(pairs_with_advice("real")),
+        "real_advice": advice_rows(pairs_with_advice("real")),
+        "shifted": transform_rows(pairs_with_advice("shifted")),
+        "shifted_domains": domain_rows(pairs_with_advice("shifted")),
+        "shifted_advice": advice_rows(pairs_with_advice("shifted")),
+        "baselines": baselines(published("baselines.csv"), METHODS, bold=True),
+        "further": baselines(published("baselines.csv"), FURTHER, bold=False),
+        "methods": list(METHODS.values()),
+        "further_methods": list(FURTHER.values()),
+        "lead": LEAD,
+        "smallest_gain": SMALLEST_GAIN,
+    }
+
+
+def published(name: str) -> pd.DataFrame:
+    return pd.read_csv(PUBLISHED / name)
+
+
+def made_by() -> dict[str, str]:
+    """File of results/published -> the command that made it, as the README there says."""
+    rows = re.findall(r"^\| (`.+?) \| (`.+?`)", (PUBLISHED / "README.md").read_text(), re.MULTILINE)
+    return {name: command for names, command in rows for name in re.findall(r"`(.+?)`", names)}
+
+
+def number(value: float, places: int = 3) -> str:
+    return "" if pd.isna(value) else f"{value:.{places}f}"
+
+
+def fine(value: float) -> str:
+    return number(value, 4)
+
+
+def share(value: float) -> str:
+    return "" if pd.isna(value) else f"{value:.1%}"
+
+
+def interval(value: float, low: float, high: float, places: int = 3) -> str:
+    edges = "" if pd.isna(low) else f" [{low:.{places}f}, {high:.{places}f}]"
+    return number(value, places) + edges
+
+
+def verdicts(table: pd.DataFrame) -> list[list[str]]:
+    """A row per hypothesis: claim, what was measured, the number with its interval, its bound, verdict and study."""
+    return [
+        [
+            *[entry.hypothesis, entry.claim, entry.experiment],
+            *[interval(entry.value, entry.low, entry.high), entry.bound, entry.verdict, entry.study],
+        ]
+        for entry in table.itertuples()
+    ]
+
+
+def correlations(table: pd.DataFrame) -> list[list[str]]:
+    """A row per distance, layer and state: Spearman's correlation with each outcome."""
+    place = ["distance", "layer", "state"]
+    rows = []
+    for key, group in table.groupby(place):
+        outcomes = group.set_index("outcome")
+        entries = [outcomes.loc[name] for name in ("gain_iou", "iou_after", "iou_before")]
+        rows.append([*key, *(interval(entry["spearman"], entry["ci_low"], entry["ci_high"], 2) for entry in entries)])
+    return rows
+
+
+def measure(entry: pd.Series, name: str, form: Callable[[float], str]) -> str:
+    """A measure of all pairs; in brackets of those that images can tell, where these are fewer."""
+    alone = f" ({form(entry[f'{name}_tellable'])})" if entry["n_tellable"] < entry["n"] else ""
+    return form(entry[name]) + alone
+
+
+def protocol_rows(table: pd.DataFrame) -> list[list[str]]:
+    """A row per protocol: the forest's errors of the gain."""
+    forest = table[(table["predictor"] == "forest") & (table["outcome"] == "gain_iou")].set_index("protocol")
+    return [[words, *errors(forest.loc[protocol])] for protocol, words in HELD_OUT.items()]
+
+
+def errors(entry: pd.Series) -> list[str]:
+    """How well a predictor tells the gain: Spearman, R2, right signs, IoU lost, and how often its interval holds."""
+    forms = {"spearman": number, "r2": number, "sign_accuracy": share, "regret": fine}
+    return [*(measure(entry, name, form) for name, form in forms.items()), share(entry["coverage"])]
+
+
+def predictors(table: pd.DataFrame) -> list[list[str]]:
+    """A row per predictor: its errors of the gain where sources are held out."""
+    entries = table.query("protocol == 'leave_source_out' and outcome == 'gain_iou'").set_index("predictor")
+    return [[words, *errors(entries.loc[name])] for name, words in PREDICTORS.items()]
+
+
+def frozen_row(asked: str, table: pd.DataFrame) -> list[str]:
+    """A row of the shipped forest, as it is, beside what always and never adapting loses."""
+    gains = table[table["outcome"] == "gain_iou"].set_index("predictor")
+    forest = gains.loc["forest"]
+    rules = [measure(gains.loc[rule], "regret", fine) for rule in ("always_adapt", "never_adapt")]
+    count = f"{forest['n']:.0f}" + (f" ({forest['n_tellable']:.0f})" if forest["n_tellable"] < forest["n"] else "")
+    return [asked, count, *errors(forest), share(forest["base_rate"]), *rules]
+
+
+def pairs_with_advice(study: str) -> pd.DataFrame:
+    """Gains of a study beside the advice, and what following it lost: a row per pair and seed."""
+    key = ["source", "target", "transform", "level", "seed"]
+    table = published(f"gains_{study}.csv").merge(published(f"advice_{study}.csv"), on=key, validate="one_to_one")
+    gain = table["gain_iou"]
+    table["always"], table["never"] = (-gain).clip(0), gain.clip(0)
+    table["lost"] = table["always"].where(table["decision"] == "adapt", table["never"])
+    table["warned"] = table["warning"].notna()
+    return table
+
+
+def real_pairs(table: pd.DataFrame) -> list[list[str]]:
+    """A row per pair of real domains: what adaptation did, and what was advised."""
+    return [
+        [
+            *[f"`{entry.source}` → `{entry.target}`", number(entry.iou_before), number(entry.iou_after)],
+            *[number(entry.iou_target_trained), f"{entry.gain_iou:+.3f}"],
+            f"{entry.gain:+.3f} [{entry.gain_low:+.3f}, {entry.gain_high:+.3f}]",
+            *[entry.decision, "yes" if entry.warned else "no"],
+        ]
+        for entry in table.itertuples()
+    ]
+
+
+def advice_rows(table: pd.DataFrame) -> list[list[str]]:
+    """A row for all pairs, those with a warning and those without: decisions, intervals, and IoU lost."""
+    groups = {"all": table, "with a warning": table[table["warned"]], "without": table[~table["warned"]]}
+    rows = []
+    for words, group in groups.items():
+        clear = group[group["gain_iou"].abs() > SMALLEST_GAIN]
+        right = ((clear["gain"] > 0) == (clear["gain_iou"] > 0)).sum()
+        inside = group["gain_iou"].between(group["gain_low"], group["gain_high"]).sum()
+        lost = [number(group[rule].mean(), 4) for rule in ("lost", "always", "never")]
+        rows.append([words, str(len(group)), f"{right} of {len(clear)}", f"{inside} of {len(group)}", *lost])
+    return rows
+
+
+def transform_rows(table: pd.DataFrame) -> list[list[str]]:
+    """A row per transform: mean IoU over domains and levels, the range of the gain, and IoU lost by the advice."""
+    rows = []
+    for transform, group in table.groupby("transform"):
+        gains = f"{group['gain_iou'].min():+.3f} to {group['gain_iou'].max():+.3f}"
+        means = [number(group[name].mean()) for name in ("iou_before", "iou_after")]
+        lost = [number(group[rule].mean(), 4) for rule in ("lost", "always", "never")]
+        rows.append([transform, str(len(group)), *means, gains, *lost])
+    return rows
+
+
+def domain_rows(table: pd.DataFrame) -> list[list[str]]:
+    """A row per transform, a cell per domain: mean IoU over levels before and after adaptation."""
+    domains = sorted(table["source"].unique())
+    rows = [["transform", *(f"`{domain}`" for domain in domains)], ["---"] * (len(domains) + 1)]
+    for transform, group in table.groupby("transform"):
+        means = group.groupby("source")[["iou_before", "iou_after"]].mean()
+        cells = [f"{means.loc[name, 'iou_before']:.3f} → {means.loc[name, 'iou_after']:.3f}" for name in domains]
+        rows.append([transform, *cells])
+    return rows
+
+
+def baselines(table: pd.DataFrame, methods: dict[str, str], bold: bool) -> list[list[str]]:
+    """A row per pair, a cell per method: mean IoU, its spread over seeds where there are several.
+
+    ``bold`` marks a method that is ahead of all others by more than :data:`LEAD`, target labels aside.
+    """
+    rows = []
+    for (source, target), group in table.groupby(["source", "target"]):
+        entries = group.set_index("method")
+        cells = []
+        for method in methods:
+            known = method in entries.index
+            cells.append(interval_of_seeds(*entries.loc[method, ["iou", "iou_sd"]]) if known else "")
+        if bold:
+            fair = entries["iou"].reindex([name for name in methods if name != "target"])
+            best = fair.idxmax()
+            lead = round(fair[best], 3) - round(fair.drop(best).max(), 3)
+            if round(lead, 3) > LEAD:
+                place = list(methods).index(best)
+                cells[place] = f"**{cells[place]}**"
+        rows.append([f"`{source}` → `{target}`", f"{entries.loc['batchnorm', 'seeds']:.0f}", *cells])
+    return rows
+
+
+def interval_of_seeds(mean: float, spread: float) -> str:
+    return number(mean) if pd.isna(spread) else f"{mean:.3f} ± {spread:.3f}"
