@@ -74,7 +74,7 @@ def test_running_needs_what_the_workflow_imports_and_no_more():
     imported = set()
     for path in [*(ROOT / "workflow").rglob("*.py"), ROOT / "Snakefile"]:
         lines = re.findall(r"^\s*(?:from|import) (\w+)[\w.]*(?: import .*| as \w+)?$", path.read_text(), re.MULTILINE)
-        imported |= set(lines) - set(sys.stdlib_module_names) - {"workflow", "shiftgain"}
+        imported |= set(lines) - set(sys.stdlib_module_names) - {"shiftgain"}
     by_import = {IMPORTED.get(name, name) for name in pins()}
     # Not imported: the executor of the Slurm profile, and what tifffile and `snakemake --report` import in their turn.
     assert by_import - imported == {"snakemake-executor-plugin-slurm", "pygments", None}

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from shiftgain.study.lineage import code
+from tests.test_tables import faults
 
 ROOT = Path(__file__).parents[1]
 SMOKE = "workflow/studies/smoke.yaml"
@@ -88,6 +89,12 @@ def test_tables_follow_the_contract(finished):
     assert len(tables["distances"]) == study["sources"] * targets * study["states"] * 5 * 2
     assert (tables["distances"][["value", "null"]] >= 0).all(axis=None)
     assert set(tables["correlations"]["outcome"]) == {"iou_before", "iou_after", "gain_iou"}
+
+
+def test_tables_of_a_run_follow_their_schema(finished):
+    paths = sorted((finished / "results/smoke/tables").glob("*.csv"))
+    assert {path.stem for path in paths} >= {*TABLES, "channels", "hypotheses", "predictors", "advice"}
+    assert [fault for path in paths for fault in faults(path.stem, path)] == []
 
 
 def test_second_run_does_nothing(finished):

@@ -53,7 +53,8 @@ def evaluate(
     ):
 
         def score(target: str, method: str, network: UNet, state: State, how: dict, origin: dict) -> None:
-            splits, kept = targets[target], []
+            splits = targets[target]
+            kept: list[np.ndarray] = []
             with normalisation.adapted(network, state):
                 predictions = predict(network, splits["test"], threshold, torch_device, **how)
                 scores = metrics.scores(keep(predictions, examples, kept))

@@ -29,7 +29,7 @@ def generate(domains: dict[str, dict], splits: list[str], data_path: str, at_top
 
 def write_split(group, spec: dict, split: str, workers: int) -> None:
     """Append the blocks of one split, transformed; attach the share of pixels at either end of the range."""
-    clipped = pixels = 0
+    clipped, pixels = 0.0, 0
     rng = np.random.default_rng(synthetic.entropy(spec["name"], split, spec["transform"]))
     for images, masks in blocks(spec, split, workers):
         images, masks = transforms.apply(spec["transform"], images, masks, spec["level"], rng)

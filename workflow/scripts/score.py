@@ -124,7 +124,7 @@ def labelled_view(
     network: UNet, split: h5py.Group, images: int, rows: int, threshold: float, device: torch.device
 ) -> View:
     """:func:`view` of the first ``images`` of a split of the source, with its masks."""
-    pairs = [(to_input(batch, device), masks.astype(bool)) for batch, masks in store.batches(split, BATCH_PIXELS)]
+    pairs = [(to_input(batch, device), np.asarray(masks, bool)) for batch, masks in store.batches(split, BATCH_PIXELS)]
     batches = list(first((batch for batch, _ in pairs), images))
     masks = [masks[: len(batch)] for batch, (_, masks) in zip(batches, pairs, strict=False)]
     return view(network, batches, batches, rows, threshold, labels=masks)
@@ -141,7 +141,7 @@ def first(batches: Iterable[Tensor], n: int) -> Iterator[Tensor]:
 
 def mean_grey(batches: list[Tensor]) -> Tensor:
     """Mean grey level (channels, 1, 1) of all images."""
-    total = sum(batch.sum((0, 2, 3)) for batch in batches)
+    total = torch.as_tensor(sum(batch.sum((0, 2, 3)) for batch in batches))
     return (total / sum(batch[:, 0].numel() for batch in batches))[:, None, None]
 
 
