@@ -1,6 +1,7 @@
 """Documents: rendered pages are up to date, and commands, paths and studies that documents name exist."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -26,10 +27,18 @@ def test_what_a_document_names_exists(document):
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"(?:`|^)make (\w+)", text, re.MULTILINE)) <= targets
     for path in re.findall(r"[\w/.]+\.(?:yaml|py|smk|svg|csv|json|lock|txt|md)\b", text):
-        if path.startswith(("workflow/", "tests/", "envs/", "docs/", "data/", "locks/", "results/published/")):
+        ours = path.startswith(("workflow/", "tests/", "envs/", "docs/", "data/", "locks/", "results/published/"))
+        if ours and "NAME" not in path:
             assert (ROOT / path).exists(), path
     for link in re.findall(r"\]\(([^)#:]+)\)", text):
         assert (document.parent / link).exists(), link
+
+
+def test_the_citation_has_the_version_and_licence_of_the_project():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert citation["version"] == project["version"] and citation["license"] in (ROOT / "LICENSE").read_text()
+    assert all(author["name"] in (ROOT / "LICENSE").read_text() for author in citation["authors"])
 
 
 def test_every_study_is_in_the_list_with_its_results():
