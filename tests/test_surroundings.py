@@ -108,4 +108,5 @@ def test_the_snakefile_does_not_import_torch():
 
 def test_make_alone_prints_help():
     printed = subprocess.run(["make", "-C", str(ROOT)], capture_output=True, text=True).stdout
-    assert all(f"make {target}" in printed for target in ("run", "test", "check", "bench", "gpu", "faults", "clean", "dag"))
+    targets = ("run", "test", "check", "bench", "gpu", "faults", "clean", "dag")
+    assert all(f"make {target}" in printed for target in targets)
