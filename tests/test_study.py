@@ -1,15 +1,22 @@
 """The config: every fault is one line that names the key and the remedy, before any job."""
 
+import inspect
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
+from shiftgain.adaptation import baselines, batchnorm
 from shiftgain.files import store
 from shiftgain.files.errors import StudyError
+from shiftgain.prediction.predictors import PROTOCOLS
 from shiftgain.study.checks import SCHEMA, duplicate_keys, study
+from shiftgain.study.lineage import signatures
+from shiftgain.study.names import DomainName, domain_of, full_names, target_name, variant_of
 
 ROOT = Path(__file__).parents[1]
 DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -106,6 +113,36 @@ FAULTS = [
     ("oracles", ["0.30-0.70@noise=x;y"], r"config key oracles.*does not match"),
     ("oracles", ["0.30-0.70@nois=0.1"], r"^transform 'nois' is not known; did you mean 'noise'"),
     ("oracles", ["0.30-0.70@noise=7"], r"^transform 'noise': level 7 is outside \[0, 1\]"),
+    ("oracles", ["0.30-0.70@noise=0.10"], r"config key oracles: .*@noise=0\.10': write 0\.30-0\.70@noise=0\.1$"),
+    ("oracles", ["0.30-0.70@noise=0"], r"config key oracles: domain '0\.30-0\.70@noise=0': write 0\.30-0\.70$"),
+    ("oracles", ["0.30-0.70@noise=0.1000001"], r"config key oracles: .*: write 0\.30-0\.70@noise=0\.1$"),
+    ("oracles", ["0.30-0.70@noise=0.1@blur=1"], r"config key oracles: .*: a name is DOMAIN, DOMAIN~VARIANT or"),
+    ("pairs.0.sources", ["a@noise=0.1~wide"], r"config key pairs\.0\.sources: .*: write a~wide@noise=0\.1$"),
+    ("pairs.0.targets", ["a@noise=0.10"], r"config key pairs\.0\.targets: .*: write a@noise=0\.1$"),
+    ("pairs.0.targets", ["0.30-0.70@blur=1"], r"pairs\.0\.targets: .* transformed already, and brightness would"),
+    (
+        "pairs.0.transforms",
+        {"noise": [0.1000001, 0.1000002]},
+        r"config key pairs\.0\.transforms\.noise: 0\.1000001 and 0\.1000002 would both be named 0\.1; give levels six",
+    ),
+    ("pairs.0.transforms", {"noise": [0.1, 0.1000001]}, r"noise: 0\.1 and 0\.1000001 would both be named 0\.1"),
+    ("pairs.0.transforms", {"noise": [0.1000001]}, r"noise: 0\.1000001 has more than six .* digits; write 0\.1$"),
+    (
+        "methods",
+        {"few": {"function": "batchnorm", "weight": 4}},
+        r"^config key methods\.few\.weight: function batchnorm has no option 'weight'; it takes none$",
+    ),
+    (
+        "methods",
+        {"sure": {"function": "tent", "weight": 3}},
+        r"^config key methods\.sure\.weight: function tent has no option 'weight'; it takes steps, learning_rate$",
+    ),
+    (
+        "baselines",
+        {"mine": {"function": "ynet", "selection": "source_validation"}},
+        r"^config key baselines\.mine: function ynet needs option 'reconstruction'; add it$",
+    ),
+    ("methods", {"after": {"function": "batchnorm"}}, r"config key methods\.after: tables use this name for something"),
 ]
 
 
@@ -263,6 +300,77 @@ def test_families_of_the_default_study():
     assert all(len(family.sources) >= 3 for family in default.families.values())
 
 
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("0.30-0.70", DomainName("0.30-0.70")),
+        ("mito_vnc~wide", DomainName("mito_vnc", variant="wide")),
+        ("0.30-0.70@noise=0.1", DomainName("0.30-0.70", "noise", 0.1)),
+        ("0.30-0.70~wide@zoom=-0.5", DomainName("0.30-0.70", "zoom", -0.5, "wide")),
+        ("a@noise=1e-05", DomainName("a", "noise", 1e-5)),
+    ],
+)
+def test_a_name_prints_as_it_was_parsed(text, name):
+    assert DomainName.parse(text) == name and str(name) == text
+    assert DomainName.parse(name.domain) == replace(name, variant="")
+    assert domain_of(text) == name.domain and variant_of(text) == name.variant
+
+
+@pytest.mark.parametrize("text", ["", "~wide", "a~", "a@", "a@noise", "a@noise=", "a@=1", "a@noise=nan", "a~b~c"])
+def test_what_is_no_name_is_refused(text):
+    with pytest.raises(StudyError, match=f"^domain '{text}': "):
+        DomainName.parse(text)
+
+
+def test_means_are_read_from_the_name_that_they_print():
+    assert DomainName.of_means(0.3, 0.7) == DomainName("0.30-0.70")
+    assert DomainName.parse("0.30-0.70~wide@noise=0.1").means == (0.3, 0.7)
+    assert DomainName.parse("mito_vnc").means is None and DomainName.parse("0.30-0.705").means is None
+
+
+def test_level_zero_of_any_transform_is_the_identity():
+    assert target_name("a", "noise", 0.0) == "a" and DomainName("a").at("noise", 0) == DomainName("a")
+    table = pd.DataFrame({"target": ["a", "a"], "transform": ["noise", "identity"], "level": [0.1, 0.0]})
+    assert full_names(table) == ["a@noise=0.1", "a"]
+
+
+def test_every_method_takes_its_own_options():
+    """What the checks read of the source text is what Python says of the functions."""
+    for module, name, functions in (
+        ("adaptation/batchnorm", "METHODS", batchnorm.METHODS),
+        ("adaptation/baselines", "BASELINES", baselines.BASELINES),
+    ):
+        read = signatures(module, name)
+        assert read.keys() == functions.keys()
+        for key, function in functions.items():
+            arguments = inspect.signature(function).parameters.values()
+            assert read[key].arguments == [argument.name for argument in arguments]
+            assert read[key].required == [argument.name for argument in arguments if argument.default is argument.empty]
+
+
+def test_protocols_and_the_pairs_of_the_shipped_predictor():
+    config = changed("variants", {"wide": {"model": {"width": 16}}})
+    assert not study(config).asks_the_shipped_predictor
+    config["pairs"][0]["sources"] = ["0.30-0.70", "0.30-0.70~wide"]
+    varied = study(config)
+    assert varied.asks_the_shipped_predictor
+    assert varied.frozen == {
+        "synthetic_to_real": {"source": [], "target": []},
+        "another_width": {"source": ["0.30-0.70~wide"]},
+    }
+    assert varied.protocols == [*PROTOCOLS, *varied.frozen]
+
+
+def test_domains_are_all_targets_and_all_that_is_trained_on():
+    config = changed("oracles", ["0.20-0.40"])
+    config["pairs"][0] |= {"sources": ["0.30-0.70"], "targets": ["b", "0.10-0.90"], "transforms": {"noise": [0, 0.1]}}
+    config["domains"] = {"b": {"means": [0.2, 0.6]}}
+    named = study(config)
+    targets = ["0.10-0.90", "0.10-0.90@noise=0.1", "b", "b@noise=0.1"]
+    assert named.targets_of == {"means-noise": targets}
+    assert named.domains == [*targets, "0.30-0.70", "0.20-0.40"] == list(named.specs(named.domains, []))
+
+
 def test_a_variant_changes_the_training_of_its_networks_only():
     config = changed("variants", {"decay": {"train": {"weight_decay": 0.1}}, "wide": {"model": {"width": 16}}})
     config["pairs"][0]["sources"] = ["0.30-0.70", "0.30-0.70~decay", "0.30-0.70~wide"]
@@ -306,8 +414,8 @@ def test_a_block_may_have_seeds_of_its_own():
         *(("0.70-0.30", seed) for seed in (0, 1, 2)),
     ]
     assert found.networks_of("0") == ["0.30-0.70", "0.70-0.30"] and len(found.networks_of("2")) == 3
-    assert found.partner("0.30-0.70", "2", "one-identity") == {}
-    assert found.partner("0.30-0.70", "2", "all-identity")["model"].endswith("models/0.30-0.70/seed0.h5")
+    assert found.partner("2", "one-identity") is None
+    assert found.partner("2", "all-identity") == 0 and found.partner("0", "all-identity") == 1
 
 
 def test_a_family_is_cut_into_jobs_and_grows_at_its_end():

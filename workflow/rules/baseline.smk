@@ -9,7 +9,7 @@ Writes  <results>/baselines/{method}/{source}/seed{seed}/{target}.h5   the epoch
 rule baseline:
     """Train with source labels and unlabelled images of one target."""
     input:
-        source=lambda wildcards: f"{config['results']}/data/{domain_of(wildcards.source)}.h5",
+        source=lambda wildcards: f"<results>/data/{domain_of(wildcards.source)}.h5",
         target="<results>/data/{target}.h5",
     output:
         model="<results>/baselines/{method}/{source}/seed{seed}/{target}.h5",
@@ -31,9 +31,9 @@ rule baseline:
         gpu=0 if config["device"] == "cpu" else 1,
     params:
         *code("baseline"),
-        model=lambda wildcards: STUDY.training(wildcards.source)[0],
+        model=lambda wildcards: STUDY.training(wildcards.source).model,
         method=lambda wildcards: STUDY.baseline(wildcards.method),
-        options=lambda wildcards: STUDY.training(wildcards.source)[1],
+        options=lambda wildcards: STUDY.training(wildcards.source).options,
         device=config["device"],
     script:
         "../scripts/baseline.py"

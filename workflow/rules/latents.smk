@@ -9,7 +9,7 @@ rule latents:
     """Summarise the activations of source and targets inside the network."""
     input:
         model="<results>/models/{source}/seed{seed}.h5",
-        source=lambda wildcards: f"{config['results']}/data/{domain_of(wildcards.source)}.h5",
+        source=lambda wildcards: f"<results>/data/{domain_of(wildcards.source)}.h5",
         targets="<results>/targets/{family}.h5",
         adapted="<results>/adapted/{source}/seed{seed}/{family}.h5",
     output:

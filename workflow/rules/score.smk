@@ -6,14 +6,27 @@ Writes  <results>/scores/{source}/seed{seed}/{family}.csv  a row per target, a c
 """
 
 
+def of_partner(path):
+    """The file ``path`` of the network that predictions are compared with; none where a job has no such network."""
+
+    def files(wildcards):
+        seed = STUDY.partner(wildcards.seed, wildcards.family)
+        return [] if seed is None else path.format(partner=seed, **wildcards)
+
+    return files
+
+
 rule score:
     """Judge unadapted and adapted predictions without the target's masks."""
     input:
         model="<results>/models/{source}/seed{seed}.h5",
-        source=lambda wildcards: f"{config['results']}/data/{domain_of(wildcards.source)}.h5",
+        source=lambda wildcards: f"<results>/data/{domain_of(wildcards.source)}.h5",
         targets="<results>/targets/{family}.h5",
         adapted="<results>/adapted/{source}/seed{seed}/{family}.h5",
-        partner=lambda wildcards: list(STUDY.partner(**wildcards).values()),
+        partner_model=of_partner("<results>/models/{source}/seed{partner}.h5"),
+        partner_adapted=of_partner(
+            "<results>/adapted/{source}/seed{partner}/{family}.h5"
+        ),
     output:
         scores="<results>/scores/{source}/seed{seed}/{family}.csv",
     log:
@@ -31,7 +44,6 @@ rule score:
         gpu=0 if config["device"] == "cpu" else 1,
     params:
         *code("score"),
-        partner=lambda wildcards: STUDY.partner(**wildcards),
         images=config["score"]["images"],
         rows=config["score"]["rows"],
         threshold=config["evaluate"]["threshold"],

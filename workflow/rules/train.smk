@@ -9,7 +9,7 @@ Writes  <results>/models/{network}/seed{seed}.h5   the epoch with the best sourc
 rule train:
     """Train a U-Net on one domain with its labels."""
     input:
-        data=lambda wildcards: f"{config['results']}/data/{domain_of(wildcards.network)}.h5",
+        data=lambda wildcards: f"<results>/data/{domain_of(wildcards.network)}.h5",
     output:
         model="<results>/models/{network}/seed{seed}.h5",
         curve="<results>/models/{network}/seed{seed}.csv",
@@ -28,8 +28,8 @@ rule train:
         gpu=0 if config["device"] == "cpu" else 1,
     params:
         *code("train"),
-        model=lambda wildcards: STUDY.training(wildcards.network)[0],
-        options=lambda wildcards: STUDY.training(wildcards.network)[1],
+        model=lambda wildcards: STUDY.training(wildcards.network).model,
+        options=lambda wildcards: STUDY.training(wildcards.network).options,
         device=config["device"],
     script:
         "../scripts/train.py"

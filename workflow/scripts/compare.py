@@ -10,7 +10,7 @@ from shiftgain.files import job, store
 from shiftgain.files.tables import read_csv, write_csv
 from shiftgain.report import figures, panels
 from shiftgain.report.pictures import first_example
-from shiftgain.study.names import PAIR, target_name
+from shiftgain.study.names import PAIR, full_names
 
 COSTS = ["stage", "method", "source", "target", "seed", "training_seconds", "peak_mb"]
 
@@ -43,8 +43,7 @@ def compare(
 
 def of_pairs(table: pd.DataFrame, pairs: set[tuple[str, str]]) -> pd.DataFrame:
     """The rows of ``table`` whose source and full target are among ``pairs``."""
-    keys = zip(table["source"], table["target"], table["transform"], table["level"], strict=True)
-    return table[[(source, target_name(*target)) in pairs for source, *target in keys]]
+    return table[[pair in pairs for pair in zip(table["source"], full_names(table), strict=True)]]
 
 
 def summary(segmentation: pd.DataFrame, gains: pd.DataFrame) -> pd.DataFrame:

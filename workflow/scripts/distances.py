@@ -4,6 +4,7 @@ from shiftgain.files import job, store
 from shiftgain.files.tables import write_rows
 from shiftgain.latents import channels
 from shiftgain.latents.distances import DISTANCES, Latents, projections
+from shiftgain.study.names import PLACE, row_key
 
 
 def distances(
@@ -24,8 +25,7 @@ def distances(
     with store.read(latents_path) as latents, store.read(targets_path) as targets:
         specs = {target: store.get_json(group, "domain") for target, group in store.targets(targets)}
         for path, reference in summaries(latents["source/reference"]):
-            layer, activation, unit = path.split("/")
-            place = {"layer": layer, "activation": activation, "unit": unit}
+            place = dict(zip(PLACE, path.split("/"), strict=True))
             shares.append({"source": source, "seed": seed} | place | channels.shares(reference.rows))
             directions = projections(reference.mean.size, n_projections, seed=0)
             half = load(latents[f"source/null/{path}"])
@@ -34,20 +34,9 @@ def distances(
                 for state, group in store.members(latents[f"targets/{target}"]):
                     taken = load(group[path])
                     for name in names:
-                        rows.append(
-                            {
-                                "source": source,
-                                "target": spec["name"],
-                                "transform": spec["transform"],
-                                "level": spec["level"],
-                                "seed": seed,
-                                **place,
-                                "state": state,
-                                "distance": name,
-                                "value": DISTANCES[name](reference, taken, directions),
-                                "null": nulls[name],
-                            }
-                        )
+                        value = DISTANCES[name](reference, taken, directions)
+                        row = {"state": state, "distance": name, "value": value, "null": nulls[name]}
+                        rows.append(row_key(source, spec, seed) | place | row)
     write_rows(rows, distances_path)
     write_rows(shares, channels_path)
 

@@ -18,10 +18,12 @@ from shiftgain.network import checkpoint, devices, metrics, normalisation
 from shiftgain.network.inference import BATCH_PIXELS, Inputs, predict
 from shiftgain.network.normalisation import State
 from shiftgain.network.unet import UNet
+from shiftgain.study.names import row_key
 
 # What a row says of how its network came about. Selection: which labelled images chose the epoch. Presentations: images
 # that passed through a training step or an adaptation, labelled and unlabelled. Status: what went wrong, or nothing.
-ORIGIN = ["selection", "n_target_images", "image_presentations", "status"]
+COUNTS = ["n_target_images", "image_presentations"]
+ORIGIN = ["selection", *COUNTS, "status"]
 
 
 def evaluate(
@@ -63,8 +65,7 @@ def evaluate(
                 scores |= dict.fromkeys(scores.keys() - {"n_images", "true_foreground"}, np.nan)
             store.put(masks, f"{target}/{method}", np.concatenate(kept).astype(np.uint8))
             spec = store.get_json(splits, "domain")
-            key = {"source": source, "target": spec["name"], "transform": spec["transform"], "level": spec["level"]}
-            rows.append(key | {"method": method, "seed": seed} | scores | facts | origin)
+            rows.append(row_key(source, spec, seed) | {"method": method} | scores | facts | origin)
 
         for target, splits in store.targets(targets):
             facts = {"clipped_share": splits["test"].attrs["clipped_share"], "pixel_ceiling": ceiling(splits["test"])}
@@ -90,7 +91,7 @@ def origin_of(about: dict, group: h5py.Group | None = None) -> dict:
     """The columns :data:`ORIGIN` of a network, or of what stage adapt made of it; empty where it is not known."""
     origin = {name: about.get(name, "") for name in ORIGIN}
     if group is not None:
-        counts = {name: store.get_json(group, name) if name in group.attrs else "" for name in ORIGIN[1:3]}
+        counts = {name: store.get_json(group, name) if name in group.attrs else "" for name in COUNTS}
         presented = (origin["image_presentations"], counts["image_presentations"])
         origin |= counts | {"image_presentations": "" if "" in presented else sum(presented)}
     return origin

@@ -18,6 +18,7 @@ from shiftgain.network.inference import BATCH_PIXELS, Inputs
 from shiftgain.network.unet import UNet, pad, to_input
 from shiftgain.prediction.scores import agreement, scores
 from shiftgain.prediction.view import View
+from shiftgain.study.names import row_key
 
 METHOD = "batchnorm"
 
@@ -70,8 +71,7 @@ def score(
                 for name, state in others.items():
                     other = view(partner, batches, batches, rows, threshold, state)
                     seeds[f"seed_agreement_{name}"] = agreement(reference, states[name], other)
-            key = {"source": source, "target": spec["name"], "transform": spec["transform"], "level": spec["level"]}
-            found.append(key | {"seed": seed} | scores(reference, states) | seeds)
+            found.append(row_key(source, spec, seed) | scores(reference, states) | seeds)
     write_rows(found, scores_path, "%.9g")
 
 
@@ -152,7 +152,7 @@ if __name__ == "__main__":
             source_path=snakemake.input.source,
             targets_path=snakemake.input.targets,
             adapted_path=snakemake.input.adapted,
-            partner_paths=snakemake.params.partner,
+            partner_paths={kind: path for kind in ("model", "adapted") if (path := snakemake.input[f"partner_{kind}"])},
             scores_path=snakemake.output.scores,
             source=snakemake.wildcards.source,
             seed=int(snakemake.wildcards.seed),

@@ -3,7 +3,6 @@
 Every fault is one line that names the key and the remedy, before any job starts.
 """
 
-import re
 from collections.abc import Iterator
 from difflib import get_close_matches
 from itertools import chain, islice
@@ -15,12 +14,24 @@ from jsonschema import Draft202012Validator
 from shiftgain.domains import real
 from shiftgain.files.errors import StudyError
 from shiftgain.shifts import transforms
-from shiftgain.study.lineage import registry
-from shiftgain.study.names import domain_of, layer_names
-from shiftgain.study.plan import Family, Study, baseline_of, domain_spec, families
+from shiftgain.study.lineage import registry, signatures
+from shiftgain.study.names import IDENTITY, DomainName, domain_of, layer_names, printed
+from shiftgain.study.plan import (
+    Family,
+    Study,
+    baseline_entry,
+    baseline_of,
+    baseline_options,
+    domain_spec,
+    families,
+    method_options,
+)
 
 SCHEMA = Path(__file__).parents[2] / "schemas" / "config.schema.yaml"
-MEANS = re.compile(r"^(\d\.\d\d)-(\d\.\d\d)$")
+# Arguments that a stage gives to the function of a method or a baseline; the others are options of the config.
+GIVEN = {"network", "batches", "model", "options", "autocast"}
+# Tables use these for other things: methods source and target, and columns iou_NAME of tables/pairs.csv.
+TAKEN = {"source", "target", "before", "after", "target_trained"}
 
 
 def study(config: dict) -> Study:
@@ -32,12 +43,12 @@ def study(config: dict) -> Study:
     faults = list(schema_faults(config)) or list(_own_faults(config))
     if faults:
         raise StudyError("\n".join(faults))
-    found = dict(families(config))
-    sources = [source for family in found.values() for source in family.sources]
-    faults = list(dict.fromkeys(_domain_faults(config, found, sources)))
+    named = dict(families(config))
+    sources = [source for family in named.values() for source in family.sources]
+    faults = list(dict.fromkeys(_domain_faults(config, named, sources)))
     if faults:
         raise StudyError("\n".join(faults))
-    return Study(config, found, tuple(dict.fromkeys(sources + config["oracles"])))
+    return Study(config, named, tuple(dict.fromkeys(sources + config["oracles"])))
 
 
 class _Loader(yaml.SafeLoader):
@@ -110,6 +121,10 @@ def _own_faults(config: dict) -> Iterator[str]:
         known = registry("adaptation/batchnorm", "METHODS")
         if entry["function"] not in known:
             yield f"config key methods.{name}.function: no such '{entry['function']}'{_hint(entry['function'], known)}"
+        else:
+            yield from _option_faults(
+                f"methods.{name}", "adaptation/batchnorm", "METHODS", entry, method_options(entry)
+            )
         if {"images", "at_test"} <= entry.keys():
             yield f"config key methods.{name}: give 'images' or 'at_test', not both"
     for name, entry in config["baselines"].items():
@@ -118,6 +133,13 @@ def _own_faults(config: dict) -> Iterator[str]:
             yield f"{where}.function: no such '{entry['function']}'{_hint(entry['function'], known)}"
         elif name in config["methods"] or name in registry("adaptation/batchnorm", "METHODS"):
             yield f"{where}: the name is that of an adaptation method too; rename it"
+        else:
+            entry = baseline_entry(config["baselines"], name)
+            options = baseline_options(entry)
+            yield from _option_faults(f"baselines.{name}", "adaptation/baselines", "BASELINES", entry, options)
+    for section in ("methods", "baselines"):
+        for name in sorted(TAKEN & config[section].keys()):
+            yield f"config key {section}.{name}: tables use this name for something else; rename it"
     names = [block["name"] for block in config["pairs"]]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"config key pairs: two blocks are named '{name}'; rename one"
@@ -127,12 +149,15 @@ def _own_faults(config: dict) -> Iterator[str]:
             known = [*registry("adaptation/batchnorm", "METHODS"), *config["methods"], *config["baselines"]]
             if name not in known and baseline_of(name) not in config["baselines"]:
                 yield f"{where}.methods: no such method '{name}'{_hint(name, known)}"
+        yield from _name_faults(where, block)
         for name, levels in block["transforms"].items():
+            yield from _level_faults(f"{where}.transforms.{name}", levels)
             for level in levels:
                 try:
                     transforms.check(name, level)
                 except StudyError as error:
                     yield f"{where}.transforms.{name}: {error}"
+    yield from _spelling_faults("config key oracles", config["oracles"])
     crop, depth = config["train"]["crop"], config["model"]["depth"]
     sizes = {"train.crop": crop} if crop else {"generate.size": config["generate"]["size"]}
     for key, size in sizes.items():
@@ -143,23 +168,73 @@ def _own_faults(config: dict) -> Iterator[str]:
             )
 
 
+def _option_faults(key: str, module: str, functions: str, entry: dict, options: dict) -> Iterator[str]:
+    """Options that the function of an entry does not take, and those that it needs and does not get."""
+    signature = signatures(module, functions)[entry["function"]]
+    known = [argument for argument in signature.arguments if argument not in GIVEN]
+    takes = f"it takes {', '.join(known)}" if known else "it takes none"
+    for name in options:
+        if name not in known:
+            yield f"config key {key}.{name}: function {entry['function']} has no option '{name}'; {takes}"
+    for name in signature.required:
+        if name in known and name not in options:
+            yield f"config key {key}: function {entry['function']} needs option '{name}'; add it"
+
+
+def _spelling_faults(where: str, names: list[str]) -> Iterator[str]:
+    for name in names:
+        try:
+            DomainName.parse(name)
+        except StudyError as error:
+            yield f"{where}: {error}"
+
+
+def _name_faults(where: str, block: dict) -> Iterator[str]:
+    """Names of a block that nothing is called by, and targets that would go through two transforms."""
+    transforms = [name for name, levels in block["transforms"].items() if name != IDENTITY and any(levels)]
+    for role in ("sources", "targets"):
+        names = block[role] if isinstance(block[role], list) else []
+        spelling = list(_spelling_faults(f"{where}.{role}", names))
+        yield from spelling
+        if role == "targets" and not spelling and transforms:
+            for name in map(DomainName.parse, names):
+                if name.level:
+                    yield (
+                        f"{where}.targets: '{name}' is transformed already, and {transforms[0]} would come on top; "
+                        f"name {name.at(IDENTITY, 0)}, or put it into a block with transforms: {{identity: [0]}}"
+                    )
+
+
+def _level_faults(where: str, levels: list[float]) -> Iterator[str]:
+    """Levels that a name cannot hold; those that would have one name together in one line."""
+    by_name: dict[str, list[float]] = {}
+    for level in levels:
+        by_name.setdefault(printed(level), []).append(level)
+    for name, alike in by_name.items():
+        listed = " and ".join(map(str, alike))
+        if len(alike) > 1:
+            yield f"{where}: {listed} would both be named {name}; give levels six significant digits at most"
+        elif float(name) != alike[0]:
+            yield f"{where}: {listed} has more than six significant digits; write {name}"
+
+
 def _domain_faults(config: dict, families: dict[str, Family], sources: list[str]) -> Iterator[str]:
     """Faults of the domains that the pairs name: unknown, unreadable, or without the masks that training needs."""
     networks = set(sources) | set(config["oracles"])
     for name in sorted(networks):
-        _, tilde, variant = name.partition("~")
-        if tilde and variant not in config["variants"]:
+        variant = DomainName.parse(name).variant
+        if variant and variant not in config["variants"]:
             hint = _hint(variant, config["variants"])
             yield f"network '{name}': no variant '{variant}' under config key variants{hint}"
     trained = {domain_of(name) for name in networks}
-    for name in sorted({name for family in families.values() for name in family.domains if "~" in name}):
+    targets = {name for family in families.values() for name in family.domains}
+    for name in sorted(name for name in targets if name != domain_of(name)):
         yield f"domain '{name}': a variant is trained, so it can be a source, not a target; name {domain_of(name)}"
-    asked = {name for family in families.values() for name in family.domains} | trained
     for key in config["domains"]:
         if any(key.lower() == other.lower() for other in config["domains"] if other != key):
             yield f"config key domains.{key}: two domains differ in case only; rename one"
     sound = []
-    for name in sorted(asked):
+    for name in sorted(targets | trained):
         try:
             _check_domain(config, name, name in trained)
             sound.append(name)
@@ -190,21 +265,17 @@ def _is_coloured(spec: dict) -> bool:
 
 
 def _check_domain(config: dict, name: str, trained: bool) -> None:
-    base, at, shift = name.partition("@")
-    if at:
-        transform, equals, level = shift.partition("=")
-        if not equals or not re.fullmatch(r"-?\d+(\.\d+)?", level):
-            raise StudyError(f"domain '{name}': after @ comes TRANSFORM=LEVEL, such as @noise=0.1")
-        transforms.check(transform, float(level))
+    parsed = DomainName.parse(name)
+    transforms.check(parsed.transform, parsed.level)
+    base = parsed.base
     entry = config["domains"].get(base)
     if entry is None:
-        means = MEANS.match(base)
-        if not means:
+        if parsed.means is None:
             raise StudyError(
                 f"domain '{name}' is not known: name it under config key domains, "
                 f"or by its means such as 0.30-0.70{_hint(base, config['domains']) if config['domains'] else ''}"
             )
-        if any(float(mean) > 1 for mean in means.groups()):
+        if max(parsed.means) > 1:
             raise StudyError(f"domain '{name}': means are grey levels in [0, 1], mask first, background second")
         return
     if "path" in entry:

@@ -4,6 +4,7 @@ import ast
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 WORKFLOW = Path(__file__).parents[2]
 
@@ -33,13 +34,54 @@ def registry(module: str, name: str) -> list[str]:
 
     ``module``: ``package/module``. Errors: :class:`LookupError` where there is no such literal.
     """
-    tree = ast.parse((WORKFLOW / "shiftgain" / f"{module}.py").read_text())
-    for node in tree.body:
+    return list(_literal(module, name))
+
+
+class Signature(NamedTuple):
+    """Names of a function's arguments, and of those among them that must be given."""
+
+    arguments: list[str]
+    required: list[str]
+
+
+@cache
+def signatures(module: str, name: str) -> dict[str, Signature]:
+    """Key -> signature of the function of that key in the registry ``name``, read as :func:`registry` reads the keys.
+
+    A function is defined in the module of the registry, or imported into it by its own name from another.
+
+    Errors: :class:`LookupError` where there is no such registry, or where the definition of a function is not found.
+    """
+    return {key: _signature(module, value) for key, value in _literal(module, name).items()}
+
+
+def _literal(module: str, name: str) -> dict[str, ast.expr]:
+    for node in _tree(module).body:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         value = getattr(node, "value", None)
         if isinstance(value, ast.Dict) and any(isinstance(t, ast.Name) and t.id == name for t in targets):
-            return [ast.literal_eval(key) for key in value.keys if key is not None]
+            entries = zip(value.keys, value.values, strict=True)
+            return {ast.literal_eval(key): entry for key, entry in entries if key is not None}
     raise LookupError(f"shiftgain/{module}.py has no dict literal named {name}")
+
+
+def _signature(module: str, value: ast.expr) -> Signature:
+    name = ast.unparse(value)
+    for node in _tree(module).body:
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            positional = [argument.arg for argument in [*node.args.posonlyargs, *node.args.args]]
+            keywords = [argument.arg for argument in node.args.kwonlyargs]
+            required = positional[: len(positional) - len(node.args.defaults)]
+            pairs = zip(keywords, node.args.kw_defaults, strict=True)
+            return Signature(positional + keywords, required + [keyword for keyword, default in pairs if not default])
+        if isinstance(node, ast.ImportFrom) and node.module and name in [alias.name for alias in node.names]:
+            return _signature(node.module.removeprefix("shiftgain.").replace(".", "/"), value)
+    raise LookupError(f"shiftgain/{module}.py neither defines nor imports a function {name}")
+
+
+@cache
+def _tree(module: str) -> ast.Module:
+    return ast.parse((WORKFLOW / "shiftgain" / f"{module}.py").read_text())
 
 
 @cache

@@ -6,11 +6,12 @@ Read while Snakemake parses the workflow: it must not import torch. A config bec
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice, permutations
-from pathlib import Path
+from typing import NamedTuple
 
 from shiftgain.study.lineage import registry
-from shiftgain.study.names import domain_of, layer_names, target_name
+from shiftgain.study.names import DomainName, domain_of, layer_names, target_name, variant_of
 
 # Options of training that make a network irregular: too brief, too fast, with stale statistics.
 IRREGULAR = {"epochs", "learning_rate", "batchnorm_momentum"}
@@ -33,6 +34,13 @@ class Family:
         return list(dict.fromkeys(names))
 
 
+class Training(NamedTuple):
+    """How a network is trained: the ``model`` (channels, width, depth) and the ``options`` of config key train."""
+
+    model: dict
+    options: dict
+
+
 @dataclass(frozen=True)
 class Study:
     """A checked config, spelled out.
@@ -44,30 +52,61 @@ class Study:
     families: dict[str, Family]
     networks: tuple[str, ...]
 
-    @property
+    @cached_property
     def pairs(self) -> list[tuple[str, str]]:
         """(source, family) of the whole study."""
         return [(source, name) for name, family in self.families.items() for source in family.sources]
 
-    @property
+    @cached_property
     def jobs(self) -> list[tuple[str, int, str]]:
         """(source, seed, family) of the whole study: what adapt, evaluate, latents, distances and score run over."""
         return [(source, seed, name) for source, name in self.pairs for seed in self.families[name].seeds]
 
-    @property
+    @cached_property
+    def job_names(self) -> list[str]:
+        """``SOURCE/seedSEED/FAMILY`` of all :attr:`jobs`: what their files are called."""
+        return [f"{source}/seed{seed}/{family}" for source, seed, family in self.jobs]
+
+    @cached_property
     def trained(self) -> list[tuple[str, int]]:
         """(network, seed): every source at the seeds of its blocks, and every oracle at all seeds."""
         oracles = [(name, seed) for name in self.config["oracles"] for seed in self.config["seeds"]]
-        found = set(oracles) | {(source, seed) for source, seed, _ in self.jobs}
-        return sorted(found, key=lambda each: (self.networks.index(each[0]), each[1]))
+        trainings = set(oracles) | {(source, seed) for source, seed, _ in self.jobs}
+        return sorted(trainings, key=lambda training: (self.networks.index(training[0]), training[1]))
+
+    @cached_property
+    def network_names(self) -> list[str]:
+        """``NETWORK/seedSEED`` of all :attr:`trained`: what their files are called."""
+        return [f"{network}/seed{seed}" for network, seed in self.trained]
+
+    @cached_property
+    def seeds(self) -> list[int]:
+        """Seeds at which any network is trained, ascending."""
+        return sorted({seed for _, seed in self.trained})
+
+    @cached_property
+    def trained_domains(self) -> list[str]:
+        """Full names of the domains that networks are trained on, each once."""
+        return list(dict.fromkeys(map(domain_of, self.networks)))
+
+    @cached_property
+    def targets_of(self) -> dict[str, list[str]]:
+        """Shift family -> full names of its targets, in the order of the alphabet: that of its file."""
+        return {name: sorted(family.targets) for name, family in self.families.items()}
+
+    @cached_property
+    def domains(self) -> list[str]:
+        """Full names of all targets, family by family, then of the domains trained on; each once."""
+        targets = (target for names in self.targets_of.values() for target in names)
+        return list(dict.fromkeys([*targets, *self.trained_domains]))
 
     def specs(self, names: list[str], splits: list[str]) -> dict[str, dict]:
         """Full domain name -> everything that makes ``splits`` of it. See :func:`domain_spec`."""
-        found = {name: domain_spec(self.config, name) for name in names}
-        for spec in found.values():
+        specs = {name: domain_spec(self.config, name) for name in names}
+        for spec in specs.values():
             if "images" in spec:
                 spec["images"] = {split: spec["images"][split] for split in splits}
-        return found
+        return specs
 
     @property
     def layers(self) -> list[str]:
@@ -93,13 +132,13 @@ class Study:
     def decays(self) -> list[str]:
         """Sources of one domain whose networks differ in weight decay alone; none where there are no two."""
         variants = self.config["variants"]
-        plain = [source for source, _ in self.pairs if "~" not in source]
+        plain = [source for source, _ in self.pairs if not variant_of(source)]
         for domain in dict.fromkeys(plain):
             others = [
                 source
                 for source in dict.fromkeys(source for source, _ in self.pairs)
                 if domain_of(source) == domain
-                and variants.get(source.partition("~")[2], {}).get("train", {}).keys() == {"weight_decay"}
+                and variants.get(variant_of(source), {}).get("train", {}).keys() == {"weight_decay"}
             ]
             if others:
                 return [domain, *others]
@@ -109,18 +148,37 @@ class Study:
     def resized(self) -> list[str]:
         """Sources whose network has a variant of the model, such as another width."""
         variants = self.config["variants"]
-        return [name for name in self.networks if "model" in variants.get(name.partition("~")[2], {})]
+        return [name for name in self.networks if "model" in variants.get(variant_of(name), {})]
+
+    @cached_property
+    def frozen(self) -> dict[str, dict[str, list[str]]]:
+        """Protocol -> role -> names: the pairs on which the shipped predictor is judged as it is.
+
+        A role that is missing takes all names.
+        """
+        real = [name for name, domain in self.config["domains"].items() if "path" in domain]
+        return {"synthetic_to_real": {"source": real, "target": real}, "another_width": {"source": self.resized}}
+
+    @property
+    def asks_the_shipped_predictor(self) -> bool:
+        """Whether any protocol of :attr:`frozen` names pairs of this study."""
+        return any(names for roles in self.frozen.values() for names in roles.values())
+
+    @cached_property
+    def protocols(self) -> list[str]:
+        """All protocols by which predictors are judged."""
+        return [*registry("prediction/predictors", "PROTOCOLS"), *self.frozen]
 
     def networks_of(self, seed: str) -> list[str]:
         """The networks that are trained at one seed."""
         return [name for name, number in self.trained if str(number) == seed]
 
-    def training(self, network: str) -> tuple[dict, dict]:
-        """(``model``, ``train``) of a network: those of the config, with what its variant changes."""
-        variant = self.config["variants"].get(network.partition("~")[2], {})
+    def training(self, network: str) -> Training:
+        """How a network is trained: as the config says, with what its variant changes."""
+        variant = self.config["variants"].get(variant_of(network), {})
         model = {"channels": self.config["generate"]["channels"]} | self.config["model"] | variant.get("model", {})
         options = self.config["train"] | variant.get("train", {})
-        return model, {key: value for key, value in options.items() if key != "threads"}
+        return Training(model, {key: value for key, value in options.items() if key != "threads"})
 
     def targets(self, family: str, splits: list[str]) -> dict[str, dict]:
         """The :meth:`specs` of every target of a shift family."""
@@ -128,45 +186,39 @@ class Study:
 
     def methods(self, family: str) -> dict[str, dict]:
         """Adaptation methods of a shift family: name -> ``function``, its ``options``, ``images`` or ``at_test``."""
-        found = {}
+        methods = {}
         for name in self.families[family].methods:
             if baseline_of(name) in self.config["baselines"]:
                 continue
             entry = {"function": name} | self.config["methods"].get(name, {})
-            options = {key: value for key, value in entry.items() if key not in ("function", "images", "at_test")}
-            found[name] = {key: value for key, value in entry.items() if key not in options} | {"options": options}
-        return found
+            options = method_options(entry)
+            methods[name] = {key: value for key, value in entry.items() if key not in options} | {"options": options}
+        return methods
 
-    def partner(self, source: str, seed: str, family: str) -> dict[str, str]:
-        """Paths of ``model`` and ``adapted`` of another seed: the first that is another; empty for a single seed."""
-        other = next((number for number in self.families[family].seeds if str(number) != seed), None)
-        if other is None:
-            return {}
-        paths = {"model": f"models/{source}/seed{other}.h5", "adapted": f"adapted/{source}/seed{other}/{family}.h5"}
-        return {kind: str(Path(self.config["results"], path)) for kind, path in paths.items()}
+    def partner(self, seed: str, family: str) -> int | None:
+        """Seed of the network whose predictions one of ``seed`` is compared with: the first other; None without."""
+        return next((number for number in self.families[family].seeds if str(number) != seed), None)
 
     def baseline(self, name: str) -> dict:
         """``function``, ``selection``, ``options`` of a baseline; a variant has the rest from its function's entry."""
-        entries = self.config["baselines"]
-        entry = entries.get(entries[name]["function"], {}) | entries[name]
-        options = {key: value for key, value in entry.items() if key not in ("function", "selection")}
-        return {"function": entry["function"], "selection": entry["selection"], "options": options}
+        entry = baseline_entry(self.config["baselines"], name)
+        return {"function": entry["function"], "selection": entry["selection"], "options": baseline_options(entry)}
 
     def baselines(self, source: str, family: str) -> list[tuple[str, str]]:
         """(target, baseline) of the networks trained for one source towards a shift family; none towards itself."""
-        found = self.families[family]
-        names = [name for name in self.config["baselines"] if name in map(baseline_of, found.methods)]
-        return [(target, name) for target in found.targets if target != domain_of(source) for name in names]
+        entry = self.families[family]
+        names = [name for name in self.config["baselines"] if name in map(baseline_of, entry.methods)]
+        return [(target, name) for target in entry.targets if target != domain_of(source) for name in names]
 
-    @property
+    @cached_property
     def trainings(self) -> list[tuple[str, str, str, int]]:
         """(baseline, source, target, seed) of the whole study, each once."""
-        found = (
+        trainings = (
             (name, source, target, seed)
             for source, seed, family in self.jobs
             for target, name in self.baselines(source, family)
         )
-        return list(dict.fromkeys(found))
+        return list(dict.fromkeys(trainings))
 
 
 def baseline_of(method: str) -> str:
@@ -174,20 +226,34 @@ def baseline_of(method: str) -> str:
     return method.removesuffix("+batchnorm")
 
 
+def method_options(entry: dict) -> dict:
+    """What an entry of config key methods hands to its function by name."""
+    return {key: value for key, value in entry.items() if key not in ("function", "images", "at_test")}
+
+
+def baseline_entry(entries: dict[str, dict], name: str) -> dict:
+    """An entry of config key baselines; a variant has the rest from the entry that is named as its function."""
+    return entries.get(entries[name]["function"], {}) | entries[name]
+
+
+def baseline_options(entry: dict) -> dict:
+    """What an entry of config key baselines hands to its function by name."""
+    return {key: value for key, value in entry.items() if key not in ("function", "selection")}
+
+
 def domain_spec(config: dict, name: str) -> dict:
     """The parameters of a domain: of its images, and ``transform`` and ``level`` on top.
 
     Real domains have a ``path``; synthetic ones have what :mod:`shiftgain.domains.synthetic` asks for.
     """
-    base, _, shift = domain_of(name).partition("@")
-    transform, _, level = shift.partition("=")
-    spec = {"name": base, "transform": transform or "identity", "level": float(level or 0)}
+    parsed = DomainName.parse(name)
+    spec = {"name": parsed.base, "transform": parsed.transform, "level": parsed.level}
     generate = config["generate"]
-    entry = config["domains"].get(base, {})
+    entry = config["domains"].get(parsed.base, {})
     spec["channels"] = generate["channels"]
     if "path" in entry:
         return spec | {"split": generate["split"]} | entry
-    means = entry.get("means") or [float(mean) for mean in base.split("-")]
+    means = entry.get("means") or list(parsed.means or ())
     for key in ("size", "images", "perlin", "noise"):
         default, own = generate[key], entry.get(key, {})
         spec[key] = default | own if isinstance(default, dict) else own or default
@@ -223,4 +289,4 @@ def _names(domains: list | dict) -> list[str]:
     grid = domains["grid"]
     # Pairs that use a later grid value come later, so that appending a value only appends domains.
     order = sorted(permutations(range(len(grid)), 2), key=lambda pair: (max(pair), pair))
-    return [f"{grid[mask]:.2f}-{grid[background]:.2f}" for mask, background in order]
+    return [str(DomainName.of_means(grid[mask], grid[background])) for mask, background in order]
