@@ -23,7 +23,7 @@ sys.path.insert(
 
 from shiftgain.files.errors import StudyError
 from shiftgain.study.checks import duplicate_keys, study
-from shiftgain.study.lineage import code, registry
+from shiftgain.study.lineage import code
 from shiftgain.study.names import domain_of
 from shiftgain.study.resources import growing
 

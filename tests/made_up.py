@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from shiftgain.files import store
+from shiftgain.findings.pairs import pair_table
 from shiftgain.report import panels
 from shiftgain.study.names import KEY, target_name
 
@@ -112,15 +113,23 @@ def make_study(
     rng = np.random.default_rng(0)
     layers = ["encoder1", "bottleneck"]
     segmentation, gains, distances = [], [], []
-    data, families, masks, latents, curves = [], [], {}, {}, {}
+    data, families, targets_of, masks, latents, curves = {}, {}, {}, {}, {}, {}
+    specs = {
+        target_name(target, transform, level): spec_of(target, *((transform, level) if level else ()))
+        for transform, levels in transforms.items()
+        for target in targets
+        for level in levels
+    }
     for name in sources:
-        data.append(str(folder / f"data-{name}.h5"))
-        with store.create(data[-1]) as file:
+        specs.setdefault(name, spec_of(name))
+        data[name] = str(folder / f"data-{name}.h5")
+        with store.create(data[name]) as file:
             write_domain(file, spec_of(name), rng, channels, True)
     for transform, levels in transforms.items():
         names = [target_name(target, transform, level) for target in targets for level in levels]
-        families.append(str(folder / f"targets-{transform}.h5"))
-        with store.create(families[-1]) as file:
+        targets_of[transform] = names
+        families[transform] = str(folder / f"targets-{transform}.h5")
+        with store.create(families[transform]) as file:
             for target, level in itertools.product(targets, levels):
                 group = file.create_group(target_name(target, transform, level))
                 write_domain(group, spec_of(target, transform, level), rng, channels, target not in unlabelled)
@@ -136,7 +145,8 @@ def make_study(
             for target, level in itertools.product(targets, levels):
                 key = {"source": source, "target": target, "transform": transform, "level": level, "seed": seed}
                 before, after, foreground = (np.nan,) * 3 if target in unlabelled else scores(source, target, transform)
-                area = {"n_images": 2, "predicted_foreground": foreground, "true_foreground": 0.3, "pixel_ceiling": 0.9}
+                area = {"n_images": 2, "predicted_foreground": foreground, "true_foreground": 0.3}
+                area |= {"pixel_ceiling": 0.9, "clipped_share": 0.0}
                 segmentation.append(key | {"method": "source", "iou": before, "dice": before} | area)
                 for method in ("batchnorm", "other"):
                     row = key | {"method": method, "iou_before": before, "iou_after": after, "gain_iou": after - before}
@@ -173,10 +183,12 @@ def make_study(
             strict=True,
         )
     ]
-    oracle = [
-        {"target": name, "seed": seed, "n_images": 2, "iou": OWN, "dice": 0.95} for name in sources for seed in seeds
+    correlations = [row | {"below_null": 0.25} for row in correlations]
+    networks = [
+        {"network": name, "seed": seed, "n_images": 2, "iou": OWN, "dice": 0.95} for name in sources for seed in seeds
     ]
-    tables = {"segmentation": segmentation, "gains": gains, "distances": distances, "correlations": correlations}
+    pairs = pair_table(*map(pd.DataFrame, (segmentation, gains, networks)), specs)
+    tables = {"gains": gains, "distances": distances, "correlations": correlations, "networks": networks}
     verdict = {
         "claim": "flips fail",
         "verdict": "supported",
@@ -191,13 +203,14 @@ def make_study(
     (folder / "small_tree.txt").write_text("|--- agreement <= 0.5\n")
     for name in ("predictors", "none"):
         panels.save(panels.blank("four bars"), str(folder / f"{name}.svg"))
-    for name, rows in (tables | {"oracle": oracle}).items():
+    tables |= {"pairs": pairs}
+    for name, rows in tables.items():
         pd.DataFrame(rows).to_csv(folder / f"{name}.csv", index=False)
     paths = {name: str(folder / f"{name}.csv") for name in tables}
     figure_paths = {name: str(folder / f"{name}.svg") for name in FIGURES}
-    read = {"tables": paths, "oracle_paths": [str(folder / "oracle.csv")], "layers": layers}
-    read |= {"data_paths": data, "targets_paths": families}
+    read = {"tables": paths, "layers": layers}
     drawn = read | {"curves": curves, "masks": masks, "latents": latents, "figure_paths": figure_paths}
+    drawn |= {"specs": specs, "data": data, "targets": families, "targets_of": targets_of}
     drawn |= {"activation": "before_relu", "decays": []}
     written = read | {
         "figures": figure_paths,
@@ -207,7 +220,7 @@ def make_study(
             "leave_seed_out": str(folder / "none.svg"),
         },
         "tree_path": str(folder / "small_tree.txt"),
-        "comparison": [],
+        "comparison": {},
         "title": "Does it work? <yes & no>",
         "settings": {"seeds": list(seeds), "model": {"width": 4}},
         "template_path": str(TEXTS / "page.html.j2"),

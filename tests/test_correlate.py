@@ -24,6 +24,7 @@ COLUMNS = [
     "ci_low",
     "ci_high",
     "n",
+    "below_null",
 ]
 
 
@@ -150,8 +151,11 @@ def test_pairs_without_outcome_are_left_out():
     distances, gains = measured(there, value), scored(there, np.where(unlabelled, np.nan, gain))
     row = one(distances, gains)
     assert row["n"] == (~unlabelled).sum()
-    assert row == one(distances[~unlabelled], gains[~unlabelled]) == one(distances, gains[~unlabelled])
-    assert row == one(distances.assign(value=np.where(unlabelled, np.inf, value)), scored(there, gain))
+    assert row == one(distances, gains[~unlabelled])
+    # Whether a distance exceeds its null is asked of every pair.
+    del row["below_null"]
+    assert row.items() <= one(distances[~unlabelled], gains[~unlabelled]).items()
+    assert row.items() <= one(distances.assign(value=np.where(unlabelled, np.inf, value)), scored(there, gain)).items()
 
     for unscored in (scored(there, np.full(len(there), np.nan)), gains[:0]):
         nothing = one(distances, unscored)
@@ -163,6 +167,14 @@ def test_resamples_in_which_nothing_varies_are_left_out():
     value = (there["target"] == "t1").to_numpy(float)
     row = one(measured(there, value), scored(there, 2 * value))
     assert row["spearman"] == row["ci_low"] == row["ci_high"] == pytest.approx(1)
+
+
+def test_the_share_below_the_null_counts_every_pair_that_has_both():
+    there = pairs(n_sources=1, n_targets=5, levels=(0.0,), seeds=[0])
+    distances = measured(there, [0.05, 0.1, 0.2, 0.3, np.nan])
+    gains = scored(there, [0.1, np.nan, 0.2, 0.3, 0.4])
+    assert one(distances, gains)["below_null"] == 2 / 4
+    assert np.isnan(one(distances.assign(null=np.nan), gains)["below_null"])
 
 
 def test_two_methods_are_refused():

@@ -10,11 +10,11 @@ from matplotlib.contour import ContourSet
 
 from scripts.draw import draw
 from shiftgain.files import store
-from shiftgain.findings.pairs import CASES, below_null, by_method, example_cases, method_scores, pair_table, shifts
+from shiftgain.findings.pairs import CASES, abroad, by_method, example_cases, method_scores, read_pairs
 from shiftgain.report import figures, page
-from shiftgain.report.pictures import gallery, specs_and_splits
+from shiftgain.report.pictures import gallery, scored_splits
 from shiftgain.study.names import KEY, PAIR, target_name
-from tests.made_up import FIGURES, GRID, spec_of, text_of, two_sources, write_domain
+from tests.made_up import FIGURES, spec_of, text_of, two_sources, write_domain
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +75,7 @@ def pair(source: str, target: str, transform: str = "identity", level: float = 0
     row = {"source": source, "target": target, "transform": transform, "level": level, "seed": 0}
     row |= {"iou_before": 0.5, "iou_after": 0.9, "gain_iou": 0.4, "own_iou": 0.9, "foreground_before": 0.3}
     row |= {"true_foreground": 0.3, "name": target_name(target, transform, level), "home": False}
+    row |= {"variant": "", "shifted": False, "method": "batchnorm"}
     return row | {"polarity": "kept", "brightness": False} | more
 
 
@@ -89,48 +90,27 @@ def test_a_pair_shows_one_case_only_and_home_shows_none():
     assert len(found) == len(CASES)
 
 
-def test_shifts_are_the_labelled_pairs_but_home_over_seeds():
+def test_pairs_abroad_are_the_labelled_ones_but_home_over_seeds():
     rows = [
         pair("a", "a", home=True), pair("a", "b"), pair("a", "b", gain_iou=0.6) | {"seed": 1},
         pair("a", "a", "noise", 0.1, gain_iou=0.1), pair("a", "c", gain_iou=np.nan),
     ]  # fmt: skip
-    table = shifts(pd.DataFrame(rows)).set_index("name")
+    table = abroad(pd.DataFrame(rows)).set_index("name")
     assert table["gain_iou"].to_dict() == pytest.approx({"a@noise=0.1": 0.1, "b": 0.5})
 
 
 def test_methods_are_summarised_over_the_shifts():
     rows = [
-        ("a", "a", "identity", 0.0, "batchnorm", 0.9), ("a~wide", "a", "noise", 0.0, "batchnorm", 0.9),
+        ("a", "a", "identity", 0.0, "batchnorm", 0.9), ("a~wide", "a", "identity", 0.0, "batchnorm", 0.9),
         ("a", "b", "identity", 0.0, "batchnorm", 0.3), ("a", "a", "noise", 0.1, "batchnorm", -0.1),
         ("a", "b", "identity", 0.0, "tent", 0.01),
     ]  # fmt: skip
     gains = pd.DataFrame(rows, columns=[*PAIR, "method", "gain_iou"]).assign(seed=0, iou_before=0.5, gap_closed=0.5)
-    table = method_scores(gains.assign(iou_after=0.5 + gains["gain_iou"])).set_index("method")
+    pairs = gains[KEY].drop_duplicates()
+    pairs = pairs.assign(home=(pairs["target"] == "a") & (pairs["transform"] == "identity"))
+    table = method_scores(gains.assign(iou_after=0.5 + gains["gain_iou"]), pairs).set_index("method")
     assert table.loc["batchnorm", ["n", "gain_iou", "gained", "lost"]].tolist() == pytest.approx([2, 0.1, 0.5, 0.5])
     assert table.loc["tent", ["n", "gain_iou", "gained", "lost"]].tolist() == pytest.approx([1, 0.01, 0, 0])
-
-
-def test_home_is_the_own_domain_untransformed():
-    cells = [("0.30-0.70", "identity", 0.0), ("0.30-0.70", "noise", 0.1), ("0.50-0.90", "identity", 0.0),
-             ("0.70-0.30", "inversion", 1.0), ("0.70-0.30", "identity", 0.0)]  # fmt: skip
-    rows = [{"source": "0.30-0.70~wide", "target": target, "transform": transform, "level": level, "seed": 0}
-            for target, transform, level in cells]  # fmt: skip
-    share = {"predicted_foreground": 0.3, "true_foreground": 0.3, "pixel_ceiling": 0.9}
-    segmentation = pd.DataFrame([row | {"method": "source"} | share for row in rows])
-    gains = pd.DataFrame(rows).assign(method="batchnorm", iou_before=0.5, iou_after=0.6, gain_iou=0.1)
-    oracles = pd.DataFrame({"target": ["0.30-0.70", "0.30-0.70~wide"], "seed": 0, "iou": [0.7, 0.8]})
-    specs = {target_name(*cell): spec_of(*cell) for cell in cells}
-    table = pair_table(segmentation, gains, oracles, specs).set_index("name")
-    assert table["home"].to_dict() == {name: name == "0.30-0.70" for name in specs}
-    assert table["polarity"].to_dict() == dict.fromkeys(specs, "kept") | {"0.70-0.30": "flipped"}
-    assert set(table["own_iou"]) == {0.8} and list(table.index[table["brightness"]]) == ["0.50-0.90"]
-
-
-def test_a_distance_not_above_its_null_is_counted():
-    place = {"distance": "d", "layer": "l", "activation": "a", "unit": "u", "state": "before"}
-    values = [(1.0, 2.0), (2.0, 2.0), (3.0, 2.0), (4.0, 2.0), (1.0, np.nan)]
-    rows = pd.DataFrame([place | {"value": value, "null": null} for value, null in values])
-    assert below_null(pd.DataFrame([place]), rows)["below_null"].item() == 0.5
 
 
 def test_methods_are_compared_on_the_pairs_that_they_share():
@@ -145,13 +125,7 @@ def test_methods_are_compared_on_the_pairs_that_they_share():
 
 
 def test_cases_prefer_plain_pairs_and_show_each_once(arguments):
-    tables = {name: pd.read_csv(path) for name, path in arguments["tables"].items()}
-    specs = {
-        target_name(name, *shift): spec_of(name, *shift)
-        for name in [*GRID, "cells"]
-        for shift in (("identity", 0.0), ("noise", 0.1))
-    }
-    pairs = pair_table(tables["segmentation"], tables["gains"], pd.read_csv(arguments["oracle_paths"][0]), specs)
+    pairs = read_pairs(arguments["tables"]["pairs"])
     found = example_cases(pairs)
     assert {name: case["transform"] for name, case in found.items()} == {
         "all white": "identity",
@@ -170,11 +144,12 @@ def test_cases_prefer_plain_pairs_and_show_each_once(arguments):
 def test_the_gallery_takes_for_each_transform_a_domain_that_goes_through_it(tmp_path):
     rng, path = np.random.default_rng(0), str(tmp_path / "targets.h5")
     shifts = [("0.30-0.70", "blur", 1.0), ("0.30-0.70", "blur", 2.0), ("0.10-0.50", "rotation", 90.0)]
+    targets = [("0.30-0.70", "identity", 0.0), *shifts]
+    specs = {target_name(*target): spec_of(*target) for target in targets}
     with store.create(path) as file:
-        for name, transform, level in [("0.30-0.70", "identity", 0.0), *shifts]:
-            group = file.create_group(target_name(name, transform, level))
-            write_domain(group, spec_of(name, transform, level), rng, 1, True)
-    *_, shifted = gallery(*specs_and_splits([], [path]), ["0.30-0.70"])
+        for name, spec in specs.items():
+            write_domain(file.create_group(name), spec, rng, 1, True)
+    *_, shifted = gallery(specs, scored_splits({}, {"all": path}, {"all": list(specs)}), ["0.30-0.70"])
     assert {title: list(levels) for title, levels in shifted.items()} == {
         "blur, px (sd of the Gaussian): 0.30-0.70": [0.0, 1.0, 2.0],
         "rotation, degrees, counter-clockwise: 0.10-0.50": [90.0],

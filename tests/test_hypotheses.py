@@ -19,11 +19,13 @@ from shiftgain.findings.hypotheses import (
     interval,
     judge,
     verdict,
-    wide,
 )
-from shiftgain.study.names import KEY
+from shiftgain.findings.pairs import COLUMNS, with_relations
+from shiftgain.study.names import KEY, domain_of, full_names
+from shiftgain.study.plan import domain_spec
 
 ROOT = Path(__file__).parents[1]
+CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
 SEEDS = (0, 1, 2)
 EMPTY = pd.DataFrame(columns=["source", "seed", "activation", "unit", "dead", "non_gaussian"])
 PLACE = {"layer": "encoder1", "activation": "before_relu", "unit": "position"}
@@ -33,16 +35,18 @@ NO_SCORES = pd.DataFrame(columns=[*KEY, *POLARITY_SCORES])
 
 def pair(seed, transform="identity", level=0.0, source="0.30-0.70", target="0.30-0.70", **more):
     row = {
-        "source": source, "target": target, "transform": transform, "level": level, "seed": seed, "before": 0.5,
-        "batchnorm": 0.9, "own": 0.9, "oracle": 0.92, "true_foreground": 0.35, "clipped_share": 0.0,
-        "home": source.partition("~")[0] == target, "variant": source.partition("~")[2],
+        "source": source, "target": target, "transform": transform, "level": level, "seed": seed, "iou_before": 0.5,
+        "iou_batchnorm": 0.9, "own_iou": 0.9, "iou_target_trained": 0.92, "true_foreground": 0.35, "clipped_share": 0.0,
     }  # fmt: skip
     return row | more
 
 
 def tables(rows, distances=NO_DISTANCES, channels=EMPTY, scores=NO_SCORES):
     irregular = {"early": ["epochs"], "slow": ["batchnorm_momentum"], "both": ["epochs", "learning_rate"]}
-    return Tables(pd.DataFrame(rows), distances, channels, scores, irregular)
+    pairs = pd.DataFrame(rows)
+    names = {*full_names(pairs), *(domain_of(source) for source in pairs["source"])}
+    specs = {name: domain_spec(CONFIG, name) for name in names}
+    return Tables(with_relations(pairs, specs), distances, channels, scores, irregular)
 
 
 def each_seed(*pairs):
@@ -59,40 +63,40 @@ def foreground(level, **more):
 
 # hypothesis, pairs of every seed, what must be measured
 MEASURES = [
-    ("H1a", [brightness(batchnorm=0.88), brightness(0.2)], 0.02),
+    ("H1a", [brightness(iou_batchnorm=0.88), brightness(0.2)], 0.02),
     ("H1a", [{"transform": "contrast", "level": 1, "clipped_share": 0.3}], None),
-    ("H1b", [brightness(k, clipped_share=k, batchnorm=0.9 - k) for k in (0.1, 0.2, 0.3)], -1),
+    ("H1b", [brightness(k, clipped_share=k, iou_batchnorm=0.9 - k) for k in (0.1, 0.2, 0.3)], -1),
     (
         "H1b",
         [
-            *(brightness(k, clipped_share=k, batchnorm=0.9 - k) for k in (0.1, 0.2, 0.3)),
-            brightness(0.05, clipped_share=0.0005, batchnorm=0.1),
+            *(brightness(k, clipped_share=k, iou_batchnorm=0.9 - k) for k in (0.1, 0.2, 0.3)),
+            brightness(0.05, clipped_share=0.0005, iou_batchnorm=0.1),
         ],
         -1,
     ),
-    ("H2a", [{"target": "0.90-0.10", "batchnorm": 0.1}, {"target": "0.70-0.30", "batchnorm": 0.5}], 0.15),
-    ("H2a", [{"target": "0.10-0.90", "batchnorm": 0.1}], None),
-    ("H2a", [{"transform": "inversion", "level": 1, "batchnorm": 0.1}], -0.25),
+    ("H2a", [{"target": "0.90-0.10", "iou_batchnorm": 0.1}, {"target": "0.70-0.30", "iou_batchnorm": 0.5}], 0.15),
+    ("H2a", [{"target": "0.10-0.90", "iou_batchnorm": 0.1}], None),
+    ("H2a", [{"transform": "inversion", "level": 1, "iou_batchnorm": 0.1}], -0.25),
     ("H2a", [{"target": "0.70-0.30", "transform": "inversion", "level": 0.75}], None),
-    ("H3a", [foreground(k, batchnorm=0.5 - k / 10) for k in (1, 3)], -0.2),
-    ("H3a", [foreground(0, batchnorm=0.9), foreground(1, batchnorm=0.4)], -0.1),
-    ("H3b", [foreground(k, batchnorm=0.5 - abs(k) / 10) for k in (-2, -1, 1, 3)], -1),
+    ("H3a", [foreground(k, iou_batchnorm=0.5 - k / 10) for k in (1, 3)], -0.2),
+    ("H3a", [foreground(0, iou_batchnorm=0.9), foreground(1, iou_batchnorm=0.4)], -0.1),
+    ("H3b", [foreground(k, iou_batchnorm=0.5 - abs(k) / 10) for k in (-2, -1, 1, 3)], -1),
     (
         "H3c",
         [
-            foreground(1, batchnorm=0.6, prior_4=0.5, prior_16=0.4),
-            foreground(-2, batchnorm=0.4, prior_4=0.6, prior_16=0.5),
-            foreground(3, batchnorm=0.2, prior_4=0.3, prior_16=0.4),
+            foreground(1, iou_batchnorm=0.6, iou_prior_4=0.5, iou_prior_16=0.4),
+            foreground(-2, iou_batchnorm=0.4, iou_prior_4=0.6, iou_prior_16=0.5),
+            foreground(3, iou_batchnorm=0.2, iou_prior_4=0.3, iou_prior_16=0.4),
         ],
         1,
     ),
-    ("H3c", [foreground(k, batchnorm=0.6, prior_4=0.5) for k in (1, 2)], 0),
+    ("H3c", [foreground(k, iou_batchnorm=0.6, iou_prior_4=0.5) for k in (1, 2)], 0),
     ("H3c", [foreground(1)], None),
-    ("H4", [brightness(encoder_only=0.8), foreground(1, batchnorm=0.3, encoder_only=0.45)], 0.75),
+    ("H4", [brightness(iou_encoder_only=0.8), foreground(1, iou_batchnorm=0.3, iou_encoder_only=0.45)], 0.75),
     (
         "H5",
         [
-            {"transform": "noise", "level": k, "batchnorm": iou, "oracle": 0.8}
+            {"transform": "noise", "level": k, "iou_batchnorm": iou, "iou_target_trained": 0.8}
             for k, iou in ((0, 0.72), (0.1, 0.72), (0.2, 0.54))
         ],
         0.75,
@@ -100,72 +104,103 @@ MEASURES = [
     (
         "H5",
         [
-            {"transform": "noise", "level": k, "batchnorm": iou, "oracle": oracle}
+            {"transform": "noise", "level": k, "iou_batchnorm": iou, "iou_target_trained": oracle}
             for k, iou, oracle in ((0, 0.72, 0.8), (0.1, 0.8, 1.0), (0.2, 0.684, 0.8))
         ],
         0.95,
     ),
-    ("H5", [{"transform": "noise", "level": 0.2, "batchnorm": 0.6}], None),
+    ("H5", [{"transform": "noise", "level": 0.2, "iou_batchnorm": 0.6}], None),
     (
         "H6a",
         [
-            {"source": "0.30-0.70", "target": "0.10-0.50", "before": 0.5, "batchnorm": 0.7, "oracle": 0.9},
-            {"source": "0.10-0.50", "target": "0.30-0.70", "before": 0.8, "batchnorm": 0.84, "oracle": 0.9},
-            {"source": "0.10-0.50", "target": "0.20-0.50", "before": 0.1},
-            {"source": "0.20-0.50", "target": "0.10-0.50", "before": 0.2},
+            {
+                "source": "0.30-0.70",
+                "target": "0.10-0.50",
+                "iou_before": 0.5,
+                "iou_batchnorm": 0.7,
+                "iou_target_trained": 0.9,
+            },
+            {
+                "source": "0.10-0.50",
+                "target": "0.30-0.70",
+                "iou_before": 0.8,
+                "iou_batchnorm": 0.84,
+                "iou_target_trained": 0.9,
+            },
+            {"source": "0.10-0.50", "target": "0.20-0.50", "iou_before": 0.1},
+            {"source": "0.20-0.50", "target": "0.10-0.50", "iou_before": 0.2},
         ],
         (0.5 - 0.4) / (0.2 - 0.04),
     ),
     (
         "H6b",
         [
-            {"source": "0.30-0.70", "target": "0.70-0.30", "before": 0.1, "batchnorm": 0.2, "oracle": 0.9},
-            {"source": "0.70-0.30", "target": "0.30-0.70", "before": 0.1, "batchnorm": 0.6, "oracle": 0.9},
+            {
+                "source": "0.30-0.70",
+                "target": "0.70-0.30",
+                "iou_before": 0.1,
+                "iou_batchnorm": 0.2,
+                "iou_target_trained": 0.9,
+            },
+            {
+                "source": "0.70-0.30",
+                "target": "0.30-0.70",
+                "iou_before": 0.1,
+                "iou_batchnorm": 0.6,
+                "iou_target_trained": 0.9,
+            },
         ],
         1 / 0.8,
     ),
-    ("H7a", [brightness(mean_only=0.86)], 0.9),
+    ("H7a", [brightness(iou_mean_only=0.86)], 0.9),
     (
         "H7a",
         [
-            brightness(mean_only=0.86),
-            brightness(target="0.10-0.90", mean_only=0.5),
-            brightness(source="0.30-0.70~slow", mean_only=0.5),
-            {"transform": "contrast", "level": 1, "mean_only": 0.5},
+            brightness(iou_mean_only=0.86),
+            brightness(target="0.10-0.90", iou_mean_only=0.5),
+            brightness(source="0.30-0.70~slow", iou_mean_only=0.5),
+            {"transform": "contrast", "level": 1, "iou_mean_only": 0.5},
         ],
         0.9,
     ),
-    ("H7b", [{"transform": "noise", "level": 0.1, "mean_only": 0.6}], 0.3),
-    ("H8a", [{"batchnorm": 0.5}, {"source": "0.30-0.70~early", "batchnorm": 0.6}], 0.1),
-    ("H8a", [{"source": "0.30-0.70~early", "batchnorm": 0.6}, {"source": "0.30-0.70~both"}], 0.1),
-    ("H8a", [{"source": "0.30-0.70~early", "batchnorm": 0.6}, brightness(source="0.30-0.70~early")], 0.1),
-    ("H8b", [{"source": "0.30-0.70~both", "batchnorm": 0.7}, {"source": "0.30-0.70~early"}], 0.2),
-    ("H8b", [{"source": "0.30-0.70~early"}, {"source": "0.30-0.70~slow", "batchnorm": 0.6}], 0.1),
-    ("H8c", [{"batchnorm": 0.49}, {"source": "0.30-0.70~early"}], 0.01),
+    ("H7b", [{"transform": "noise", "level": 0.1, "iou_mean_only": 0.6}], 0.3),
+    ("H8a", [{"iou_batchnorm": 0.5}, {"source": "0.30-0.70~early", "iou_batchnorm": 0.6}], 0.1),
+    ("H8a", [{"source": "0.30-0.70~early", "iou_batchnorm": 0.6}, {"source": "0.30-0.70~both"}], 0.1),
+    ("H8a", [{"source": "0.30-0.70~early", "iou_batchnorm": 0.6}, brightness(source="0.30-0.70~early")], 0.1),
+    ("H8b", [{"source": "0.30-0.70~both", "iou_batchnorm": 0.7}, {"source": "0.30-0.70~early"}], 0.2),
+    ("H8b", [{"source": "0.30-0.70~early"}, {"source": "0.30-0.70~slow", "iou_batchnorm": 0.6}], 0.1),
+    ("H8c", [{"iou_batchnorm": 0.49}, {"source": "0.30-0.70~early"}], 0.01),
     (
         "H9a",
         [
-            {"transform": "texture", "level": 1, "batchnorm": 0.47},
-            {"transform": "texture", "level": 2, "batchnorm": 0.49},
-            {"transform": "noise_correlation", "level": 1, "batchnorm": 0.51},
+            {"transform": "texture", "level": 1, "iou_batchnorm": 0.47},
+            {"transform": "texture", "level": 2, "iou_batchnorm": 0.49},
+            {"transform": "noise_correlation", "level": 1, "iou_batchnorm": 0.51},
         ],
         0.02,
     ),
-    ("H9c", [{"transform": "blur", "level": 1, "batchnorm": 0.51}], 0.01),
-    ("H12a", [{"images_1": 0.9, "images_2": 0.7, "images_4": 0.895}, {"images_1": np.nan, "batchnorm": 0.1}], 4),
-    ("H12a", [{"images_1": 0.7, "images_2": 0.8}], 4),
-    ("H12b", [{"test_batch_1": 0.895, "test_batch_4": 0.9}], 1),
-    ("H14a", [{"transform": "contrast", "level": 1, "standardise": 0.7}, brightness(standardise=np.nan)], 0.5),
+    ("H9c", [{"transform": "blur", "level": 1, "iou_batchnorm": 0.51}], 0.01),
+    (
+        "H12a",
+        [
+            {"iou_images_1": 0.9, "iou_images_2": 0.7, "iou_images_4": 0.895},
+            {"iou_images_1": np.nan, "iou_batchnorm": 0.1},
+        ],
+        4,
+    ),
+    ("H12a", [{"iou_images_1": 0.7, "iou_images_2": 0.8}], 4),
+    ("H12b", [{"iou_test_batch_1": 0.895, "iou_test_batch_4": 0.9}], 1),
+    ("H14a", [{"transform": "contrast", "level": 1, "iou_standardise": 0.7}, brightness(iou_standardise=np.nan)], 0.5),
     (
         "H14b",
         [
-            brightness(standardise=0.88),
-            foreground(1, standardise=0.8),
-            {"transform": "noise", "level": 0.1, "standardise": 1.0},
+            brightness(iou_standardise=0.88),
+            foreground(1, iou_standardise=0.8),
+            {"transform": "noise", "level": 0.1, "iou_standardise": 1.0},
         ],
         0.08,
     ),
-    ("H14b", [brightness(standardise=0.88), foreground(1, standardise=0.8)], 0.08),
+    ("H14b", [brightness(iou_standardise=0.88), foreground(1, iou_standardise=0.8)], 0.08),
 ]
 # Of other tables, tested below.
 ELSEWHERE = {"H2b", "H9b", "H10", "H11a", "H11b", "H13a", "H13b"}
@@ -205,7 +240,7 @@ def distances(rows, **values):
 def test_the_strongest_distance_over_both_polarities():
     ious = [0.1, 0.2, 0.3, 0.4]
     targets = ["0.10-0.90", "0.90-0.10", "0.20-0.80", "0.80-0.20"]
-    rows = each_seed(*({"target": target, "batchnorm": iou} for target, iou in zip(targets, ious, strict=True)))
+    rows = each_seed(*({"target": target, "iou_batchnorm": iou} for target, iou in zip(targets, ious, strict=True)))
     found = distances(rows, wasserstein_before=[1, 2, 2, 1], sliced_after=[4, 2, 3, 1])
     assert measured("H2b", rows, found) == pytest.approx(0.8)
 
@@ -219,7 +254,7 @@ def test_the_distance_of_a_changed_structure():
 def test_residual_distances_are_chosen_on_other_families():
     ious = [0.1, 0.2, 0.3]
     rows = each_seed(
-        *({"transform": name, "level": k, "batchnorm": iou} for name in ("blur", "noise", "gamma")
+        *({"transform": name, "level": k, "iou_batchnorm": iou} for name in ("blur", "noise", "gamma")
           for k, iou in enumerate(ious, 1))
     )  # fmt: skip
     # Before, the first two families say the nearer the better, and the third the other way by half. After, all agree.
@@ -313,41 +348,16 @@ def test_interval_is_students():
     assert high - 2 == pytest.approx(2 - low) == pytest.approx(4.302653 / np.sqrt(3))
 
 
-def test_every_pair_has_the_facts_and_the_own_score_of_its_seed_and_network():
-    facts = {"true_foreground": 0.3, "clipped_share": 0.0, "pixel_ceiling": 0.9, "transform": "identity", "level": 0.0}
-    cells = [("a", "a", 0), ("a", "b", 0), ("a~wide", "a", 0), ("a", "a", 1)]
-    keys = [dict(zip(("source", "target", "seed"), cell, strict=True)) | facts for cell in cells]
-    scores = [key | {"method": name, "iou": 0.1 * k} for k, key in enumerate(keys) for name in ("source", "tent")]
-    gains = [
-        key | {"method": name, "iou_after": value + 0.1 * k, "iou_target_trained": 0.9 - 0.1 * k}
-        for k, key in enumerate(keys)
-        for name, value in (("batchnorm", 0.2), ("tent", 0.3))
-    ]
-    own = [("a", 0, 0.7), ("a~wide", 0, 0.8), ("a", 1, 0.6), ("b", 0, 0.1)]
-    oracles = pd.DataFrame(own, columns=["target", "seed", "iou"])
-    table = wide(pd.DataFrame(scores), pd.DataFrame(gains), oracles).set_index(["source", "target", "seed"])
-    for k, (cell, best, home, variant) in enumerate(
-        zip(cells, (0.7, 0.7, 0.8, 0.6), (True, False, True, True), ("", "", "wide", ""), strict=True)
-    ):
-        row = table.loc[cell]
-        assert (row["own"], row["home"], row["variant"]) == (best, home, variant)
-        numbers = row[["before", "batchnorm", "tent", "oracle"]].astype(float)
-        assert list(numbers) == pytest.approx([0.1 * k, 0.2 + 0.1 * k, 0.3 + 0.1 * k, 0.9 - 0.1 * k])
-
-
-def test_stage_joins_the_tables(tmp_path):
-    key = {"source": "a", "target": "a", "transform": "identity", "level": 0.0, "seed": 0}
-    facts = {"true_foreground": 0.3, "clipped_share": 0.0, "pixel_ceiling": 0.9}
-    scores = [key | {"method": method, "iou": iou} | facts for method, iou in (("source", 0.5), ("batchnorm", 0.7))]
-    gains = [key | {"method": "batchnorm", "iou_after": 0.7, "iou_target_trained": np.nan}]
-    oracles = pd.DataFrame([{"target": "a", "seed": 0, "iou": 0.8}])
-    row = wide(pd.DataFrame(scores), pd.DataFrame(gains), oracles).iloc[0]
-    assert (row["before"], row["batchnorm"], row["own"], row["home"]) == (0.5, 0.7, 0.8, True)
-    paths = [str(tmp_path / f"{name}.csv") for name in "sgdceo"]
-    for path, table in zip(paths, (scores, gains, NO_DISTANCES, EMPTY, NO_SCORES, oracles), strict=True):
-        pd.DataFrame(table).to_csv(path, index=False)
-    hypotheses(*paths[:5], [paths[5]], {}, ["H2a", "H1a"], str(tmp_path / "h.csv"))
-    assert list(pd.read_csv(tmp_path / "h.csv")["hypothesis"]) == ["H2a", "H1a"]
+def test_stage_judges_labelled_pairs(tmp_path):
+    rows = each_seed(brightness(), brightness(0.2, iou_before=np.nan, iou_batchnorm=0.1))
+    pairs = tables(rows).pairs.reindex(columns=[*COLUMNS, "iou_batchnorm"])
+    paths = [str(tmp_path / f"{name}.csv") for name in ("pairs", "distances", "channels", "scores")]
+    for path, table in zip(paths, (pairs, NO_DISTANCES, EMPTY, NO_SCORES), strict=True):
+        table.to_csv(path, index=False)
+    hypotheses(*paths, {}, ["H2a", "H1a"], str(tmp_path / "h.csv"))
+    written = pd.read_csv(tmp_path / "h.csv")
+    assert list(written["hypothesis"]) == ["H2a", "H1a"]
+    assert list(written["verdict"]) == ["not tested", "supported"], "without labels there is nothing to judge"
 
 
 def deciding() -> list[str]:

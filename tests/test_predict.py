@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from scripts.predict import bootstraps, frozen, labelled, predict
+from shiftgain.findings.pairs import COLUMNS
 from shiftgain.prediction import forest, predictors
 from shiftgain.prediction.predictors import LEARNED
 from shiftgain.study.names import KEY
@@ -25,13 +26,12 @@ def table():
 def write(folder: Path, table: pd.DataFrame) -> dict:
     """The tables of a study, and the arguments of :func:`predict`."""
     (folder / "tables").mkdir()
-    gains = table[[*KEY, *forest.OUTCOMES]].assign(method="batchnorm")
-    other = gains.assign(method="mean_only", gain_iou=-1.0)
+    pairs = table[[*KEY, *forest.OUTCOMES]].assign(method="batchnorm")
+    pairs["true_foreground"] = np.where(table["tellable"], 0.2, 0.7)
     place = {"layer": "bottleneck", "activation": "before_relu", "unit": "position", "distance": "bhattacharyya"}
     far = table[KEY].assign(**place, state="before", value=table["noise"].abs(), null=0.1)
-    shares = table[KEY].assign(method="batchnorm", true_foreground=np.where(table["tellable"], 0.2, 0.7))
     scores = table[[*KEY, *NAMES]].assign(own_foreground=0.3)
-    tables = {"gains": pd.concat([gains, other]), "segmentation": shares, "scores": scores, "distances": far}
+    tables = {"pairs": pairs.reindex(columns=COLUMNS), "scores": scores, "distances": far}
     for name, rows in tables.items():
         rows.to_csv(folder / "tables" / f"{name}.csv", index=False)
     paths = {f"{name}_path": str(folder / "tables" / f"{name}.csv") for name in (*tables, "predictors")}
@@ -94,15 +94,14 @@ def test_a_frozen_forest_is_judged_on_the_pairs_asked_only(arguments, table, tmp
 
 
 def test_a_pair_is_labelled_by_its_own_rows(tmp_path):
-    """Outcomes of method batchnorm, shares of the target's masks, scores and distances of the pair itself; level 0 of
-    any transform is one pair."""
+    """Outcomes of method batchnorm, shares of the target's masks, scores and distances of the pair itself."""
     plain = study(seeds=(0,)).query("level != 0").sample(frac=1, random_state=1)
     paths = write(tmp_path, plain)
-    shares = pd.read_csv(paths["segmentation_path"])
-    shares = pd.concat([shares.assign(method="source", true_foreground=0.99), shares])
-    shares.to_csv(paths["segmentation_path"], index=False)
-    tables = [f"{name}_path" for name in ("gains", "segmentation", "scores", "distances")]
-    found, kinds, names = labelled(*(paths[name] for name in tables))
+    pairs, scores, distances = (pd.read_csv(paths[f"{name}_path"]) for name in ("pairs", "scores", "distances"))
+    candidates, kinds = predictors.candidates(scores, distances)
+    unlabelled = pairs.assign(target="t9", gain_iou=np.nan)
+    other = pairs.assign(target="t8", method="tent")
+    found = labelled(pd.concat([unlabelled, pairs, other]), candidates)
     expected = plain.sort_values(KEY, ignore_index=True)
     assert found[KEY].equals(expected[KEY])
     for name in (*forest.OUTCOMES, *NAMES, "tellable"):
@@ -110,14 +109,9 @@ def test_a_pair_is_labelled_by_its_own_rows(tmp_path):
     distance = "bhattacharyya_bottleneck_before_relu_position_before"
     np.testing.assert_allclose(found[distance], expected["noise"].abs())
     np.testing.assert_allclose(found[f"{distance}_to_null"], expected["noise"].abs() / 0.1)
-    features = [*NAMES, "own_foreground"]
-    assert kinds == {"score": [*features, "told_change"], "distance": [distance, f"{distance}_to_null"]}
-    assert names == features
-    twice = pd.concat([plain.assign(transform=name, level=0.0) for name in ("blur", "noise")])
-    (tmp_path / "again").mkdir()
-    paths = write(tmp_path / "again", twice.drop_duplicates([*KEY]))
-    found, _, _ = labelled(*(paths[name] for name in tables))
-    assert set(found["transform"]) == {"identity"} and not found.duplicated(KEY).any()
+    names = [*NAMES, "own_foreground"]
+    assert kinds == {"score": [*names, "told_change"], "distance": [distance, f"{distance}_to_null"]}
+    assert predictors.features(scores) == names
 
 
 def test_a_frozen_forest_says_what_it_says(table, tmp_path):

@@ -96,13 +96,13 @@ def test_the_shipped_predictor_speaks_first_where_it_was_asked(arguments):
 
 
 def test_networks_by_their_training():
-    columns = ["source", "home", "polarity", "own_iou", "gain_iou"]
+    columns = ["source", "variant", "home", "polarity", "own_iou", "gain_iou"]
     rows = [
-        ("a", True, "kept", 0.9, 0.0),
-        ("a", False, "kept", 0.9, 0.4),
-        ("a", False, "flipped", 0.9, -0.4),
-        ("a~slow", True, "kept", 0.6, 0.2),
-        ("b", True, "kept", 0.8, 0.1),
+        ("a", "", True, "kept", 0.9, 0.0),
+        ("a", "", False, "kept", 0.9, 0.4),
+        ("a", "", False, "flipped", 0.9, -0.4),
+        ("a~slow", "slow", True, "kept", 0.6, 0.2),
+        ("b", "", True, "kept", 0.8, 0.1),
     ]
     found = by_training(pd.DataFrame(rows, columns=columns)).set_index("network")
     assert list(found.index) == ["a", "a~slow"] and found.loc["a~slow", "gain_at_home"] == 0.2

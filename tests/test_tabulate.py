@@ -1,11 +1,24 @@
 """The tables of the results contract, from hand-made rows."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from scripts.tabulate import GAINS, SEGMENTATION, gains, tabulate, with_oracles
+from shiftgain.findings.pairs import COLUMNS, near_half, read_pairs, with_relations
+from shiftgain.study.names import KEY, domain_of, full_names
+from shiftgain.study.plan import domain_spec
 
+CONFIG = yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text())
+SPECS = {
+    "a": {"name": "a", "transform": "identity", "level": 0.0, "means": [0.3, 0.7]},
+    "b": {"name": "b", "transform": "identity", "level": 0.0, "means": [0.6, 0.5]},
+    "b@noise=0.1": {"name": "b", "transform": "noise", "level": 0.1, "means": [0.6, 0.5]},
+    "c": {"name": "c", "transform": "identity", "level": 0.0, "path": "c.h5"},
+}
 SCORES = {
     "n_images": 4,
     "dice": 0.5,
@@ -37,8 +50,11 @@ def tables(tmp_path):
         row("b", "noise", 0.1, "batchnorm", 0.5),
         row("c", "identity", 0.0, "source", np.nan),
         row("c", "identity", 0.0, "batchnorm", np.nan),
+        row("c", "identity", 0.0, "tent", np.nan),
+        row("a", "identity", 0.0, "source", 0.8),
     ]
     oracles = [
+        {"target": "a", "seed": 0, "iou": 0.9} | SCORES,
         {"target": "b", "seed": 0, "iou": 0.8} | SCORES,
         {"target": "b@noise=0.1", "seed": 0, "iou": 0.705} | SCORES,
     ]
@@ -60,7 +76,7 @@ def tables(tmp_path):
     }
     paths = {
         name: str(tmp_path / f"{name}.csv")
-        for name in ("first", "again", "oracle", "far", "shares", "scored", "s", "g", "d", "c", "l")
+        for name in ("first", "again", "oracle", "far", "shares", "scored", "s", "g", "p", "n", "d", "c", "l")
     }
     pd.DataFrame(evaluated[::-1]).to_csv(paths["first"], index=False)
     pd.DataFrame(evaluated[:2]).to_csv(paths["again"], index=False)
@@ -76,36 +92,40 @@ def tables(tmp_path):
         [paths["far"]],
         [paths["shares"]] * 2,
         [paths["scored"]] * 2,
-        *(paths[name] for name in "sgdcl"),
+        SPECS,
+        *(paths[name] for name in "sgpndcl"),
     )
-    return [pd.read_csv(paths[name]) for name in "sgdcl"]
+    return {name: read_pairs(path) if name == "p" else pd.read_csv(path) for name, path in paths.items()}
 
 
 def test_columns_are_those_of_the_contract(tables):
-    segmentation, gains, distances, channels, _ = tables
-    assert len(channels) == 1
-    assert list(segmentation) == SEGMENTATION and list(gains) == GAINS
-    assert list(distances) == [
+    assert len(tables["c"]) == 1
+    assert list(tables["s"]) == SEGMENTATION and list(tables["g"]) == GAINS
+    assert list(tables["p"]) == [*COLUMNS, "iou_batchnorm", "iou_tent"]
+    assert list(tables["d"]) == [
         "source", "target", "transform", "level", "seed", "layer", "activation", "unit", "state", "distance",
         "value", "null",
     ]  # fmt: skip
 
 
 def test_rows_are_sorted_and_single(tables):
-    segmentation = tables[0]
+    segmentation = tables["s"]
     keys = ["source", "target", "transform", "level", "seed", "method"]
     assert not segmentation.duplicated(keys).any()
     assert segmentation[keys].equals(segmentation[keys].sort_values(keys, ignore_index=True))
-    assert list(segmentation["method"]) == ["batchnorm", "source", "target"] * 2 + ["batchnorm", "source"]
+    labelled = segmentation[segmentation["target"] == "b"]
+    assert list(labelled["method"]) == ["batchnorm", "source", "target"] * 2
+    assert list(tables["n"]["network"]) == ["a", "b", "b@noise=0.1"]
+    assert tables["p"][KEY].equals(tables["p"][KEY].sort_values(KEY, ignore_index=True))
+    assert not tables["p"].duplicated(KEY).any()
 
 
 def test_scores_without_labels_are_joined_and_sorted(tables):
-    assert list(tables[4]["target"]) == ["b", "c"]
+    assert list(tables["l"]["target"]) == ["b", "c"]
 
 
 def test_gains_and_gaps(tables):
-    gains = tables[1].set_index(["target", "transform"])
-    assert set(gains["method"]) == {"batchnorm"}
+    gains = tables["g"].query("method == 'batchnorm'").set_index(["target", "transform"])
     assert gains.loc[("b", "identity"), "gain_iou"].item() == pytest.approx(0.4)
     assert gains.loc[("b", "identity"), "gap_closed"].item() == pytest.approx(0.4 / 0.6)
     assert gains.loc[("b", "noise"), "iou_target_trained"].item() == 0.705
@@ -119,8 +139,71 @@ def test_each_seed_has_the_oracle_of_its_seed():
         for seed, before in ((0, 0.2), (1, 0.3))
         for method, iou in (("source", before), ("batchnorm", 0.6))
     ]
-    oracles = [{"target": "b", "seed": seed, "iou": iou} | SCORES for seed, iou in ((1, 0.9), (0, 0.8))]
-    table = gains(with_oracles(pd.DataFrame(rows), pd.DataFrame(oracles))).set_index("seed")
+    networks = [{"network": "b", "seed": seed, "iou": iou} | SCORES for seed, iou in ((1, 0.9), (0, 0.8))]
+    table = gains(with_oracles(pd.DataFrame(rows), pd.DataFrame(networks))).set_index("seed")
     assert table["iou_before"].to_dict() == {0: 0.2, 1: 0.3}
     assert table["iou_target_trained"].to_dict() == {0: 0.8, 1: 0.9}
     assert table["gap_closed"].to_dict() == pytest.approx({0: 0.4 / 0.6, 1: 0.3 / 0.6})
+
+
+def test_a_pair_has_all_that_is_known_of_it_in_one_row(tables):
+    pairs = tables["p"].set_index("name")
+    assert list(pairs.index) == ["a", "b", "b@noise=0.1", "c"]
+    noisy = pairs.loc["b@noise=0.1"]
+    expected = {"iou_before": 0.7, "iou_after": 0.5, "gain_iou": -0.2, "iou_batchnorm": 0.5, "own_iou": 0.9,
+                "iou_target_trained": 0.705, "true_foreground": 0.3, "foreground_before": 0.3, "clipped_share": 0.01,
+                "pixel_ceiling": 0.9}  # fmt: skip
+    assert noisy[list(expected)].astype(float).to_dict() == pytest.approx(expected)
+    assert noisy["method"] == "batchnorm" and noisy["polarity"] == "flipped" and pairs.loc["c", "polarity"] == ""
+    assert pairs.loc["a", "iou_before"] == 0.8 and np.isnan(pairs.loc["a", "gain_iou"]), (
+        "a pair without the main method"
+    )
+    assert pairs["home"].to_dict() == {"a": True, "b": False, "b@noise=0.1": False, "c": False}
+
+
+# source, target, transform, level; of the config: sparse has the means of 0.30-0.70, equal has equal ones.
+RELATIONS = [
+    (("0.30-0.70", "0.30-0.70", "identity", 0.0), ("home", "kept", False)),
+    (("0.30-0.70~wide", "0.30-0.70", "identity", 0.0), ("home", "kept", False)),
+    (("0.30-0.70~wide", "0.30-0.70", "noise", 0.1), ("shifted", "kept", False)),
+    (("0.30-0.70@noise=0.1", "0.30-0.70", "noise", 0.1), ("home", "kept", False)),
+    (("0.30-0.70@noise=0.1", "0.30-0.70", "identity", 0.0), ("shifted", "kept", False)),
+    (("0.30-0.70", "0.30-0.70", "inversion", 0.75), ("shifted", "flipped", False)),
+    (("0.30-0.70", "0.30-0.70", "inversion", 0.25), ("shifted", "kept", False)),
+    (("0.30-0.70", "0.50-0.90", "identity", 0.0), ("", "kept", True)),
+    (("0.30-0.70", "0.50-0.90", "noise", 0.1), ("", "kept", False)),
+    (("0.30-0.70", "0.70-0.30", "inversion", 1.0), ("", "kept", False)),
+    (("0.70-0.30", "sparse", "identity", 0.0), ("", "flipped", False)),
+    (("sparse", "0.50-0.90", "identity", 0.0), ("", "kept", False)),
+    (("0.70-0.30", "equal", "identity", 0.0), ("", "", False)),
+    (("0.70-0.30", "mine", "identity", 0.0), ("", "", False)),
+]
+
+
+@pytest.mark.parametrize(("pair", "expected"), RELATIONS)
+def test_relations_follow_from_names_and_parameters(pair, expected):
+    named = {"sparse": {"means": [0.3, 0.7], "foreground": 0.1}, "equal": {"means": [0.5, 0.5]}}
+    config = CONFIG | {"domains": named | {"mine": {"path": "mine.h5"}}}
+    table = pd.DataFrame([dict(zip(KEY, (*pair, 0), strict=True))])
+    specs = {name: domain_spec(config, name) for name in (*full_names(table), domain_of(pair[0]))}
+    row = with_relations(table, specs).iloc[0]
+    place = "home" if row["home"] else "shifted" if row["shifted"] else ""
+    assert (place, row["polarity"], row["brightness"]) == expected and not (row["home"] and row["shifted"])
+
+
+def test_towards_the_mask_is_by_the_mean_of_both_means():
+    specs = {name: domain_spec(CONFIG, name) for name in ("0.30-0.70", "0.10-0.50")}
+    rows = [dict(zip(KEY, (*pair, "identity", 0.0, 0), strict=True)) for pair in (tuple(specs), tuple(specs)[::-1])]
+    # The mask of 0.30-0.70 is its dark side, and 0.10-0.50 is darker by 0.2.
+    assert list(with_relations(pd.DataFrame(rows), specs)["towards_mask"]) == pytest.approx([0.2, -0.2])
+
+
+def test_near_half_is_one_definition():
+    assert list(near_half(pd.Series([0.44, 0.46, 0.5, 0.54, 0.56]))) == [False, True, True, True, False]
+
+
+def test_names_that_look_like_numbers_stay_text(tmp_path):
+    row = dict.fromkeys(COLUMNS, 0.5) | {"source": "1e3", "target": "1e3", "name": "1e3", "polarity": "", "variant": ""}
+    pd.DataFrame([row]).to_csv(tmp_path / "pairs.csv", index=False)
+    pairs = read_pairs(str(tmp_path / "pairs.csv"))
+    assert list(pairs[["source", "target", "name", "polarity", "variant"]].iloc[0]) == ["1e3"] * 3 + ["", ""]

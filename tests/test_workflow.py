@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 SMOKE = "workflow/studies/smoke.yaml"
 NETWORK_STAGES = {"train", "oracle", "adapt", "evaluate", "latents", "score"}
 TABLE_STAGES = {"tabulate", "correlate", "draw", "hypotheses", "predict", "advise", "report"}
-TABLES = ("segmentation", "gains", "distances", "scores", "correlations")
+TABLES = ("segmentation", "gains", "pairs", "distances", "scores", "correlations")
 
 
 def snakemake(checkout: Path, *arguments: str, overlay: dict | None = None) -> subprocess.CompletedProcess:
@@ -88,6 +88,7 @@ def test_tables_follow_the_contract(finished):
     assert len(tables["segmentation"]) == 2 * len(tables["gains"]) + len(oracles)
     assert len(tables["distances"]) == study["sources"] * targets * study["states"] * 5 * 2
     assert (tables["distances"][["value", "null"]] >= 0).all(axis=None)
+    assert len(tables["pairs"]) == len(tables["gains"]) and not tables["pairs"]["home"].any()
     assert set(tables["correlations"]["outcome"]) == {"iou_before", "iou_after", "gain_iou"}
 
 
@@ -206,6 +207,17 @@ def test_every_rule_declares_its_code():
         assert set(scripts) == {path.stem}, "one word per stage"
         assert (ROOT / "tests" / f"test_{path.stem}.py").exists(), f"stage {path.stem} has no test"
         assert all((ROOT / module.split()[0]).exists() for module in code(path.stem))
+
+
+def test_rule_files_do_not_lean_on_each_other():
+    """A name that a rule file sets is used there and nowhere else, and no parameter holds a path under results."""
+    texts = {path.stem: path.read_text() for path in sorted((ROOT / "workflow" / "rules").glob("*.smk"))}
+    for stem, text in texts.items():
+        for name in re.findall(r"^([A-Z_]+) = ", text, re.MULTILINE):
+            users = [other for other in texts if re.search(rf"\b{name}\b", texts[other])]
+            assert users == [stem], f"{name} of {stem}.smk is used in {users}"
+        parameters = text.partition("    params:\n")[2].partition("    script:\n")[0]
+        assert "<results>" not in parameters and "config['results']" not in text, stem
 
 
 def test_tables_are_the_same_bytes_again_on_one_core(finished, tmp_path):

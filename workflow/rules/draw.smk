@@ -1,30 +1,22 @@
 """
-Reads   <results>/tables/segmentation.csv, gains.csv, distances.csv, correlations.csv, <results>/oracle/*.csv,
-        <results>/models/**.csv, <results>/data/*.h5, <results>/targets/*.h5, <results>/evaluated/**.h5,
-        <results>/latents/**.h5
+Reads   <results>/tables/pairs.csv, gains.csv, distances.csv, correlations.csv, <results>/models/**.csv,
+        <results>/data/*.h5, <results>/targets/*.h5, <results>/evaluated/**.h5, <results>/latents/**.h5
 Writes  <results>/figures/*.svg   named after what they show
 """
-
-NETWORKS = [f"{network}/seed{seed}" for network, seed in STUDY.trained]
-DATA = expand(
-    "<results>/data/{domain}.h5",
-    domain=dict.fromkeys(map(domain_of, STUDY.networks)),
-)
 
 
 rule draw:
     """Draw the figures of the study."""
     input:
-        segmentation="<results>/tables/segmentation.csv",
+        pairs="<results>/tables/pairs.csv",
         gains="<results>/tables/gains.csv",
         distances="<results>/tables/distances.csv",
         correlations="<results>/tables/correlations.csv",
-        oracles=ORACLES,
-        curves=expand("<results>/models/{network}.csv", network=NETWORKS),
-        data=DATA,
-        targets=expand("<results>/targets/{family}.h5", family=STUDY.families),
-        masks=expand("<results>/evaluated/{job}.h5", job=EVALUATED),
-        latents=expand("<results>/latents/{job}.h5", job=EVALUATED),
+        curves=expand("<results>/models/{network}.csv", network=STUDY.network_names),
+        data=expand("<results>/data/{domain}.h5", domain=STUDY.trained_domains),
+        targets=expand("<results>/targets/{family}.h5", family=STUDY.targets_of),
+        masks=expand("<results>/evaluated/{job}.h5", job=STUDY.job_names),
+        latents=expand("<results>/latents/{job}.h5", job=STUDY.job_names),
     output:
         domains=report(
             "<results>/figures/domains.svg",
@@ -92,9 +84,12 @@ rule draw:
         runtime=growing(30),
     params:
         *code("draw"),
-        tables=["segmentation", "gains", "distances", "correlations"],
-        networks=NETWORKS,
-        jobs=EVALUATED,
+        tables=["pairs", "gains", "distances", "correlations"],
+        specs=STUDY.specs(STUDY.domains, []),
+        networks=STUDY.network_names,
+        domains=STUDY.trained_domains,
+        targets_of=STUDY.targets_of,
+        jobs=STUDY.job_names,
         layers=STUDY.layers,
         activation=config["latents"]["activations"][0],
         decays=STUDY.decays,

@@ -1,6 +1,5 @@
 """
-Reads   <results>/tables/segmentation.csv, gains.csv, distances.csv, channels.csv, scores.csv,
-        <results>/oracle/*.csv
+Reads   <results>/tables/pairs.csv, distances.csv, channels.csv, scores.csv
 Writes  <results>/tables/hypotheses.csv  a row per hypothesis: what was measured, and the verdict
 """
 
@@ -8,12 +7,10 @@ Writes  <results>/tables/hypotheses.csv  a row per hypothesis: what was measured
 rule hypotheses:
     """Judge the hypotheses on when and why adaptation works."""
     input:
-        segmentation="<results>/tables/segmentation.csv",
-        gains="<results>/tables/gains.csv",
+        pairs="<results>/tables/pairs.csv",
         distances="<results>/tables/distances.csv",
         channels="<results>/tables/channels.csv",
         scores="<results>/tables/scores.csv",
-        oracles=ORACLES,
     output:
         verdicts="<results>/tables/hypotheses.csv",
     log:

@@ -3,20 +3,16 @@ Reads   <results>/models/{network}/seed{seed}.h5, <results>/data/{domain}.h5 of 
 Writes  <results>/oracle/seed{seed}.csv  a row per network: its score on the test split of its own domain
 """
 
-ORACLES = [
-    f"<results>/oracle/seed{seed}.csv" for seed in sorted({n for _, n in STUDY.trained})
-]
-
 
 rule oracle:
     """Score each trained network at home: the oracle of a target, and a check of every source."""
     input:
         models=lambda wildcards: [
-            f"{config['results']}/models/{network}/seed{wildcards.seed}.h5"
+            f"<results>/models/{network}/seed{wildcards.seed}.h5"
             for network in STUDY.networks_of(wildcards.seed)
         ],
         data=lambda wildcards: [
-            f"{config['results']}/data/{domain_of(network)}.h5"
+            f"<results>/data/{domain_of(network)}.h5"
             for network in STUDY.networks_of(wildcards.seed)
         ],
     output:

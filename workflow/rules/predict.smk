@@ -1,5 +1,5 @@
 """
-Reads   <results>/tables/gains.csv, segmentation.csv, scores.csv and distances.csv, and the shipped predictor where a
+Reads   <results>/tables/pairs.csv, scores.csv and distances.csv, and the shipped predictor where a
         study has real domains or networks of another width
 Writes  <results>/tables/predictors.csv   a row per predictor, protocol and outcome
         <results>/tables/small_tree.txt   the small tree of the gain, in words
@@ -7,27 +7,18 @@ Writes  <results>/tables/predictors.csv   a row per predictor, protocol and outc
         <results>/figures/predictors_*.svg, one per protocol
 """
 
-REAL = [name for name, domain in config["domains"].items() if "path" in domain]
-# Protocol -> the pairs on which the shipped predictor is judged as it is.
-FROZEN = {
-    "synthetic_to_real": {"source": REAL, "target": REAL},
-    "another_width": {"source": STUDY.resized},
-}
-PROTOCOLS = registry("prediction/predictors", "PROTOCOLS") + list(FROZEN)
-
 
 rule predict:
     """Fit predictors of the gain in folds and judge them on what was held out."""
     input:
-        gains="<results>/tables/gains.csv",
-        segmentation="<results>/tables/segmentation.csv",
+        pairs="<results>/tables/pairs.csv",
         scores="<results>/tables/scores.csv",
         distances="<results>/tables/distances.csv",
-        frozen=[PREDICTOR] if REAL or STUDY.resized else [],
+        frozen=[PREDICTOR] if STUDY.asks_the_shipped_predictor else [],
     output:
         **{
             protocol: f"<results>/figures/predictors_{protocol}.svg"
-            for protocol in PROTOCOLS
+            for protocol in STUDY.protocols
         },
         predictors="<results>/tables/predictors.csv",
         tree="<results>/tables/small_tree.txt",
@@ -44,8 +35,8 @@ rule predict:
         runtime=growing(120),
     params:
         *code("predict"),
-        asked=FROZEN,
+        asked=STUDY.frozen,
         options=config["predict"],
-        protocols=PROTOCOLS,
+        protocols=STUDY.protocols,
     script:
         "../scripts/predict.py"

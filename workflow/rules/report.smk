@@ -1,14 +1,13 @@
 """
-Reads   <results>/tables/*.csv, <results>/figures/*.svg, <results>/oracle/*.csv, <results>/data/*.h5,
-        <results>/targets/*.h5
+Reads   <results>/tables/*.csv, <results>/figures/*.svg
 Writes  <results>/report.html     one self-contained page
 """
 
 FIGURES = list(rules.draw.output.keys())
-SHOWN = [
-    "segmentation",
+TABLES = [
+    "pairs",
+    "networks",
     "gains",
-    "distances",
     "correlations",
     "hypotheses",
     "scores",
@@ -16,13 +15,13 @@ SHOWN = [
     "advice",
 ]
 # Read where a method trains with target images.
-COMPARISON = [
-    "<results>/tables/baselines.csv",
-    "<results>/tables/costs.csv",
-    "<results>/figures/baselines.svg",
-    workflow.source_path("../report/baselines.rst"),
-    workflow.source_path("../report/talk.csv"),
-]
+COMPARISON = {
+    "baselines": "<results>/tables/baselines.csv",
+    "costs": "<results>/tables/costs.csv",
+    "baselines_figure": "<results>/figures/baselines.svg",
+    "baselines_caption": workflow.source_path("../report/baselines.rst"),
+    "talk": workflow.source_path("../report/talk.csv"),
+}
 CAPTIONS = [*FIGURES, "predictors"]
 
 
@@ -32,17 +31,14 @@ report: "../report/workflow.rst"
 rule report:
     """Write the page that answers the question."""
     input:
-        **{name: f"<results>/tables/{name}.csv" for name in SHOWN},
-        oracles=ORACLES,
-        data=DATA,
-        targets=expand("<results>/targets/{family}.h5", family=STUDY.families),
+        **{name: f"<results>/tables/{name}.csv" for name in TABLES},
+        **(COMPARISON if STUDY.trainings else {}),
         figures=rules.draw.output,
         predictor_figures=expand(
-            "<results>/figures/predictors_{protocol}.svg", protocol=PROTOCOLS
+            "<results>/figures/predictors_{protocol}.svg", protocol=STUDY.protocols
         ),
         tree="<results>/tables/small_tree.txt",
         captions=[workflow.source_path(f"../report/{name}.rst") for name in CAPTIONS],
-        comparison=COMPARISON if STUDY.trainings else [],
         template=workflow.source_path("../report/page.html.j2"),
     output:
         page="<results>/report.html",
@@ -57,11 +53,12 @@ rule report:
         runtime=growing(30),
     params:
         *code("report"),
-        tables=SHOWN,
+        tables=TABLES,
         layers=STUDY.layers,
         figures=FIGURES,
         captions=CAPTIONS,
-        protocols=PROTOCOLS,
+        protocols=STUDY.protocols,
+        comparison=list(COMPARISON) if STUDY.trainings else [],
         title=config["report"]["title"],
         settings=STUDY.config,
     script:

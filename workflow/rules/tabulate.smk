@@ -1,23 +1,25 @@
 """
 Reads   <results>/evaluated/**.csv, <results>/oracle/*.csv, <results>/distances/**.csv, <results>/scores/**.csv
 Writes  <results>/tables/segmentation.csv, gains.csv, distances.csv, scores.csv: the results contract
+        <results>/tables/pairs.csv: a row per pair and seed, all that is known of it: what later stages read
+        <results>/tables/networks.csv: the scores of every network on its own domain
         <results>/tables/channels.csv: shares of dead and non-Gaussian channels of every source
 """
-
-EVALUATED = [f"{source}/seed{seed}/{family}" for source, seed, family in STUDY.jobs]
 
 
 rule tabulate:
     """Join the rows of all jobs into the tables, sorted, and work out the gains."""
     input:
-        evaluated=expand("<results>/evaluated/{job}.csv", job=EVALUATED),
-        oracles=ORACLES,
-        distances=expand("<results>/distances/{job}.csv", job=EVALUATED),
-        channels=expand("<results>/distances/{job}.channels.csv", job=EVALUATED),
-        scores=expand("<results>/scores/{job}.csv", job=EVALUATED),
+        evaluated=expand("<results>/evaluated/{job}.csv", job=STUDY.job_names),
+        oracles=expand("<results>/oracle/seed{seed}.csv", seed=STUDY.seeds),
+        distances=expand("<results>/distances/{job}.csv", job=STUDY.job_names),
+        channels=expand("<results>/distances/{job}.channels.csv", job=STUDY.job_names),
+        scores=expand("<results>/scores/{job}.csv", job=STUDY.job_names),
     output:
         segmentation="<results>/tables/segmentation.csv",
         gains="<results>/tables/gains.csv",
+        pairs="<results>/tables/pairs.csv",
+        networks="<results>/tables/networks.csv",
         distances="<results>/tables/distances.csv",
         channels="<results>/tables/channels.csv",
         scores="<results>/tables/scores.csv",
@@ -32,5 +34,6 @@ rule tabulate:
         runtime=growing(30),
     params:
         *code("tabulate"),
+        specs=STUDY.specs(STUDY.domains, []),
     script:
         "../scripts/tabulate.py"

@@ -11,10 +11,10 @@ METHOD = "batchnorm"
 def correlate(
     gains_path: str, distances_path: str, correlations_path: str, outcomes: list[str], bootstrap: int
 ) -> None:
-    """Write a row per distance, layer, activation, state and outcome; intervals are over domains."""
+    """Write a row per distance, layer, activation, unit, state and outcome; intervals are over domains."""
     gains = read_csv(gains_path, [*KEY, "method", *outcomes])
     table = correlations(
-        read_csv(distances_path, [*KEY, "layer", "distance", "value"]),
+        read_csv(distances_path, [*KEY, "layer", "distance", "value", "null"]),
         gains[gains["method"] == METHOD],
         outcomes=outcomes,
         n_bootstrap=bootstrap,

@@ -2,49 +2,39 @@
 
 from shiftgain.files import job
 from shiftgain.files.tables import read_csv
-from shiftgain.findings.pairs import (
-    below_null,
-    by_method,
-    example_cases,
-    few,
-    in_order,
-    over_seeds,
-    pair_table,
-    with_gains,
-)
+from shiftgain.findings.pairs import by_method, example_cases, few, in_order, over_seeds, read_pairs, with_gains
 from shiftgain.report import figures, panels
 from shiftgain.report.pictures import (
     channel_rows,
     gallery,
     latent_samples,
     predicted_masks,
-    read_oracles,
-    specs_and_splits,
+    scored_splits,
     training_curves,
 )
 from shiftgain.study.names import domain_of
 
 
 def draw(
-    tables: dict[str, str], oracle_paths: list[str], curves: dict[str, str], data_paths: list[str],
-    targets_paths: list[str], masks: dict[str, str], latents: dict[str, str], layers: list[str], activation: str,
-    decays: list[str], figure_paths: dict[str, str],
+    tables: dict[str, str], specs: dict[str, dict], curves: dict[str, str], data: dict[str, str],
+    targets: dict[str, str], targets_of: dict[str, list[str]], masks: dict[str, str], latents: dict[str, str],
+    layers: list[str], activation: str, decays: list[str], figure_paths: dict[str, str],
 ) -> None:  # fmt: skip
     """Write a figure to each of ``figure_paths``.
 
     Dicts map to paths: ``tables`` from the name of a table, ``figure_paths`` from that of a figure, ``curves`` from
-    ``domain/seed0``, ``masks`` and ``latents`` from ``source/seed0/family``. ``layers`` are in the order of the
-    network, ``activation`` is the one that figures show, ``decays`` the networks whose weight decay is compared.
+    ``domain/seed0``, ``data`` from a domain, ``targets`` from a shift family, ``masks`` and ``latents`` from
+    ``source/seed0/family``. ``specs`` are the parameters of every domain by full name, ``targets_of`` the full names of
+    the targets of every family. ``layers`` are in the order of the network, ``activation`` is the one that figures
+    show, ``decays`` the networks whose weight decay is compared.
     """
-    segmentation, gains, distances, correlations = (
-        read_csv(tables[name]) for name in ("segmentation", "gains", "distances", "correlations")
-    )
-    specs, splits = specs_and_splits(data_paths, targets_paths)
+    pairs = read_pairs(tables["pairs"])
+    gains, distances, correlations = (read_csv(tables[name]) for name in ("gains", "distances", "correlations"))
+    splits = scored_splits(data, targets, targets_of)
     sources = list(dict.fromkeys(key.split("/")[0] for key in masks))
-    pairs = pair_table(segmentation, gains, read_oracles(oracle_paths), specs)
     cases = example_cases(pairs)
     pooled = over_seeds(pairs)
-    correlations = in_order(below_null(correlations, distances), layers)
+    correlations = in_order(correlations, layers)
     shown = few(layers)
     clouds = distances.query("activation == @activation and unit == 'position' and layer in @shown")
     clouds = in_order(with_gains(clouds, pairs), layers)
@@ -73,10 +63,11 @@ if __name__ == "__main__":
     with job.run(snakemake.log[0]):
         draw(
             tables={name: snakemake.input[name] for name in snakemake.params.tables},
-            oracle_paths=list(snakemake.input.oracles),
+            specs=snakemake.params.specs,
             curves=dict(zip(snakemake.params.networks, snakemake.input.curves, strict=True)),
-            data_paths=list(snakemake.input.data),
-            targets_paths=list(snakemake.input.targets),
+            data=dict(zip(snakemake.params.domains, snakemake.input.data, strict=True)),
+            targets=dict(zip(snakemake.params.targets_of, snakemake.input.targets, strict=True)),
+            targets_of=snakemake.params.targets_of,
             masks=dict(zip(snakemake.params.jobs, snakemake.input.masks, strict=True)),
             latents=dict(zip(snakemake.params.jobs, snakemake.input.latents, strict=True)),
             layers=snakemake.params.layers,

@@ -13,13 +13,13 @@ from joblib import Parallel, delayed
 
 from shiftgain.files import job
 from shiftgain.files.tables import read_csv, replacing, write_csv
-from shiftgain.findings.pairs import at_identity
+from shiftgain.findings.pairs import read_pairs
 from shiftgain.prediction import forest, predictors
 from shiftgain.prediction.assessment import MEASURES, judge, tellable
 from shiftgain.prediction.forest import OUTCOMES
 from shiftgain.prediction.predictors import LEARNED, PROTOCOLS
 from shiftgain.report import panels, predictor_figures
-from shiftgain.study.names import KEY
+from shiftgain.study.names import DISTANCE, KEY
 
 METHOD = "batchnorm"
 ROW = ["predictor", "kind", "protocol", "outcome"]
@@ -28,8 +28,7 @@ JUDGED = ["source", "target", *OUTCOMES, "tellable"]
 
 
 def predict(
-    gains_path: str,
-    segmentation_path: str,
+    pairs_path: str,
     scores_path: str,
     distances_path: str,
     frozen_path: str | None,
@@ -47,7 +46,9 @@ def predict(
     judged on as it is; all where a key is missing. ``options``: ``trees``, ``leaf``, ``coverage`` and ``bootstrap``. A
     protocol with fewer than two groups to hold out is left out.
     """
-    table, kinds, names = labelled(gains_path, segmentation_path, scores_path, distances_path)
+    scores = read_csv(scores_path, [*KEY, "own_foreground"])
+    candidates, kinds = predictors.candidates(scores, read_csv(distances_path, [*KEY, *DISTANCE, "value", "null"]))
+    table, names = labelled(read_pairs(pairs_path), candidates), predictors.features(scores)
     judged, shown = [], {}
     # Processes, since most of the work is of Python; what each says does not depend on how many there are.
     with Parallel(threads) as pool:
@@ -80,21 +81,12 @@ def bootstraps(kind: str, outcome: str, options: dict) -> int:
     return options["bootstrap"] if outcome == "gain_iou" or kind not in ("score", "distance") else 0
 
 
-def labelled(
-    gains_path: str, segmentation_path: str, scores_path: str, distances_path: str
-) -> tuple[pd.DataFrame, dict[str, list[str]], list[str]]:
-    """Outcomes and candidates of the labelled pairs of method ``batchnorm``; those by kind; the forest's."""
-    gains = at_identity(read_csv(gains_path, [*KEY, "method", *OUTCOMES]))
-    segmentation = at_identity(read_csv(segmentation_path, [*KEY, "method", "true_foreground"]))
-    scores = at_identity(read_csv(scores_path, [*KEY, "own_foreground"]))
-    distances = at_identity(read_csv(distances_path, [*KEY, "distance", "value", "null"]))
-    wide, kinds = predictors.candidates(scores, distances)
-    known = (gains["method"] == METHOD) & gains["gain_iou"].notna()
-    outcomes = gains.loc[known, [*KEY, *OUTCOMES]]
-    share = segmentation.loc[segmentation["method"] == METHOD, [*KEY, "true_foreground"]]
-    table = outcomes.merge(wide, on=KEY).merge(share, on=KEY).sort_values(KEY, ignore_index=True)
-    table["tellable"] = tellable(table["own_foreground"], table["true_foreground"])
-    return table, kinds, predictors.features(scores)
+def labelled(pairs: pd.DataFrame, candidates: pd.DataFrame) -> pd.DataFrame:
+    """Candidates and outcomes of the pairs that have labels and were tried with method ``batchnorm``, sorted."""
+    known = pairs[(pairs["method"] == METHOD) & pairs["gain_iou"].notna()]
+    outcomes = known[[*KEY, *OUTCOMES, "true_foreground"]]
+    table = outcomes.merge(candidates, on=KEY).sort_values(KEY, ignore_index=True)
+    return table.assign(tellable=tellable(table["own_foreground"], table["true_foreground"]))
 
 
 def in_folds(
@@ -136,8 +128,7 @@ def frozen(table: pd.DataFrame, frozen_path: str | None) -> Iterator[tuple[str, 
 if __name__ == "__main__":
     with job.run(snakemake.log[0]):
         predict(
-            gains_path=snakemake.input.gains,
-            segmentation_path=snakemake.input.segmentation,
+            pairs_path=snakemake.input.pairs,
             scores_path=snakemake.input.scores,
             distances_path=snakemake.input.distances,
             frozen_path=next(iter(snakemake.input.frozen), None),

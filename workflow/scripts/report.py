@@ -7,29 +7,27 @@ import yaml
 
 from shiftgain.files import job
 from shiftgain.files.tables import read_csv, replacing
-from shiftgain.findings.pairs import below_null, in_order, pair_table
+from shiftgain.findings.pairs import in_order, read_pairs
 from shiftgain.report import answers, page
-from shiftgain.report.pictures import read_oracles, specs_and_splits
 
 
 def report(
-    tables: dict[str, str], oracle_paths: list[str], data_paths: list[str], targets_paths: list[str],
-    layers: list[str], figures: dict[str, str], captions: dict[str, str], predictor_figures: dict[str, str],
-    tree_path: str, comparison: list[str], title: str, settings: dict, template_path: str, page_path: str,
+    tables: dict[str, str], layers: list[str], figures: dict[str, str], captions: dict[str, str],
+    predictor_figures: dict[str, str], tree_path: str, comparison: dict[str, str], title: str, settings: dict,
+    template_path: str, page_path: str,
 ) -> None:  # fmt: skip
     """Write the page, which holds all figures.
 
     Dicts map to paths: ``tables`` from the name of a table, ``figures`` and ``captions`` from that of a figure,
     ``predictor_figures`` from a protocol of stage predict, whose small tree in words is at ``tree_path``. ``layers``
     are in the order of the network, ``settings`` is the config, to be printed, and ``comparison`` the arguments of
-    :func:`page.compared`, empty where no method trains with target images.
+    :func:`page.compared` by name, empty where no method trains with target images.
     """
-    segmentation, gains, distances, correlations, hypotheses = (
-        read_csv(tables[name]) for name in ("segmentation", "gains", "distances", "correlations", "hypotheses")
+    pairs = read_pairs(tables["pairs"])
+    networks, gains, correlations, hypotheses = (
+        read_csv(tables[name]) for name in ("networks", "gains", "correlations", "hypotheses")
     )
-    oracles = read_oracles(oracle_paths)
-    pairs = pair_table(segmentation, gains, oracles, specs_and_splits(data_paths, targets_paths)[0])
-    correlations = in_order(below_null(correlations, distances), layers)
+    correlations = in_order(correlations, layers)
 
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     text = template.from_string(Path(template_path).read_text()).render(
@@ -40,12 +38,12 @@ def report(
         captions={name: page.paragraphs(path) for name, path in captions.items()},
         figures={name: page.picture(path) for name, path in figures.items()},
         blank=[name for name, path in figures.items() if page.is_blank(path)],
-        tables=page.tables(pairs, gains, oracles, correlations, hypotheses),
+        tables=page.tables(pairs, gains, networks, correlations, hypotheses),
         **page.prediction(tables, pairs, predictor_figures, tree_path),
-        unlabelled=sorted(set(segmentation.loc[segmentation["iou"].isna(), "target"])),
-        comparison=page.compared(*comparison) if comparison else None,
+        unlabelled=page.unlabelled(pairs),
+        comparison=page.compared(**comparison) if comparison else None,
         n_pairs=len(pairs),
-        seeds=sorted(oracles["seed"].unique()),
+        seeds=sorted(networks["seed"].unique()),
         settings=yaml.safe_dump(settings, sort_keys=False),
         versions=page.versions(),
     )
@@ -57,15 +55,12 @@ if __name__ == "__main__":
     with job.run(snakemake.log[0]):
         report(
             tables={name: snakemake.input[name] for name in snakemake.params.tables},
-            oracle_paths=list(snakemake.input.oracles),
-            data_paths=list(snakemake.input.data),
-            targets_paths=list(snakemake.input.targets),
             layers=snakemake.params.layers,
             figures=dict(zip(snakemake.params.figures, snakemake.input.figures, strict=True)),
             captions=dict(zip(snakemake.params.captions, snakemake.input.captions, strict=True)),
             predictor_figures=dict(zip(snakemake.params.protocols, snakemake.input.predictor_figures, strict=True)),
             tree_path=snakemake.input.tree,
-            comparison=list(snakemake.input.comparison),
+            comparison={name: snakemake.input[name] for name in snakemake.params.comparison},
             title=snakemake.params.title,
             settings=snakemake.params.settings,
             template_path=snakemake.input.template,

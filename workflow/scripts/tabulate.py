@@ -1,43 +1,22 @@
-"""Join the rows of all jobs into the tables of the results contract, and work out gains and gaps."""
+"""Join the rows of all jobs into the tables of the results contract, and work out gains, gaps and pairs."""
 
 import numpy as np
 import pandas as pd
 
 from shiftgain.files import job
 from shiftgain.files.tables import read_csv, write_csv
-from shiftgain.study.names import KEY, target_name
+from shiftgain.findings.pairs import pair_table
+from shiftgain.study.names import KEY, PAIR, PLACE, full_names
 
 # Of the target alone, whatever the method.
 FACTS = ["clipped_share", "pixel_ceiling"]
 SEGMENTATION = [
-    *[
-        "source",
-        "target",
-        "transform",
-        "level",
-        "method",
-        "seed",
-        "n_images",
-        "iou",
-        "dice",
-        "iou_mean",
-        "dice_mean",
-    ],
+    *[*PAIR, "method", "seed", "n_images", "iou", "dice", "iou_mean", "dice_mean"],
     *["predicted_foreground", "true_foreground", *FACTS],
     *["selection", "n_target_images", "image_presentations", "status"],
 ]
 GAINS = [
-    *[
-        "source",
-        "target",
-        "transform",
-        "level",
-        "method",
-        "seed",
-        "iou_before",
-        "iou_after",
-        "iou_target_trained",
-    ],
+    *[*PAIR, "method", "seed", "iou_before", "iou_after", "iou_target_trained"],
     *["gain_iou", "gain_dice", "gap_closed"],
 ]
 # Below this IoU a gap is noise, and the share of it that is closed means nothing.
@@ -46,30 +25,33 @@ SMALLEST_GAP = 0.01
 
 def tabulate(
     evaluated_paths: list[str], oracle_paths: list[str], distances_paths: list[str], channels_paths: list[str],
-    scores_paths: list[str], segmentation_path: str, gains_path: str, distances_path: str, channels_path: str,
-    scores_path: str,
+    scores_paths: list[str], specs: dict[str, dict], segmentation_path: str, gains_path: str, pairs_path: str,
+    networks_path: str, distances_path: str, channels_path: str, scores_path: str,
 ) -> None:  # fmt: skip
-    """Write the tables, each sorted by its key, a pair that two blocks of the config share once."""
-    evaluated = read(evaluated_paths, [*KEY, "method", "iou", "dice", *FACTS])
-    oracles = read(oracle_paths, ["target", "seed", "iou"])
-    distances = read(distances_paths, [*KEY, "layer", "state", "distance", "value", "null"])
+    """Write the tables, each sorted by its key, a pair that two blocks of the config share once.
+
+    ``specs``: full name of every domain -> its parameters.
+    """
+    evaluated = read(evaluated_paths, [*KEY, "method", "iou", "dice", "predicted_foreground", *FACTS])
+    networks = read(oracle_paths, ["target", "seed", "iou"]).rename(columns={"target": "network"})
+    distances = read(distances_paths, [*KEY, *PLACE, "state", "distance", "value", "null"])
     channels, scores = read(channels_paths, ["source", "seed", "layer"]), read(scores_paths, KEY)
-    segmentation = with_oracles(evaluated, oracles)
-    write(segmentation.reindex(columns=SEGMENTATION), segmentation_path)
-    write(gains(segmentation)[GAINS], gains_path)
-    write(distances, distances_path)
-    write(channels, channels_path)
-    write(scores, scores_path)
+    segmentation = with_oracles(evaluated, networks)
+    gained = gains(segmentation)[GAINS]
+    tables = {segmentation_path: segmentation.reindex(columns=SEGMENTATION), gains_path: gained}
+    tables |= {pairs_path: pair_table(segmentation, gained, networks, specs), networks_path: networks}
+    tables |= {distances_path: distances, channels_path: channels, scores_path: scores}
+    for path, table in tables.items():
+        write_csv(table.sort_values(keys_of(table)), path, "%.9g")
 
 
-def with_oracles(scores: pd.DataFrame, oracles: pd.DataFrame) -> pd.DataFrame:
+def with_oracles(scores: pd.DataFrame, networks: pd.DataFrame) -> pd.DataFrame:
     """``scores`` and, for each pair whose target has a network of its own, a row of method ``target``."""
     pairs = scores[KEY].drop_duplicates()
-    keys = [target_name(*key) for key in zip(pairs["target"], pairs["transform"], pairs["level"], strict=True)]
-    named = oracles.rename(columns={"target": "trained"})
     facts = scores.drop_duplicates(KEY)[[*KEY, *FACTS]]
-    joined = pairs.assign(trained=keys, method="target").merge(named, on=["trained", "seed"]).merge(facts, on=KEY)
-    return pd.concat([scores, joined.drop(columns="trained")], ignore_index=True).sort_values([*KEY, "method"])
+    named = pairs.assign(network=full_names(pairs), method="target")
+    joined = named.merge(networks, on=["network", "seed"]).merge(facts, on=KEY)
+    return pd.concat([scores, joined.drop(columns="network")], ignore_index=True).sort_values([*KEY, "method"])
 
 
 def gains(segmentation: pd.DataFrame) -> pd.DataFrame:
@@ -87,14 +69,14 @@ def gains(segmentation: pd.DataFrame) -> pd.DataFrame:
 
 
 def read(paths: list[str], columns: list[str]) -> pd.DataFrame:
-    """All rows of several tables of one form, which have ``columns`` at least."""
-    return pd.concat([read_csv(path, columns) for path in paths], ignore_index=True)
+    """All rows of several tables of one form, which have ``columns`` at least; each key once."""
+    table = pd.concat([read_csv(path, columns) for path in paths], ignore_index=True)
+    return table.drop_duplicates(keys_of(table), ignore_index=True)
 
 
-def write(table: pd.DataFrame, path: str) -> None:
-    """A CSV sorted by its key columns, each key once."""
-    keys = [name for name in [*KEY, "method", "layer", "activation", "unit", "state", "distance"] if name in table]
-    write_csv(table.drop_duplicates(keys).sort_values(keys), path, "%.9g")
+def keys_of(table: pd.DataFrame) -> list[str]:
+    """The columns that name a row of a table, by which it is sorted."""
+    return [name for name in ["network", *KEY, "method", *PLACE, "state", "distance"] if name in table]
 
 
 if __name__ == "__main__":
@@ -105,8 +87,11 @@ if __name__ == "__main__":
             distances_paths=list(snakemake.input.distances),
             channels_paths=list(snakemake.input.channels),
             scores_paths=list(snakemake.input.scores),
+            specs=snakemake.params.specs,
             segmentation_path=snakemake.output.segmentation,
             gains_path=snakemake.output.gains,
+            pairs_path=snakemake.output.pairs,
+            networks_path=snakemake.output.networks,
             distances_path=snakemake.output.distances,
             channels_path=snakemake.output.channels,
             scores_path=snakemake.output.scores,

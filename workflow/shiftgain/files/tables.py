@@ -22,6 +22,9 @@ REMEDIES = {
     errno.EACCES: "no permission to write; change that of the folder, or config key results",
 }
 
+# Columns that hold names of domains or networks.
+NAMES = ("source", "target", "name", "network")
+
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
@@ -49,7 +52,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def read_csv(path: str | Path, columns: Collection[str] = (), **options) -> "pd.DataFrame":
-    """A table whose names of domains stay text, whatever they look like, such as ``1e3``; ``options`` are of pandas.
+    """A table whose names of domains (:data:`NAMES`) stay text, even ``1e3``; ``options`` are of pandas.
 
     Errors: :class:`StudyError` naming the file when it is missing, cut short, damaged, or lacks one of ``columns``.
     """
@@ -62,7 +65,7 @@ def read_csv(path: str | Path, columns: Collection[str] = (), **options) -> "pd.
             raise ValueError("the last line is cut")
         if b"\0" in content:
             raise ValueError("it is not text")
-        table = pd.read_csv(BytesIO(content), dtype={"source": str, "target": str}, **options)
+        table = pd.read_csv(BytesIO(content), dtype=dict.fromkeys(NAMES, str), **options)
         # pandas takes what the first line has too many for an index.
         if not isinstance(table.index, pd.RangeIndex):
             raise ValueError("a line is longer than the first")

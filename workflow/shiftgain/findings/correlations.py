@@ -5,9 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from shiftgain.study.names import KEY
+from shiftgain.study.names import DISTANCE, KEY
 
-DISTANCE = ["distance", "layer", "activation", "unit", "state"]
 # Weights (rows x resamples) held at once: 32 MB.
 BLOCK = 2**22
 
@@ -20,20 +19,23 @@ def correlate(
     ``distances`` and ``gains`` are the tables of those names in any order, ``gains`` of one method. ``n``
     counts the pairs used: those with a finite distance and outcome. ``ci_low`` and ``ci_high`` are the 2.5th
     and 97.5th percentile of Spearman in ``n_bootstrap`` :func:`resamples`, without those in which nothing
-    varies. NaN: a correlation with what does not vary, an interval over one source and one target.
+    varies. ``below_null`` is the share of all pairs, scored or not, whose distance does not exceed its null. NaN: a
+    correlation with what does not vary, an interval over one source and one target, a share where there is no null.
 
     Errors: pandas' MergeError where ``gains`` has two rows for a pair.
     """
-    table = distances[[*KEY, *DISTANCE, "value"]].merge(
+    table = distances[[*KEY, *DISTANCE, "value", "null"]].merge(
         gains[[*KEY, *outcomes]], on=KEY, how="left", validate="many_to_one"
     )
     rows = []
     for key, group in table.sort_values([*DISTANCE, *KEY]).groupby(DISTANCE):
+        measured = group[group["value"].notna() & group["null"].notna()]
+        below_null = (measured["value"] <= measured["null"]).mean() if len(measured) else np.nan
         for outcome in sorted(outcomes):
             used = group[np.isfinite(group[["value", outcome]]).all(axis=1)]
-            found = _describe(used, outcome, n_bootstrap, seed)
-            rows.append(dict(zip(DISTANCE, key, strict=True)) | {"outcome": outcome} | found)
-    columns = [*DISTANCE, "outcome", "spearman", "pearson", "ci_low", "ci_high", "n"]
+            described = _describe(used, outcome, n_bootstrap, seed) | {"below_null": below_null}
+            rows.append(dict(zip(DISTANCE, key, strict=True)) | {"outcome": outcome} | described)
+    columns = [*DISTANCE, "outcome", "spearman", "pearson", "ci_low", "ci_high", "n", "below_null"]
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -14,19 +14,16 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from shiftgain.findings.pairs import inverted
-from shiftgain.study.names import KEY, domain_of
+from shiftgain.findings.pairs import near_half
+from shiftgain.study.names import DISTANCE, KEY, variant_of
 
 FEWEST_SEEDS = 3
-PLACE = ["state", "distance", "layer", "activation", "unit"]
 AFFINE = ["brightness", "contrast"]
 # These redraw an image at equal mean and variance; blur and sharpening change the variance too.
 STRUCTURE = ["texture", "noise_correlation"]
 SHARPNESS = ["blur", "sharpen"]
 # A share of clipped pixels above this makes a change of grey levels no longer affine.
 CLIPPED = 0.001
-# A foreground share nearer one half than this leaves a flip of polarity no trace in the grey levels.
-HALF = 0.1
 # What may tell polarity, chosen before any result. Third moments, whose sign turns with it: of the grey levels, and of
 # the logits once adaptation has matched mean and deviation. What is left once the marginal statistics are matched: the
 # shift of each pseudo-class, and what source and adapted network disagree on.
@@ -35,7 +32,7 @@ POLARITY_SCORES = ["grey_skewness", "logit_skewness_after", "class_distance_afte
 
 @dataclass(frozen=True)
 class Tables:
-    """``pairs`` of :func:`wide`, tables of stage tabulate, and variant -> options of irregular training it changes."""
+    """Tables of stage tabulate, of ``pairs`` the labelled ones, and variant -> options of irregular training."""
 
     pairs: pd.DataFrame
     distances: pd.DataFrame
@@ -57,22 +54,6 @@ class Hypothesis(NamedTuple):
     side: str
     bound: float
     ours: bool = False
-
-
-def wide(segmentation: pd.DataFrame, gains: pd.DataFrame, oracles: pd.DataFrame) -> pd.DataFrame:
-    """A row per pair and seed: ``before``, ``oracle``, ``own`` IoU, facts of the target, and the IoU of every method.
-
-    ``home``: the target is the source's own domain, transformed or not; ``variant``: that of the source's network.
-    """
-    facts = segmentation[segmentation["method"] == "source"].rename(columns={"iou": "before"})
-    columns = [*KEY, "before", "true_foreground", "clipped_share", "pixel_ceiling"]
-    methods = gains.pivot(index=KEY, columns="method", values="iou_after")
-    oracle = gains.groupby(KEY)["iou_target_trained"].first().rename("oracle")
-    own = oracles.rename(columns={"target": "source", "iou": "own"})[["source", "seed", "own"]]
-    table = facts[columns].merge(methods, on=KEY).merge(oracle, on=KEY).merge(own, on=["source", "seed"])
-    table["home"] = table["target"] == table["source"].map(domain_of)
-    table["variant"] = table["source"].str.partition("~")[2]
-    return table[table["before"].notna()]
 
 
 def judge(tables: Tables, names: list[str]) -> pd.DataFrame:
@@ -131,87 +112,72 @@ def _plain(tables: Tables) -> pd.DataFrame:
     return tables.pairs[tables.pairs["variant"] == ""]
 
 
-def _at_home(tables: Tables, transforms: list[str]) -> pd.DataFrame:
+def _shifted(tables: Tables, transforms: list[str]) -> pd.DataFrame:
     table = _plain(tables)
-    return table[table["home"] & table["transform"].isin(transforms) & (table["level"] != 0)]
+    return table[table["shifted"] & table["transform"].isin(transforms)]
 
 
 def _abroad(tables: Tables) -> pd.DataFrame:
-    """Pairs but the source untransformed at home."""
+    """Pairs but home."""
     table = _plain(tables)
-    return table[~(table["home"] & (table["level"] == 0))]
+    return table[~table["home"]]
 
 
 def _gain(table: pd.DataFrame, method: str = "batchnorm") -> pd.Series:
-    return table[method] - table["before"]
+    return table[f"iou_{method}"] - table["iou_before"]
 
 
 def _gain_ratio(table: pd.DataFrame, method: str) -> pd.Series:
     """Mean gain of ``method`` over the mean gain of full adaptation."""
-    return _per_seed(table.dropna(subset=method), lambda rows: _gain(rows, method).mean() / _gain(rows).mean())
-
-
-def _means(domains: pd.Series) -> pd.DataFrame:
-    """``mask`` and ``background`` mean of domains that bear them as their name, else NaN."""
-    return domains.map(domain_of).str.extract(r"^(?P<mask>\d\.\d\d)-(?P<background>\d\.\d\d)$").astype(float)
-
-
-def _polarity(table: pd.DataFrame) -> pd.Series:
-    """1 for pairs that keep the polarity, -1 for those that flip it, NaN unless both are known by their means."""
-    first, second = (np.sign(means["mask"] - means["background"]) for means in map(_means, _roles(table)))
-    return first * second * np.where(inverted(table), -1, 1)
-
-
-def _roles(table: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
-    return table["source"], table["target"]
+    return _per_seed(table.dropna(subset=f"iou_{method}"), lambda rows: _gain(rows, method).mean() / _gain(rows).mean())
 
 
 def _flips(tables: Tables) -> pd.DataFrame:
     table = _plain(tables)
-    return table[_polarity(table) < 0]
+    return table[table["polarity"] == "flipped"]
 
 
 def affine_error(tables: Tables) -> pd.Series:
     """Largest distance of the adapted IoU from the source's own, under unclipped changes of brightness and contrast."""
-    table = _at_home(tables, AFFINE)
+    table = _shifted(tables, AFFINE)
     table = table[table["clipped_share"] < CLIPPED]
-    return _per_seed(table, lambda rows: (rows["batchnorm"] - rows["own"]).abs().max())
+    return _per_seed(table, lambda rows: (rows["iou_batchnorm"] - rows["own_iou"]).abs().max())
 
 
 def clipping_harm(tables: Tables) -> pd.Series:
     """Spearman correlation of the adapted IoU, less the source's own, with the share of clipped pixels."""
-    table = _at_home(tables, AFFINE)
+    table = _shifted(tables, AFFINE)
     table = table[table["clipped_share"] >= CLIPPED]
     return _per_seed(
-        table, lambda rows: (rows["batchnorm"] - rows["own"]).corr(rows["clipped_share"], method="spearman")
+        table, lambda rows: (rows["iou_batchnorm"] - rows["own_iou"]).corr(rows["clipped_share"], method="spearman")
     )
 
 
 def best_flip(tables: Tables) -> pd.Series:
     """Largest adapted IoU of a polarity flip less the IoU of calling every pixel foreground."""
-    return _per_seed(_flips(tables), lambda rows: (rows["batchnorm"] - rows["true_foreground"]).max())
+    return _per_seed(_flips(tables), lambda rows: (rows["iou_batchnorm"] - rows["true_foreground"]).max())
 
 
 def strongest_distance(tables: Tables) -> pd.Series:
     """Largest absolute Spearman of the adapted IoU with a distance, over pairs that keep and that flip the polarity."""
     table = _abroad(tables)
-    table = table[_polarity(table).notna()].merge(tables.distances, on=KEY)
+    table = table[table["polarity"] != ""].merge(tables.distances, on=KEY)
     return _per_seed(
         table,
-        lambda rows: rows.groupby(PLACE).apply(
-            lambda part: abs(part["value"].corr(part["batchnorm"], method="spearman"))
+        lambda rows: rows.groupby(DISTANCE).apply(
+            lambda part: abs(part["value"].corr(part["iou_batchnorm"], method="spearman"))
         ).max(),
     )  # fmt: skip
 
 
 def foreground_gain(tables: Tables) -> pd.Series:
     """Mean gain where the foreground share shifts."""
-    return _per_seed(_at_home(tables, ["foreground"]), lambda rows: _gain(rows).mean())
+    return _per_seed(_shifted(tables, ["foreground"]), lambda rows: _gain(rows).mean())
 
 
 def foreground_harm(tables: Tables) -> pd.Series:
     """Spearman correlation of the gain with the size of the shift of the foreground share."""
-    table = _at_home(tables, ["foreground"])
+    table = _shifted(tables, ["foreground"])
     return _per_seed(table, lambda rows: _gain(rows).corr(rows["level"].abs(), method="spearman"))
 
 
@@ -220,8 +186,8 @@ def best_mix(tables: Tables) -> pd.Series:
 
     0 where one mix is best for every shift.
     """
-    table = _at_home(tables, ["foreground"])
-    mixes = ["batchnorm", *(f"prior_{weight}" for weight in _numbers(table, "prior_")), "before"]
+    table = _shifted(tables, ["foreground"])
+    mixes = ["iou_batchnorm", *(f"iou_prior_{weight}" for weight in _numbers(table, "prior_")), "iou_before"]
     if len(mixes) < 3:
         return pd.Series(dtype=float)
     table = table.assign(best=table[mixes].to_numpy().argmax(axis=1))
@@ -233,8 +199,8 @@ def best_mix(tables: Tables) -> pd.Series:
 
 def decoder_harm(tables: Tables) -> pd.Series:
     """The lesser of two shares: of the affine gain that adapting the encoder keeps, of the harm that it removes."""
-    kept = _gain_ratio(_at_home(tables, AFFINE), "encoder_only")
-    harm = _gain_ratio(_at_home(tables, ["foreground"]), "encoder_only")
+    kept = _gain_ratio(_shifted(tables, AFFINE), "encoder_only")
+    harm = _gain_ratio(_shifted(tables, ["foreground"]), "encoder_only")
     return pd.concat([kept, 1 - harm], axis=1, join="inner").min(axis=1)
 
 
@@ -242,14 +208,14 @@ def noise_ratio(tables: Tables) -> pd.Series:
     """Adapted IoU over that of a network trained on the noisy target, over the same without noise: the lowest of the
     levels that lower the adapted IoU."""
     table = _plain(tables)
-    table = table[table["home"] & ((table["transform"] == "noise") | (table["level"] == 0))]
-    table = table.assign(ratio=table["batchnorm"] / table["oracle"]).dropna(subset="ratio")
+    table = table[table["home"] | (table["shifted"] & (table["transform"] == "noise"))]
+    table = table.assign(ratio=table["iou_batchnorm"] / table["iou_target_trained"]).dropna(subset="ratio")
 
     def lowest(rows: pd.DataFrame) -> float:
-        level = rows.groupby("level")[["ratio", "batchnorm"]].mean()
+        level = rows.groupby("level")[["ratio", "iou_batchnorm"]].mean()
         if 0 not in level.index:
             return np.nan
-        return (level["ratio"] / level.loc[0, "ratio"])[level["batchnorm"] < level.loc[0, "batchnorm"]].min()
+        return (level["ratio"] / level.loc[0, "ratio"])[level["iou_batchnorm"] < level.loc[0, "iou_batchnorm"]].min()
 
     return _per_seed(table, lowest)
 
@@ -257,9 +223,7 @@ def noise_ratio(tables: Tables) -> pd.Series:
 def affine_asymmetry(tables: Tables) -> pd.Series:
     """:func:`_asymmetry` of pairs whose two means differ by one common shift."""
     table = _plain(tables)
-    first, second = map(_means, _roles(table))
-    apart = second - first
-    return _asymmetry(table[(apart["mask"] - apart["background"]).abs() < 1e-6])
+    return _asymmetry(table[table["brightness"]])
 
 
 def flip_asymmetry(tables: Tables) -> pd.Series:
@@ -269,9 +233,9 @@ def flip_asymmetry(tables: Tables) -> pd.Series:
 
 def _asymmetry(table: pd.DataFrame) -> pd.Series:
     """Mean difference of the gap closed between two directions over that of the gain."""
-    table = table[(table["transform"] == "identity") & (table["oracle"] - table["before"] > 0.01)]
-    table = table.assign(gain=_gain(table))
-    table["closed"] = table["gain"] / (table["oracle"] - table["before"])
+    gap = table["iou_target_trained"] - table["iou_before"]
+    table = table.assign(gain=_gain(table), closed=_gain(table) / gap)
+    table = table[(table["transform"] == "identity") & (gap > 0.01)]
     turned = table.rename(columns={"source": "target", "target": "source"})
     both = table.merge(turned, on=["source", "target", "seed"], suffixes=("", "_back"))
     both = both[both["source"] != both["target"]]
@@ -281,13 +245,13 @@ def _asymmetry(table: pd.DataFrame) -> pd.Series:
 
 def mean_share(tables: Tables) -> pd.Series:
     """Share of the gain under brightness that the means alone bring."""
-    return _gain_ratio(_at_home(tables, ["brightness"]), "mean_only")
+    return _gain_ratio(_shifted(tables, ["brightness"]), "mean_only")
 
 
 def variance_needed(tables: Tables) -> pd.Series:
     """Mean IoU that full adaptation has over the means alone, under contrast and noise."""
     return _per_seed(
-        _at_home(tables, ["contrast", "noise"]), lambda rows: (rows["batchnorm"] - rows["mean_only"]).mean()
+        _shifted(tables, ["contrast", "noise"]), lambda rows: (rows["iou_batchnorm"] - rows["iou_mean_only"]).mean()
     )
 
 
@@ -307,18 +271,18 @@ def converged_gain(tables: Tables) -> pd.Series:
 
 
 def _home_gain(tables: Tables, variants: set[str]) -> pd.Series:
-    home = tables.pairs[tables.pairs["home"] & (tables.pairs["level"] == 0)]
+    home = tables.pairs[tables.pairs["home"]]
     return _per_seed(home[home["variant"].isin(variants)], lambda rows: _gain(rows).mean())
 
 
 def structure_gain(tables: Tables) -> pd.Series:
     """Largest mean gain, in size, of a change of structure at equal mean and variance."""
-    return _largest_gain(_at_home(tables, STRUCTURE))
+    return _largest_gain(_shifted(tables, STRUCTURE))
 
 
 def sharpness_gain(tables: Tables) -> pd.Series:
     """Largest mean gain, in size, of blur and sharpening."""
-    return _largest_gain(_at_home(tables, SHARPNESS))
+    return _largest_gain(_shifted(tables, SHARPNESS))
 
 
 def _largest_gain(table: pd.DataFrame) -> pd.Series:
@@ -327,7 +291,7 @@ def _largest_gain(table: pd.DataFrame) -> pd.Series:
 
 def structure_distance(tables: Tables) -> pd.Series:
     """Median distance over its null, before adaptation, where structure changes."""
-    table = tables.distances.merge(_at_home(tables, STRUCTURE)[KEY], on=KEY)
+    table = tables.distances.merge(_shifted(tables, STRUCTURE)[KEY], on=KEY)
     table = table[(table["state"] == "before") & (table["null"] > 0)]
     return _per_seed(table, lambda rows: (rows["value"] / rows["null"]).median())
 
@@ -338,11 +302,11 @@ def residual_tells_more(tables: Tables) -> pd.Series:
     Each transform is held out in turn. The distance and layer with the largest absolute Spearman on the others is
     taken with its sign there; what counts is the mean of its Spearman on those held out.
     """
-    table = tables.distances.merge(_abroad(tables)[[*KEY, "batchnorm"]], on=KEY)
+    table = tables.distances.merge(_abroad(tables)[[*KEY, "iou_batchnorm"]], on=KEY)
 
     def told(rows: pd.DataFrame) -> float:
-        values = rows.pivot_table(index=KEY, columns=PLACE[1:], values="value")
-        iou = rows.groupby(KEY)["batchnorm"].first()
+        values = rows.pivot_table(index=KEY, columns=DISTANCE[:-1], values="value")
+        iou = rows.groupby(KEY)["iou_batchnorm"].first()
         families = values.index.get_level_values("transform")
         found = []
         for family in families.unique():
@@ -372,8 +336,7 @@ def _polarity_told(tables: Tables, at_half: bool) -> pd.Series:
     Of :data:`POLARITY_SCORES` the one that tells best on the other sources is taken, with the threshold fitted there.
     """
     table = _abroad(tables).merge(tables.scores[[*KEY, *POLARITY_SCORES]], on=KEY)
-    table = table.assign(polarity=_polarity(table)).dropna(subset="polarity")
-    table = table[((table["true_foreground"] - 0.5).abs() < HALF) == at_half]
+    table = table[(table["polarity"] != "") & (near_half(table["true_foreground"]) == at_half)]
 
     def told(rows: pd.DataFrame) -> float:
         sources = rows["source"]
@@ -385,10 +348,11 @@ def _polarity_told(tables: Tables, at_half: bool) -> pd.Series:
 def _told(seen: pd.DataFrame, unseen: pd.DataFrame) -> float:
     if min(part["polarity"].nunique() for part in (seen, unseen)) < 2:
         return np.nan
-    cuts = {name: _cut(*(seen.loc[seen["polarity"] == sign, name] for sign in (-1, 1))) for name in POLARITY_SCORES}
+    flipped = seen["polarity"] == "flipped"
+    cuts = {name: _cut(seen.loc[flipped, name], seen.loc[~flipped, name]) for name in POLARITY_SCORES}
     name = max(cuts, key=lambda name: cuts[name][0])
     _, threshold, flipped_above = cuts[name]
-    right = ((unseen[name] > threshold) == flipped_above) == (unseen["polarity"] < 0)
+    right = ((unseen[name] > threshold) == flipped_above) == (unseen["polarity"] == "flipped")
     return right.groupby(unseen["polarity"]).mean().mean()
 
 
@@ -414,7 +378,8 @@ def batch_needed(tables: Tables) -> pd.Series:
 
 def _numbers(table: pd.DataFrame, prefix: str) -> list[int]:
     """The numbers of the methods that are named by ``prefix`` and a number, ascending."""
-    return sorted(int(name.removeprefix(prefix)) for name in map(str, table) if name.startswith(prefix))
+    columns = [name for name in map(str, table) if name.startswith(f"iou_{prefix}")]
+    return sorted(int(name.removeprefix(f"iou_{prefix}")) for name in columns)
 
 
 def _plateau(table: pd.DataFrame, prefix: str) -> pd.Series:
@@ -422,10 +387,10 @@ def _plateau(table: pd.DataFrame, prefix: str) -> pd.Series:
     counts = _numbers(table, prefix)
     if not counts:
         return pd.Series(dtype=float)
-    names = [f"{prefix}{count}" for count in counts]
+    names = [f"iou_{prefix}{count}" for count in counts]
 
     def smallest(rows: pd.DataFrame) -> float:
-        apart = (rows[names].mean() - rows["batchnorm"].mean()).abs().to_numpy() > 0.01
+        apart = (rows[names].mean() - rows["iou_batchnorm"].mean()).abs().to_numpy() > 0.01
         beyond = [*counts, 2 * counts[-1]]
         return beyond[int(apart.nonzero()[0].max()) + 1 if apart.any() else 0]
 
@@ -434,13 +399,19 @@ def _plateau(table: pd.DataFrame, prefix: str) -> pd.Series:
 
 def gaussian_share(tables: Tables) -> pd.Series:
     """Share of channels before the ReLU, over all layers, that are alive and near Gaussian, without weight decay."""
-    table = tables.channels.query("activation == 'before_relu' and unit == 'position' and ~source.str.contains('~')")
+    table = _before_relu(tables.channels)
     return _per_seed(table, lambda rows: (1 - rows["dead"] - rows["non_gaussian"]).mean())
+
+
+def _before_relu(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of plain networks about single positions before the ReLU."""
+    table = table[table["source"].map(variant_of) == ""]
+    return table[(table["activation"] == "before_relu") & (table["unit"] == "position")]
 
 
 def moment_error(tables: Tables) -> pd.Series:
     """Median share by which the sliced distance of the moments misses that of the samples, before the ReLU."""
-    table = tables.distances.query("activation == 'before_relu' and unit == 'position' and ~source.str.contains('~')")
+    table = _before_relu(tables.distances)
     both = table.pivot_table(index=[*KEY, "layer", "state"], columns="distance", values="value")
     ratio = (both["sliced_gaussian"] / both["sliced_wasserstein"]).rename("ratio").reset_index()
     return _per_seed(ratio, lambda rows: (1 - rows["ratio"]).abs().median())
@@ -448,7 +419,7 @@ def moment_error(tables: Tables) -> pd.Series:
 
 def input_share(tables: Tables) -> pd.Series:
     """Share of the affine gain that standardising the input brings, batch norm left alone."""
-    return _gain_ratio(_at_home(tables, AFFINE), "standardise")
+    return _gain_ratio(_shifted(tables, AFFINE), "standardise")
 
 
 def input_falls_short(tables: Tables) -> pd.Series:
@@ -456,9 +427,10 @@ def input_falls_short(tables: Tables) -> pd.Series:
     ones."""
     apart = [
         _per_seed(
-            table.dropna(subset="standardise"), lambda rows: (rows["standardise"] - rows["batchnorm"]).abs().mean()
+            table.dropna(subset="iou_standardise"),
+            lambda rows: (rows["iou_standardise"] - rows["iou_batchnorm"]).abs().mean(),
         )
-        for table in (_at_home(tables, ["noise", "foreground"]), _at_home(tables, AFFINE))
+        for table in (_shifted(tables, ["noise", "foreground"]), _shifted(tables, AFFINE))
     ]
     return (apart[0] - apart[1]).dropna()
 

@@ -1,7 +1,7 @@
-"""What of a study is worth showing: its pairs and what is known of them, the talk's cases, summaries by method.
+"""The pair table, a row per source, target, transform, level and seed, and what is derived from it.
 
-Everything is worked out from the tables by the rules written here; nothing is picked by hand. A *shift* below is a
-pair that is not a network on its own domain, with labels, averaged over seeds.
+What is derived: example cases, and summaries by method, by training and by direction. All of it follows from the
+tables by the rules written here; nothing is picked by hand.
 """
 
 from collections.abc import Callable
@@ -10,12 +10,46 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from shiftgain.study.names import KEY, PAIR, domain_of, target_name
+from shiftgain.files.tables import read_csv
+from shiftgain.study.names import KEY, PAIR, DomainName, domain_of, full_names, variant_of
 
-# A change of IoU below this is called none.
-SMALL = 0.02
+# Every column of tables/pairs.csv, in its order, and what it holds. The adapted IoU of each method follows, in columns
+# iou_METHOD, methods by the alphabet. IoU are empty where the target has no masks.
+COLUMNS = {
+    "source": "the network: the domain that it is trained on, with ~VARIANT where its training is varied",
+    "target": "the domain of the images, before any transform",
+    "transform": "what was done to them; identity where nothing was",
+    "level": "of the transform, in its unit; 0 for identity",
+    "seed": "of the network",
+    "name": "the target in full: DOMAIN@TRANSFORM=LEVEL",
+    "variant": "VARIANT of the source; empty where there is none",
+    "home": "whether the target is the domain that the network was trained on, untransformed",
+    "shifted": "whether the target is that domain under a transform",
+    "polarity": "whether (mask mean - background mean) has the sign that it has on the source: kept or flipped; a "
+    "negative flips it; empty where either domain is real, or has equal means",
+    "brightness": "whether both means differ from the source's by one common amount, all else equal",
+    "towards_mask": "grey level by which the mean of the target's two means lies nearer the source's mask side than "
+    "that of the source's, before any transform; negative: away from it; empty where either domain is real",
+    "true_foreground": "share of the test pixels that are foreground",
+    "foreground_before": "share of them that the network calls foreground without adaptation",
+    "clipped_share": "share of them that are black or white",
+    "pixel_ceiling": "best IoU of a classifier of single pixels; empty for colour",
+    "own_iou": "of the network on the test images of its own domain",
+    "iou_target_trained": "of a network trained on the target with labels; empty where there is none",
+    "iou_before": "without adaptation",
+    "method": "the main method of the study: batchnorm, or the first by the alphabet of a study without it",
+    "iou_after": "with the main method; empty where the pair was not tried with it",
+    "gain_iou": "iou_after - iou_before",
+}
+# A change of IoU of at most this size is called none.
+SMALLEST_GAIN = 0.02
+# A share of foreground less than this from one half counts as one half: a flip of polarity there leaves no trace in the
+# grey levels. Test splits of domains drawn at one half have shares within 0.01 of it.
+NEAR_HALF = 0.05
 # A statement over fewer pairs than this is not made.
 FEWEST = 3
+# The distance that the talk plotted against the gain, as a predictor of it.
+TALK = "bhattacharyya_bottleneck_before_relu_position_before"
 
 
 class Case(NamedTuple):
@@ -48,7 +82,7 @@ CASES = (
     Case(
         "works",
         "adapted IoU at most 0.03 below the source's own, gain above 0.02; of these the largest gain",
-        lambda pairs: (pairs["iou_after"] >= pairs["own_iou"] - 0.03) & (pairs["gain_iou"] > SMALL),
+        lambda pairs: (pairs["iou_after"] >= pairs["own_iou"] - 0.03) & (pairs["gain_iou"] > SMALLEST_GAIN),
         "gain_iou",
         1.0,
     ),
@@ -62,14 +96,14 @@ CASES = (
     Case(
         "fails",
         "gain at most 0.02, poor before (more than 0.1 below the source's own); of these the lowest adapted IoU",
-        lambda pairs: (pairs["gain_iou"] <= SMALL) & (pairs["iou_before"] < pairs["own_iou"] - 0.1),
+        lambda pairs: (pairs["gain_iou"] <= SMALLEST_GAIN) & (pairs["iou_before"] < pairs["own_iou"] - 0.1),
         "iou_after",
         0.0,
     ),
     Case(
         "harms",
         "gain below -0.02; of these the largest drop",
-        lambda pairs: pairs["gain_iou"] < -SMALL,
+        lambda pairs: pairs["gain_iou"] < -SMALLEST_GAIN,
         "gain_iou",
         0.0,
     ),
@@ -86,8 +120,12 @@ def means(spec: dict) -> tuple[float, float] | None:
 
 def on_grid(spec: dict) -> bool:
     """Whether a domain is known by its means alone: it bears them as its name, untransformed."""
-    found = means(spec)
-    return found is not None and spec["level"] == 0 and spec["name"] == f"{found[0]:.2f}-{found[1]:.2f}"
+    return spec["level"] == 0 and means(spec) is not None and DomainName(spec["name"]).means == means(spec)
+
+
+def near_half(share: pd.Series) -> pd.Series:
+    """|share - 1/2| < :data:`NEAR_HALF`."""
+    return (share - 0.5).abs() < NEAR_HALF
 
 
 def main_method(gains: pd.DataFrame) -> str:
@@ -96,60 +134,77 @@ def main_method(gains: pd.DataFrame) -> str:
     return "batchnorm" if "batchnorm" in methods else methods[0]
 
 
-def at_identity(table: pd.DataFrame) -> pd.DataFrame:
-    """Level 0 of any transform is the identity: such rows under that name, and each row once."""
-    table = table.assign(transform=table["transform"].where(table["level"] != 0, "identity"))
-    keys = [name for name in (*KEY, "method", "layer", "activation", "unit", "state", "distance") if name in table]
-    return table.drop_duplicates(keys)
-
-
 def pair_table(
-    segmentation: pd.DataFrame, gains: pd.DataFrame, oracles: pd.DataFrame, specs: dict[str, dict]
+    segmentation: pd.DataFrame, gains: pd.DataFrame, networks: pd.DataFrame, specs: dict[str, dict]
 ) -> pd.DataFrame:
-    """A row per pair and seed under the main method, sorted, with what the figures and the answer ask of it.
+    """The table with :data:`COLUMNS`, sorted by its key.
 
-    ``specs``: full name of a domain -> its parameters. Columns beside the key: ``name`` of the target in full,
-    ``iou_before``, ``iou_after``, ``gain_iou``, ``own_iou`` (of the source at home), ``foreground_before`` (share of
-    pixels), ``true_foreground``, ``pixel_ceiling`` (best IoU of a classifier of single pixels), ``home`` (the target
-    is the source), ``polarity`` (kept, flipped or empty), ``brightness`` (only one common shift of both means lies
-    between them), ``towards_mask`` (grey level by which the target's means lie nearer the source's mask side than the
-    source's; negative: away from it; before any transform).
+    ``segmentation``, ``gains`` and ``networks``: the tables of those names, each key once; ``specs``: full name of
+    every domain -> its parameters.
     """
-    gains = at_identity(gains[gains["method"] == main_method(gains)])
-    unadapted = at_identity(segmentation[segmentation["method"] == "source"])
-    shares = unadapted[[*KEY, "predicted_foreground", "true_foreground", "pixel_ceiling"]]
-    own = oracles.rename(columns={"target": "source", "iou": "own_iou"})[["source", "seed", "own_iou"]]
-    table = gains[[*KEY, "iou_before", "iou_after", "gain_iou"]].merge(shares, on=KEY).merge(own, on=["source", "seed"])
-    table = table.rename(columns={"predicted_foreground": "foreground_before"}).sort_values(KEY, ignore_index=True)
-    named = zip(table["target"], table["transform"], table["level"], strict=True)
-    table["name"] = [target_name(*target) for target in named]
-    domains = table["source"].map(domain_of)
-    table["home"] = table["name"] == domains
+    scored = {"iou": "iou_before", "predicted_foreground": "foreground_before"}
+    table = segmentation[segmentation["method"] == "source"].rename(columns=scored)
+    facts = ["true_foreground", "foreground_before", "clipped_share", "pixel_ceiling", "iou_before"]
+    table = with_relations(table[[*KEY, *facts]], specs)
+    for role, column in (("source", "own_iou"), ("name", "iou_target_trained")):
+        scores = networks.rename(columns={"network": role, "iou": column})
+        table = table.merge(scores[[role, "seed", column]], on=[role, "seed"], how="left")
+    table["method"] = main_method(gains)
+    main = gains.loc[gains["method"] == main_method(gains), [*KEY, "iou_after", "gain_iou"]]
+    by_method = gains.pivot(index=KEY, columns="method", values="iou_after").add_prefix("iou_").sort_index(axis=1)
+    table = table.merge(main, on=KEY, how="left")[list(COLUMNS)]
+    return table.merge(by_method.reset_index(), on=KEY, how="left").sort_values(KEY, ignore_index=True)
+
+
+def with_relations(table: pd.DataFrame, specs: dict[str, dict]) -> pd.DataFrame:
+    """``table``, which has the columns :data:`KEY`, and what the names and ``specs`` say of its pairs.
+
+    Those are ``name``, ``variant``, ``home``, ``shifted``, ``polarity``, ``brightness`` and ``towards_mask``, as
+    :data:`COLUMNS` describes them.
+    """
+    names, domains = pd.Series(full_names(table), table.index, dtype=object), table["source"].map(domain_of)
+    bases = domains.map(lambda domain: DomainName.parse(domain).base)
+    home = names == domains
     known = {name: means(spec) for name, spec in specs.items()}
-    both = [(known[source], known[name]) for source, name in zip(domains, table["name"], strict=True)]
-    plain = {name for name, spec in specs.items() if on_grid(spec)}
-    table["polarity"] = [_polarity(*pair) for pair in both]
+    both = [(known[domain], known[name]) for domain, name in zip(domains, names, strict=True)]
+    polarity = pd.Series([_polarity(*pair) for pair in both], table.index, dtype=object)
     swapped = {"kept": "flipped", "flipped": "kept", "": ""}
-    table["polarity"] = table["polarity"].mask(inverted(table), table["polarity"].map(swapped))
-    table["brightness"] = [_is_common_shift(*pair) for pair in both]
-    table["brightness"] &= domains.isin(plain) & table["name"].isin(plain)
-    table["towards_mask"] = [_towards_mask(*pair) for pair in both]
-    return table
+    grid = {name for name, spec in specs.items() if on_grid(spec)}
+    common = pd.Series([_is_common_shift(*pair) for pair in both], table.index, dtype=bool)
+    return table.assign(
+        name=names,
+        variant=table["source"].map(variant_of),
+        home=home,
+        shifted=(table["target"] == bases) & ~home,
+        polarity=polarity.mask(_is_negative(table), polarity.map(swapped)),
+        brightness=common & domains.isin(grid) & names.isin(grid),
+        towards_mask=[_towards_mask(*pair) for pair in both],
+    )
 
 
-def inverted(table: pd.DataFrame) -> pd.Series:
+def read_pairs(path: str) -> pd.DataFrame:
+    """The pair table as :func:`pair_table` made it.
+
+    Errors: :class:`StudyError` naming the file when it is missing, damaged or of another form.
+    """
+    table = read_csv(path, COLUMNS)
+    words = ["variant", "polarity"]
+    return table.assign(**{word: table[word].astype(object).where(table[word].notna(), "") for word in words})
+
+
+def _is_negative(table: pd.DataFrame) -> pd.Series:
     """Rows whose transform turns dark into bright: the negative outweighs the image."""
     return (table["transform"] == "inversion") & (table["level"] > 0.5)
 
 
 def over_seeds(pairs: pd.DataFrame) -> pd.DataFrame:
-    """The labelled pairs, home included, averaged over seeds."""
-    fixed = [*PAIR, "name", "home", "polarity", "brightness"]
+    """The pairs scored with the main method, home included, averaged over seeds."""
+    fixed = [*PAIR, "name", "variant", "home", "shifted", "polarity", "brightness", "method"]
     return pairs[pairs["gain_iou"].notna()].groupby(fixed).mean(numeric_only=True).reset_index()
 
 
-def shifts(pairs: pd.DataFrame) -> pd.DataFrame:
-    """The labelled pairs but home, averaged over seeds: what is counted."""
+def abroad(pairs: pd.DataFrame) -> pd.DataFrame:
+    """The pairs of :func:`over_seeds` but home: what is counted."""
     table = over_seeds(pairs)
     return table[~table["home"]]
 
@@ -160,31 +215,23 @@ def example_cases(pairs: pd.DataFrame) -> dict[str, pd.Series | None]:
     Each pair shows one case only, and pairs without a transform go before those with one.
     """
     left = pairs[~pairs["home"] & pairs["gain_iou"].notna()]
-    found: dict[str, pd.Series | None] = {}
+    cases: dict[str, pd.Series | None] = {}
     for case in CASES:
         among = left[case.among(left)].sort_values([case.column, *KEY])
         plain = among[among["transform"] == "identity"]
         among = plain if len(plain) else among
-        found[case.name] = None
+        cases[case.name] = None
         if len(among):
             pair = among.iloc[int(case.quantile * (len(among) - 1))]
-            found[case.name] = pair
+            cases[case.name] = pair
             left = left.drop(index=pair.name)
-    return found
+    return cases
 
 
 def label(pair: pd.Series) -> str:
     """Source, target and transform of a pair in words."""
     level = "" if pair["transform"] == "identity" else f", {pair['transform']} {pair['level']:g}"
     return f"{pair['source']} → {pair['target']}{level}"
-
-
-def below_null(correlations: pd.DataFrame, distances: pd.DataFrame) -> pd.DataFrame:
-    """``correlations`` and, as ``below_null``, the share of the pairs whose distance does not exceed its null."""
-    below = (distances["value"] <= distances["null"]).where(distances["null"].notna() & distances["value"].notna())
-    keys = ["distance", "layer", "activation", "unit", "state"]
-    shares = distances[keys].assign(below_null=below.astype(float)).groupby(keys, as_index=False).mean()
-    return correlations.merge(shares, on=keys, how="left")
 
 
 def in_order(table: pd.DataFrame, layers: list[str]) -> pd.DataFrame:
@@ -203,7 +250,7 @@ def with_gains(distances: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     scored = pairs[pairs["gain_iou"].notna()]
     has_polarity = (scored["polarity"] != "").any()
     scored = scored.assign(group=scored["polarity" if has_polarity else "transform"].replace("", "unknown"))
-    return at_identity(distances).merge(scored[[*KEY, "gain_iou", "group"]], on=KEY)
+    return distances.merge(scored[[*KEY, "gain_iou", "group"]], on=KEY)
 
 
 def strongest(correlations: pd.DataFrame, outcome: str) -> pd.DataFrame:
@@ -212,25 +259,27 @@ def strongest(correlations: pd.DataFrame, outcome: str) -> pd.DataFrame:
     return rows.sort_values("spearman", key=lambda value: -value.abs(), kind="stable")
 
 
-def method_scores(gains: pd.DataFrame) -> pd.DataFrame:
-    """A row per method over the shifts: their number, mean IoU before, after and gain, shares that gain and lose,
-    and the median share of the gap to a target-trained network that is closed."""
-    gains = at_identity(gains)
-    named = zip(gains["target"], gains["transform"], gains["level"], strict=True)
-    home = np.array([target_name(*target) for target in named], object) == gains["source"].map(domain_of)
-    pooled = gains[~home & gains["gain_iou"].notna()].groupby([*PAIR, "method"]).mean(numeric_only=True).reset_index()
-    pooled = pooled.assign(gained=pooled["gain_iou"] > SMALL, lost=pooled["gain_iou"] < -SMALL, n=1)
+def method_scores(gains: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+    """A row per method over all pairs but home, averaged over seeds.
+
+    Its number of pairs, mean IoU before, after and gain, shares that gain and lose, and the median share of the gap to
+    a target-trained network that is closed. ``gains``: the table of that name.
+    """
+    away = gains[gains["gain_iou"].notna()].merge(pairs.loc[~pairs["home"], KEY], on=KEY)
+    pooled = away.groupby([*PAIR, "method"]).mean(numeric_only=True).reset_index()
+    pooled = pooled.assign(gained=pooled["gain_iou"] > SMALLEST_GAIN, lost=pooled["gain_iou"] < -SMALLEST_GAIN, n=1)
     means = dict.fromkeys(["iou_before", "iou_after", "gain_iou", "gained", "lost"], "mean")
     return pooled.groupby("method").agg({"n": "sum"} | means | {"gap_closed": "median"}).reset_index()
 
 
 def by_method(gains: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
-    """Gains of all methods over the shifts, averaged over seeds, with the polarity of the pair.
+    """Gains of all methods over all pairs but home, averaged over seeds, with the polarity of the pair.
 
-    A pair under one method compares nothing: it is left out where others have several.
+    A pair under one method compares nothing: it is left out where others have several. ``gains``: the table of that
+    name.
     """
     known = pairs.loc[~pairs["home"], [*KEY, "polarity"]]
-    merged = at_identity(gains[gains["gain_iou"].notna()]).merge(known, on=KEY)
+    merged = gains[gains["gain_iou"].notna()].merge(known, on=KEY)
     several = merged.groupby(KEY)["method"].transform("nunique") > 1
     merged = merged[several | ~several.any()]
     fixed = [*PAIR, "method", "polarity"]
@@ -241,7 +290,7 @@ def by_training(pairs: pd.DataFrame) -> pd.DataFrame:
     """A row per network of a domain that is trained in several ways: IoU at home, and the gain there and on other
     targets of kept polarity. Stale statistics gain at home, a shift elsewhere."""
     domains = pairs["source"].map(domain_of)
-    several = domains[pairs["source"].str.contains("~")].unique()
+    several = domains[pairs["variant"] != ""].unique()
     table = pairs[domains.isin(several) & pairs["gain_iou"].notna()]
     elsewhere = table[~table["home"] & (table["polarity"] == "kept")]
     columns = {
@@ -253,7 +302,7 @@ def by_training(pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def between_directions(table: pd.DataFrame, columns: list[str]) -> tuple[int, dict[str, float]]:
-    """How many couples of domains the :func:`shifts` try in both directions, untransformed, and by how much each of
+    """How many couples of domains ``table`` tries in both directions, untransformed, and by how much each of
     ``columns`` differs between the two on average."""
     there = table[table["transform"] == "identity"].set_index(["source", "target"])
     couples = [(a, b) for a, b in there.index if a < b and (b, a) in there.index]
@@ -264,7 +313,7 @@ def between_directions(table: pd.DataFrame, columns: list[str]) -> tuple[int, di
 
 
 def _polarity(source: tuple[float, float] | None, target: tuple[float, float] | None) -> str:
-    if source is None or target is None:
+    if source is None or target is None or source[0] == source[1] or target[0] == target[1]:
         return ""
     return "kept" if (source[0] > source[1]) == (target[0] > target[1]) else "flipped"
 
@@ -278,4 +327,5 @@ def _is_common_shift(source: tuple[float, float] | None, target: tuple[float, fl
 def _towards_mask(source: tuple[float, float] | None, target: tuple[float, float] | None) -> float:
     if source is None or target is None:
         return np.nan
-    return float(np.sign(source[0] - source[1]) * (sum(target) - sum(source)) / 2)
+    # Adding 0 makes -0 positive.
+    return float(np.sign(source[0] - source[1]) * (sum(target) - sum(source)) / 2) + 0.0

@@ -4,15 +4,12 @@ import numpy as np
 import pandas as pd
 
 from shiftgain.findings.correlations import resamples, spearman
+from shiftgain.findings.pairs import SMALLEST_GAIN, near_half
 
-# A gain below this in size has no sign worth telling.
-SMALL = 0.02
 # measure -> what its interval is called
 INTERVALS = {"spearman": "ci", "r2": "r2", "sign_accuracy": "sign_accuracy", "regret": "regret"}
 # Measured once more of the tellable pairs alone.
 OF_TELLABLE = ["spearman", "r2", "sign_accuracy", "regret"]
-# A foreground share this near one half lies on neither side of it: a flip of polarity leaves no trace in grey levels.
-HALF = 0.05
 MEASURES = [
     *["spearman", "r2", "mae", "sign_accuracy", "base_rate", "regret", "regret_always_adapt", "coverage", "n"],
     *[f"{prefix}_{edge}" for prefix in INTERVALS.values() for edge in ("low", "high")],
@@ -21,12 +18,12 @@ MEASURES = [
 
 
 def tellable(source_share: pd.Series, target_share: pd.Series) -> pd.Series:
-    """Whether images can say what is foreground: both shares lie on the same side of one half.
+    """Whether images can say what is foreground: both shares lie on the same side of one half, and not near it.
 
     Else a domain of the opposite polarity and the complementary share, whose images are alike, is nearer to the source
     than the truth: who goes by grey levels takes the one for the other.
     """
-    sides = [np.sign(share - 0.5) * ((share - 0.5).abs() >= HALF) for share in (source_share, target_share)]
+    sides = [np.sign(share - 0.5).mask(near_half(share), 0) for share in (source_share, target_share)]
     return sides[0] * sides[1] > 0
 
 
@@ -63,7 +60,7 @@ def measures(table: pd.DataFrame, outcome: str, weights: np.ndarray) -> dict[str
     """Measures (b,) of a prediction when each pair stands ``weights`` (n, b) times.
 
     ``spearman``, ``r2`` (about the mean of these pairs), ``mae``; of the gain also ``sign_accuracy``: share of right
-    signs where the gain exceeds :data:`SMALL` in size, ``base_rate``: the share there of the commoner sign,
+    signs where the gain exceeds :data:`SMALLEST_GAIN` in size, ``base_rate``: the share there of the commoner sign,
     ``regret``: mean IoU lost against the better of adapting and keeping when one adapts where the predicted gain is
     above 0, and ``regret_always_adapt``; ``coverage``: share of true outcomes in the interval. NaN where undefined.
     """
@@ -83,7 +80,7 @@ def measures(table: pd.DataFrame, outcome: str, weights: np.ndarray) -> dict[str
     empty = np.full(len(total), np.nan)
     found |= dict.fromkeys(["sign_accuracy", "base_rate", "regret", "regret_always_adapt", "coverage"], empty)
     if outcome == "gain_iou":
-        told = (np.abs(gain) > SMALL).astype(float)
+        told = (np.abs(gain) > SMALLEST_GAIN).astype(float)
         positive = mean((gain > 0).astype(float), told)
         found["sign_accuracy"] = mean((np.sign(predicted) == np.sign(gain)).astype(float), told)
         found["base_rate"] = np.maximum(positive, 1 - positive)

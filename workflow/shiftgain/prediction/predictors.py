@@ -18,7 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeRegressor, export_text
 
 from shiftgain.prediction.forest import ESTIMATES, GAIN, OUTCOMES, Forest
-from shiftgain.study.names import KEY
+from shiftgain.study.names import DISTANCE, KEY
 
 # protocol -> the column whose values are held out in turn
 PROTOCOLS = {
@@ -39,8 +39,7 @@ def candidates(scores: pd.DataFrame, distances: pd.DataFrame) -> tuple[pd.DataFr
     A distance is named ``DISTANCE_LAYER_ACTIVATION_UNIT_STATE``, over its null with ``_to_null``. A number measured
     before and after adaptation also comes as the difference, ``NAME_change``.
     """
-    names = ["distance", "layer", "activation", "unit", "state"]
-    wide = distances.assign(name=distances[names].agg("_".join, axis=1))
+    wide = distances.assign(name=distances[DISTANCE].agg("_".join, axis=1))
     values = wide.pivot_table(index=KEY, columns="name", values="value")
     nulls = wide.pivot_table(index=KEY, columns="name", values="null")
     relative = (values / nulls.where(nulls > 0)).add_suffix("_to_null")

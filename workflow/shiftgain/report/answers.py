@@ -8,8 +8,16 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from shiftgain.findings.pairs import CASES, FEWEST, SMALL, between_directions, shifts, strongest
-from shiftgain.prediction.assessment import HALF
+from shiftgain.findings.pairs import (
+    CASES,
+    FEWEST,
+    SMALLEST_GAIN,
+    TALK,
+    abroad,
+    between_directions,
+    near_half,
+    strongest,
+)
 from shiftgain.study.names import KEY
 
 # protocol -> how its sentence begins; the first that a study has stands in its answer.
@@ -21,7 +29,6 @@ HELD_OUT = {
     "leave_means_out": "On target domains that it was not fitted on",
     "leave_seed_out": "On networks (seeds) that it was not fitted on",
 }
-TALK = "bhattacharyya_bottleneck_before_relu_position_before"
 # Adapted IoU this near the source's own is called restored.
 RESTORED = 0.03
 CARDS = 12
@@ -34,13 +41,13 @@ def when(pairs: pd.DataFrame) -> Iterator[str]:
     many = f"{own.mean():.3f} on average ({own.min():.3f} to {own.max():.3f})"
     yield f"On test images of its own domain a source network reaches an IoU of {each if len(own) <= 4 else many}."
 
-    table = shifts(pairs)
+    table = abroad(pairs)
     gain = table["gain_iou"]
     if len(table) >= FEWEST:
-        gained, lost = int((gain > SMALL).sum()), int((gain < -SMALL).sum())
+        gained, lost = int((gain > SMALLEST_GAIN).sum()), int((gain < -SMALLEST_GAIN).sum())
         yield (
-            f"Of {len(table)} pairs of a source and a shifted target, {gained} gain more than {SMALL} of IoU from "
-            f"adaptation, {lost} lose more than {SMALL} and {len(table) - gained - lost} change by less; "
+            f"Of {len(table)} pairs of a source and a shifted target, {gained} gain more than {SMALLEST_GAIN} of IoU "
+            f"from adaptation, {lost} lose more than {SMALLEST_GAIN} and {len(table) - gained - lost} change by less; "
             f"the mean IoU {_moves(table)}."
         )
     bright = table[table["brightness"]]
@@ -64,7 +71,7 @@ def when(pairs: pd.DataFrame) -> Iterator[str]:
 
 def why(pairs: pd.DataFrame) -> Iterator[str]:
     """Sentences on what goes wrong, from the table of :func:`pairs.pair_table`."""
-    table = shifts(pairs)
+    table = abroad(pairs)
     for case, word in zip(CASES[:2], ("nearly every pixel", "hardly any pixel"), strict=True):
         blank = table[case.among(table)]
         if len(blank) >= FEWEST:
@@ -79,7 +86,7 @@ def why(pairs: pd.DataFrame) -> Iterator[str]:
             f"Without a transform, {(white > 0).sum()} of the {len(white)} all white pairs have their target towards "
             f"the grey level of the source's mask, {(black < 0).sum()} of the {len(black)} all black ones away from it."
         )
-    lost = table[(table["gain_iou"] < -SMALL) & (table["polarity"] != "")]
+    lost = table[(table["gain_iou"] < -SMALLEST_GAIN) & (table["polarity"] != "")]
     if len(lost) >= FEWEST:
         yield f"Of the {len(lost)} pairs that lose, {(lost['polarity'] == 'flipped').sum()} flip the polarity."
     couples, apart = between_directions(table, ["gain_iou"])
@@ -91,8 +98,7 @@ def why(pairs: pd.DataFrame) -> Iterator[str]:
 
 
 def told(correlations: pd.DataFrame) -> Iterator[str]:
-    """Sentences on whether a distance tells the outcome without labels, from the table of
-    :func:`pairs.below_null`."""
+    """Sentences on whether a distance tells the outcome without labels, from the table ``correlations``."""
     for outcome, words in (("gain_iou", "gain"), ("iou_after", "adapted IoU")):
         rows = strongest(correlations, outcome)
         if not len(rows) or rows.iloc[0]["n"] < FEWEST:
@@ -126,7 +132,7 @@ def predicted(predictors: pd.DataFrame) -> Iterator[str]:
         yield (
             f"{words} ({forest['n']:.0f} pairs), the forest of label-free scores predicts "
             f"the gain with a Spearman correlation of {forest['spearman']:.2f}{interval}, R² {forest['r2']:.2f} and a "
-            f"mean error of {forest['mae']:.3f}; where the gain exceeds {SMALL} in size its sign is right in "
+            f"mean error of {forest['mae']:.3f}; where the gain exceeds {SMALLEST_GAIN} in size its sign is right in "
             f"{forest['sign_accuracy']:.1%} (the commoner sign alone: {forest['base_rate']:.1%}), and following it "
             f"loses {forest['regret']:.4f} of IoU a pair against the better choice, always adapting "
             f"{forest['regret_always_adapt']:.4f}.{_tellable(forest)}"
@@ -188,7 +194,7 @@ def explained(pairs: pd.DataFrame, scores: pd.DataFrame) -> Iterator[str]:
 
     ``pairs``: the table of :func:`pairs.pair_table`; ``scores``: the table of label-free scores.
     """
-    table = shifts(pairs)
+    table = abroad(pairs)
     kept = table[table["polarity"] == "kept"]
     groups = [(name, rows) for name, rows in kept.groupby("transform") if len(rows) >= FEWEST and name != "identity"]
     restored = {name: (rows["iou_after"] >= rows["own_iou"] - RESTORED).mean() for name, rows in groups}
@@ -200,7 +206,7 @@ def explained(pairs: pd.DataFrame, scores: pd.DataFrame) -> Iterator[str]:
             f"transformation: {named}. A positive affine change of grey levels is undone by the mean and variance of "
             "the first layer; what bends, blurs or redraws the image is not."
         )
-    harmed = {name: rows["gain_iou"].mean() for name, rows in groups if rows["gain_iou"].mean() < -SMALL}
+    harmed = {name: rows["gain_iou"].mean() for name, rows in groups if rows["gain_iou"].mean() < -SMALLEST_GAIN}
     if harmed:
         named = ", ".join(f"{name} ({gain:+.3f})" for name, gain in sorted(harmed.items(), key=lambda item: item[1]))
         yield f"On average adaptation harms, the polarity kept, under: {named}."
@@ -218,12 +224,12 @@ def explained(pairs: pd.DataFrame, scores: pd.DataFrame) -> Iterator[str]:
 def _polarity(pairs: pd.DataFrame, scores: pd.DataFrame) -> Iterator[str]:
     plain = pairs[(pairs["transform"] == "identity") & (pairs["polarity"] != "") & ~pairs["home"]]
     names = [name for name in scores if name not in KEY and not str(name).startswith("seed_")]
-    table = plain.merge(scores[[*KEY, *names]], on=KEY, suffixes=("", "_scored"))
-    half = (table["true_foreground"] - 0.5).abs() < HALF
+    table = plain[[*KEY, "polarity", "true_foreground"]].merge(scores[[*KEY, *names]], on=KEY)
+    half = near_half(table["true_foreground"])
     usual = table[~half]
     if usual["polarity"].value_counts().reindex(["kept", "flipped"]).fillna(0).min() < FEWEST:
         return
-    areas = {name: separation(usual[name], usual["polarity"] == "flipped") for name in names if name in usual}
+    areas = {name: separation(usual[name], usual["polarity"] == "flipped") for name in names}
     best = sorted(areas, key=lambda name: (-areas[name], name))[:3]
     named = ", ".join(f"{name} ({areas[name]:.2f})" for name in best)
     yield (

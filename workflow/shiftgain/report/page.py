@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from shiftgain.files.tables import read_csv
-from shiftgain.findings.pairs import CASES, at_identity, by_training, example_cases, label, method_scores, strongest
+from shiftgain.findings.pairs import CASES, by_training, example_cases, label, method_scores, strongest
 from shiftgain.report import answers
-from shiftgain.study.names import BLANK, target_name
+from shiftgain.study.names import BLANK, full_names
 
 SCORES = ["iou_before", "iou_after", "own_iou"]
 COLUMNS = {
@@ -35,7 +35,7 @@ PACKAGES = ("snakemake", "torch", "numpy", "scipy", "pandas", "matplotlib", "sea
 def tables(
     pairs: pd.DataFrame,
     gains: pd.DataFrame,
-    oracles: pd.DataFrame,
+    networks: pd.DataFrame,
     correlations: pd.DataFrame,
     hypotheses: pd.DataFrame,
 ) -> dict[str, str]:
@@ -50,12 +50,12 @@ def tables(
     for case in CASES:
         pair = cases[case.name]
         empty = {"pair": "does not occur"}
-        found = empty if pair is None else {"pair": label(pair), **pair[SCORES]}
-        rows.append({"case": case.name, "rule": case.rule} | found)
+        shown = empty if pair is None else {"pair": label(pair), **pair[SCORES]}
+        rows.append({"case": case.name, "rule": case.rule} | shown)
     return {
-        "oracles": html(oracles[["target", "seed", "n_images", "iou", "dice"]].sort_values(["target", "seed"])),
+        "networks": html(networks[["network", "seed", "n_images", "iou", "dice"]]),
         "trainings": html(trainings) if len(trainings := by_training(pairs)) else "",
-        "methods": html(method_scores(gains)),
+        "methods": html(method_scores(gains, pairs)),
         "cases": html(pd.DataFrame(rows, columns=["case", "rule", "pair", *SCORES])),
         "correlations": html(best[columns]),
         "hypotheses": html(verdicts(hypotheses)),
@@ -74,12 +74,12 @@ def verdicts(table: pd.DataFrame) -> pd.DataFrame:
     ]
 
 
-def compared(baselines_path: str, costs_path: str, figure_path: str, caption_path: str, talk_path: str) -> dict:
-    """What the section on the baselines shows: its tables in HTML, and its figure."""
-    table, costs = read_csv(baselines_path), read_csv(costs_path)
-    seconds = costs.groupby(["method", "source", "target"])["training_seconds"].mean()
+def compared(baselines: str, costs: str, baselines_figure: str, baselines_caption: str, talk: str) -> dict:
+    """What the section on the baselines shows: its tables in HTML, and its figure, of the files at these paths."""
+    table, measured = read_csv(baselines), read_csv(costs)
+    seconds = measured.groupby(["method", "source", "target"])["training_seconds"].mean()
     at_home = {source: seconds.get(("source", source, source)) for source in table["source"]}
-    names = [target_name(*key) for key in zip(table["target"], table["transform"], table["level"], strict=True)]
+    names = full_names(table)
     keys = zip(table["method"].str.removesuffix("+batchnorm"), table["source"], names, strict=True)
     # Adaptation starts from the source's network; the oracle is the network of the target.
     table["training_seconds"] = [
@@ -97,9 +97,9 @@ def compared(baselines_path: str, costs_path: str, figure_path: str, caption_pat
     }
     return {
         "directions": directions,
-        "talk": html(pd.read_csv(talk_path)),
-        "figure": picture(figure_path),
-        "caption": paragraphs(caption_path),
+        "talk": html(pd.read_csv(talk)),
+        "figure": picture(baselines_figure),
+        "caption": paragraphs(baselines_caption),
     }
 
 
@@ -113,15 +113,19 @@ def prediction(paths: dict[str, str], pairs: pd.DataFrame, drawn: dict[str, str]
     predictors, advice, scores = (read_csv(paths[name]) for name in ("predictors", "advice", "scores"))
     advice = advice.astype({"drivers": object, "warning": object}).fillna({"drivers": "", "warning": ""})
     judged = set(predictors["protocol"])
-    unlabelled = sorted(set(pairs.loc[pairs["gain_iou"].isna(), "target"]))
     return {
         "predicted": list(answers.predicted(predictors)),
         "advised": list(answers.advised(advice, pairs)),
-        "explained": list(answers.explained(pairs, at_identity(scores))),
-        "cards": answers.cards(at_identity(advice), unlabelled),
+        "explained": list(answers.explained(pairs, scores)),
+        "cards": answers.cards(advice, unlabelled(pairs)),
         "tree": Path(tree_path).read_text(),
         "protocols": {name: picture(path) for name, path in drawn.items() if name in judged},
     }
+
+
+def unlabelled(pairs: pd.DataFrame) -> list[str]:
+    """Targets without masks, hence without scores."""
+    return sorted(set(pairs.loc[pairs["iou_before"].isna(), "target"]))
 
 
 def picture(path: str) -> str:

@@ -12,21 +12,18 @@ from shiftgain.study.names import target_name
 LATENT_CASES = ("works", "fails", "harms")
 
 
-def specs_and_splits(
-    data_paths: list[str], targets_paths: list[str]
-) -> tuple[dict[str, dict], dict[str, tuple[str, str]]]:
-    """Full name of every domain -> its parameters, and -> (file, group) of its test split; targets come first."""
-    specs: dict[str, dict] = {}
-    splits: dict[str, tuple[str, str]] = {}
-    for path in [*targets_paths, *data_paths]:
-        with store.read(path) as file:
-            groups = [file] if path in data_paths else [file[name] for name in file]
-            for group in groups:
-                spec = store.get_json(group, "domain")
-                name = target_name(spec["name"], spec["transform"], spec["level"])
-                specs.setdefault(name, spec)
-                splits.setdefault(name, (path, f"{group.name}/test"))
-    return specs, splits
+def scored_splits(
+    data: dict[str, str], targets: dict[str, str], targets_of: dict[str, list[str]]
+) -> dict[str, tuple[str, str]]:
+    """Full name of every domain -> (file, group) of its test split.
+
+    ``data``: domain that is trained on -> its file; ``targets``: shift family -> its file, which holds the targets that
+    ``targets_of`` names. A domain in several files is read from the first family that has it.
+    """
+    splits = {domain: (path, "test") for domain, path in data.items()}
+    for family, path in reversed(targets.items()):
+        splits |= {target: (path, f"{target}/test") for target in targets_of[family]}
+    return splits
 
 
 def first_example(split: tuple[str, str]) -> tuple[np.ndarray, np.ndarray | None]:
@@ -126,8 +123,3 @@ def training_curves(curves: dict[str, str]) -> pd.DataFrame:
         domain, _, seed = key.rpartition("/seed")
         parts.append(read_csv(path, ["epoch"]).assign(domain=domain, seed=int(seed)))
     return pd.concat(parts, ignore_index=True)
-
-
-def read_oracles(paths: list[str]) -> pd.DataFrame:
-    """Scores of every network on its own domain, in one table."""
-    return pd.concat([read_csv(path, ["target", "seed", "iou"]) for path in paths], ignore_index=True)

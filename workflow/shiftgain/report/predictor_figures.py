@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from shiftgain.findings.pairs import TALK
 from shiftgain.report.panels import BLUE, GREY, ORANGE, WIDTH, blank
 
 # measure -> its axis, and the range that is shown
@@ -16,7 +17,6 @@ PANELS = {
 }
 # Of single scores and of distances, the best few by absolute Spearman, and the talk's own.
 BEST = 6
-TALK = "bhattacharyya_bottleneck_before_relu_position_before"
 COLOURS = {"baseline": GREY, "score": "#56b4e9", "distance": "#e69f00", "transparent": "#009e73", "learned": BLUE}
 
 
