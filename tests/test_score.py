@@ -18,7 +18,11 @@ from shiftgain.adaptation import batchnorm
 from shiftgain.files import store
 from shiftgain.network import checkpoint
 from shiftgain.network.unet import UNet
-from shiftgain.prediction import scores, shapes
+from shiftgain.prediction import shapes
+from shiftgain.prediction.scores import confidence, grey_levels, reference
+from shiftgain.prediction.scores import masks as mask_scores
+from shiftgain.prediction.scores import registry as scores
+from shiftgain.prediction.scores.log_ratio import LARGEST_LOG_RATIO
 from shiftgain.prediction.view import View
 from tests.conftest import METHODS, MODEL
 
@@ -89,29 +93,29 @@ def test_domain_scores_are_finite_for_a_flat_image(name):
 
 
 def test_empty_and_full_masks_are_as_far_as_a_score_goes():
-    assert scores.foreground_change(SOURCE, EMPTY) < -4 and scores.foreground_change(SOURCE, FULL) > 4
-    assert scores.perimeter_change(SOURCE, EMPTY) == -scores.LARGEST_LOG_RATIO
+    assert mask_scores.foreground_change(SOURCE, EMPTY) < -4 and mask_scores.foreground_change(SOURCE, FULL) > 4
+    assert mask_scores.perimeter_change(SOURCE, EMPTY) == -LARGEST_LOG_RATIO
 
 
 def test_grey_polarity_turns_with_the_prediction():
-    right, wrong = (scores.grey_polarity(SOURCE, viewed(square(), grey=grey)) for grey in ((0.7, 0.3), (0.3, 0.7)))
+    right, wrong = (grey_levels.grey_polarity(SOURCE, viewed(square(), grey=grey)) for grey in ((0.7, 0.3), (0.3, 0.7)))
     assert right == -wrong > 0.5
 
 
 def test_grey_skewness_turns_with_polarity_and_vanishes_at_one_half():
     flipped = viewed(square(), grey=(0.3, 0.7))
     half = viewed(np.tile([[True, False]], (2, 8, 4)))
-    values = [scores.grey_skewness(SOURCE, state) for state in (SAME, flipped, half)]
+    values = [grey_levels.grey_skewness(SOURCE, state) for state in (SAME, flipped, half)]
     assert values[0] == pytest.approx(skew(SAME.grey, axis=None), rel=1e-4)
     assert values[0] == pytest.approx(-values[1], rel=0.05) and values[2] == pytest.approx(0, abs=1e-5)
-    assert 3 * scores.grey_shape_inverted(SOURCE, flipped) < scores.grey_shape(SOURCE, flipped)
+    assert 3 * grey_levels.grey_shape_inverted(SOURCE, flipped) < grey_levels.grey_shape(SOURCE, flipped)
 
 
 def test_brightness_and_contrast_are_undone_by_the_shape_of_grey_levels():
     moved = viewed(square(), grey=(0.5 + 0.2, 0.3 + 0.2), noise=0.01)
-    assert scores.grey_shape(SOURCE, moved) == pytest.approx(0, abs=1e-4)
-    assert scores.grey_shift(SOURCE, moved) == pytest.approx((0.55 - 0.4) / SOURCE.grey.std(), rel=0.02)
-    assert scores.grey_scale(SOURCE, moved) == pytest.approx(np.log(0.5), abs=1e-3)
+    assert grey_levels.grey_shape(SOURCE, moved) == pytest.approx(0, abs=1e-4)
+    assert grey_levels.grey_shift(SOURCE, moved) == pytest.approx((0.55 - 0.4) / SOURCE.grey.std(), rel=0.02)
+    assert grey_levels.grey_scale(SOURCE, moved) == pytest.approx(np.log(0.5), abs=1e-3)
 
 
 def test_atc_returns_the_accuracy_of_the_source_on_the_source():
@@ -121,7 +125,7 @@ def test_atc_returns_the_accuracy_of_the_source_on_the_source():
     rows = np.ones((4, 1))
     source = View([p], [p], rows, np.ones(4), labels=[labels])
     accuracy = ((p > 0.5) == labels).mean()
-    assert scores.atc(source, source) == pytest.approx(accuracy, abs=1e-3)
+    assert confidence.atc(source, source) == pytest.approx(accuracy, abs=1e-3)
 
 
 def test_calibration_finds_the_temperature():
@@ -130,37 +134,37 @@ def test_calibration_finds_the_temperature():
     labels = rng.uniform(size=true.shape) < 1 / (1 + np.exp(-true))
     overconfident = (1 / (1 + np.exp(-(3 * true + 1)))).astype(np.float32)
     source = View([overconfident], [overconfident], np.ones((4, 1)), np.ones(4), labels=[labels])
-    slope, offset = scores.calibration(source)
+    slope, offset = source.calibration
     assert slope == pytest.approx(1 / 3, abs=0.02) and offset == pytest.approx(-1 / 3, abs=0.03)
-    expected = scores.own_iou(source, source)
-    assert scores.expected_iou_calibrated(source, source) == pytest.approx(expected, abs=0.01)
-    assert scores.expected_iou(source, source) > expected + 0.1
+    expected = mask_scores.own_iou(source, source)
+    assert confidence.expected_iou_calibrated(source, source) == pytest.approx(expected, abs=0.01)
+    assert confidence.expected_iou(source, source) > expected + 0.1
 
 
 def test_comparisons():
-    assert scores.agreement(SOURCE, SAME, COMPLEMENT) == 0
-    assert scores.complement_agreement(SOURCE, SAME, COMPLEMENT) == 1
-    assert scores.agreement(SOURCE, SAME, FULL) == 0.25
-    assert scores.foreground_moved(SOURCE, SAME, FULL) == 0.75
+    assert mask_scores.agreement(SOURCE, SAME, COMPLEMENT) == 0
+    assert mask_scores.complement_agreement(SOURCE, SAME, COMPLEMENT) == 1
+    assert mask_scores.agreement(SOURCE, SAME, FULL) == 0.25
+    assert mask_scores.foreground_moved(SOURCE, SAME, FULL) == 0.75
 
 
 def test_the_reference_is_the_bright_or_the_dark_class_whatever_the_network_says():
     masks = square(size=16, low=3, high=12)
     source = viewed(masks, labels=masks, noise=0.02)
-    assert scores.own_reference(source, source) > 0.85, "smoothing takes corners off"
+    assert reference.own_reference(source, source) > 0.85, "smoothing takes corners off"
     for grey, name in (((0.9, 0.1), "reference_iou"), ((0.1, 0.9), "reference_iou_flipped")):
         images = viewed(masks, grey=grey, noise=0.02)
         for predicted in (masks, ~masks):
             state = viewed(predicted, labels=None)
-            expected = scores._iou(predicted.reshape(-1), scores.reference(images, grey[0] > grey[1]))
+            expected = mask_scores.overlap(predicted.reshape(-1), images.reference(grey[0] > grey[1]))
             assert scores.REFERENCES[name](source, images, state) == expected
-            assert scores.explained(source, images, state) > 0.85
+            assert reference.explained(source, images, state) > 0.85
         change = "reference_change" + name.removeprefix("reference_iou")
         assert scores.DOMAINS[change](source, images) == pytest.approx(0, abs=0.2)
-        assert (scores.polarity_margin(source, images) > 0) == (name == "reference_iou")
-        assert scores.resolved_iou(source, images, state) == scores.REFERENCES[name](source, images, state)
+        assert (reference.polarity_margin(source, images) > 0) == (name == "reference_iou")
+        assert reference.resolved_iou(source, images, state) == scores.REFERENCES[name](source, images, state)
     salt = viewed(np.random.default_rng(0).uniform(size=masks.shape) < 0.5)
-    assert scores.explained(source, source, salt) < 0.1
+    assert reference.explained(source, source, salt) < 0.1
 
 
 def test_the_reference_sees_past_uneven_illumination():
@@ -171,8 +175,8 @@ def test_the_reference_sees_past_uneven_illumination():
         [batch + ramp[:, None] for batch in even.images], even.probabilities, even.rows, even.row_probabilities
     )
     plain = [ndimage.uniform_filter(batch, (0, 3, 3)) for batch in uneven.images]
-    assert scores._iou(np.concatenate(plain).reshape(-1) > np.median(plain), masks.reshape(-1)) < 0.6
-    assert scores._iou(scores.reference(uneven, scores._bright(even)), masks.reshape(-1)) > 0.8
+    assert mask_scores.overlap(np.concatenate(plain).reshape(-1) > np.median(plain), masks.reshape(-1)) < 0.6
+    assert mask_scores.overlap(uneven.reference(even.bright), masks.reshape(-1)) > 0.8
 
 
 @pytest.mark.parametrize("name", scores.REFERENCES)
@@ -194,11 +198,11 @@ def test_perimeter_and_components_by_hand():
     assert shapes.component_size([masks, masks]) == 17 / 2, "batches add up"
 
 
-def test_roughness_is_one_for_salt_and_the_same_for_the_complement():
+def test_join_counts_of_salt_are_those_of_chance_and_equal_those_of_the_complement():
     salt = np.random.default_rng(0).uniform(size=(4, 64, 64)) < 0.2
-    assert shapes.roughness([salt]) == pytest.approx(1, abs=0.03)
-    assert shapes.roughness([~salt]) == shapes.roughness([salt])
-    assert shapes.roughness([square()]) < 0.5
+    assert shapes.join_count_ratio([salt]) == pytest.approx(1, abs=0.03)
+    assert shapes.join_count_ratio([~salt]) == shapes.join_count_ratio([salt])
+    assert shapes.join_count_ratio([square()]) < 0.5
     assert shapes.correlation_length([salt]) == pytest.approx(0.5, abs=0.2), "half of the first lag"
 
 
@@ -400,6 +404,25 @@ def test_turning_about_the_mean_keeps_the_mean(network):
         batchnorm.batchnorm(network, [images])["encoder1.norm1.running_var"],
         rtol=0.3, atol=1e-3,
     )  # fmt: skip
+
+
+def test_no_more_of_the_source_is_read_than_is_looked_at(network, domain_path, monkeypatch):
+    """The validation split may be larger than the memory of a device: batches after the last image stay on disk."""
+    monkeypatch.setattr("scripts.score.BATCH_PIXELS", 2 * 16**2)
+    read, batches = [], store.batches
+
+    def counted(split, pixels):
+        for images, masks in batches(split, pixels):
+            read.append(len(images))
+            yield images, masks
+
+    monkeypatch.setattr(store, "batches", counted)
+    with h5py.File(domain_path) as file:
+        found = labelled_view(network, file["validation"], 3, 8, 0.5, torch.device("cpu"))
+        masks = file["validation"]["masks"][:3]
+    assert read == [2, 2], "of three pairs of images, the last stays on disk"
+    assert sum(len(batch) for batch in found.images) == 3
+    np.testing.assert_array_equal(np.concatenate(found.labels), masks.astype(bool))
 
 
 def test_first_images():

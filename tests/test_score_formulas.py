@@ -13,7 +13,7 @@ import pytest
 from scipy.optimize import minimize
 from scipy.stats import skew, wasserstein_distance
 
-from shiftgain.prediction import scores
+from shiftgain.prediction.scores import registry as scores
 from shiftgain.prediction.view import View, share_logit
 
 SIZES = ((2, 20, 18), (1, 12, 24))

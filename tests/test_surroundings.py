@@ -101,6 +101,11 @@ def test_snakemake_is_named_in_main_blocks_only():
         assert not re.search(r"\bsnakemake\.\w", body) and "snakemake.config" not in main, path.name
 
 
+def test_no_package_hands_on_what_its_modules_define():
+    """:func:`shiftgain.study.lineage.code` follows imports by file, and would not see through an ``__init__.py``."""
+    assert not [path for path in LIBRARY if path.name == "__init__.py" and path.read_text().strip()]
+
+
 def test_the_snakefile_does_not_import_torch():
     program = "import sys; import shiftgain.study.checks, shiftgain.study.lineage; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT / "workflow").returncode == 0

@@ -156,6 +156,7 @@ LINEAGE = {
     "network/normalisation": NETWORK_STAGES,
     "network/metrics": {"train", "oracle", "evaluate", "score"},
     "prediction/shapes": {"score"},
+    "prediction/scores/masks": {"score"},
     "latents/activations": {"latents"},
     "latents/distances": {"distances"},
     "prediction/predictors": {"predict"},

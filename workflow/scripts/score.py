@@ -16,7 +16,8 @@ from shiftgain.files.tables import write_rows
 from shiftgain.network import checkpoint, devices, normalisation
 from shiftgain.network.inference import BATCH_PIXELS, Inputs
 from shiftgain.network.unet import UNet, pad, to_input
-from shiftgain.prediction.scores import agreement, scores
+from shiftgain.prediction.scores.masks import agreement
+from shiftgain.prediction.scores.registry import scores
 from shiftgain.prediction.view import View
 from shiftgain.study.names import row_key
 
@@ -37,7 +38,7 @@ def score(
     threshold: float,
     device: str,
 ) -> None:
-    """Write every score of :mod:`shiftgain.prediction.scores`, and the agreement with a partner network, if any.
+    """Write every score of :mod:`shiftgain.prediction.scores.registry`, and the agreement with any partner network.
 
     ``partner_paths``: ``model`` and ``adapted`` of another seed, or nothing. ``images`` of each domain are looked at,
     at most, and ``rows`` positions of them for scores of features.
@@ -124,10 +125,14 @@ def labelled_view(
     network: UNet, split: h5py.Group, images: int, rows: int, threshold: float, device: torch.device
 ) -> View:
     """:func:`view` of the first ``images`` of a split of the source, with its masks."""
-    pairs = [(to_input(batch, device), np.asarray(masks, bool)) for batch, masks in store.batches(split, BATCH_PIXELS)]
-    batches = list(first((batch for batch, _ in pairs), images))
-    masks = [masks[: len(batch)] for batch, (_, masks) in zip(batches, pairs, strict=False)]
-    return view(network, batches, batches, rows, threshold, labels=masks)
+    batches, labels, missing = [], [], images
+    for batch, masks in store.batches(split, BATCH_PIXELS):
+        batches.append(to_input(batch[:missing], device))
+        labels.append(np.asarray(masks, bool)[:missing])
+        missing -= len(batch)
+        if missing <= 0:
+            break
+    return view(network, batches, batches, rows, threshold, labels=labels)
 
 
 def first(batches: Iterable[Tensor], n: int) -> Iterator[Tensor]:

@@ -1,4 +1,8 @@
-"""Spatial structure of masks: boundaries, components, range of correlation. Batches are boolean (n, H, W)."""
+"""Spatial structure of masks: boundaries, components, range of correlation. Batches are boolean (n, H, W).
+
+Written here and not taken from scikit-image because images come in batches of several sizes and these sums go over all
+of them; its perimeters are other estimators, which the shipped forest does not know.
+"""
 
 from collections.abc import Sequence
 
@@ -7,6 +11,7 @@ from scipy import ndimage
 
 # Pixels of one image only are neighbours: 4-connected along rows and columns, none along the first axis.
 NEIGHBOURS = np.array([np.zeros((3, 3)), [[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.zeros((3, 3))], bool)
+# Lags of the autocorrelation, in pixels: each twice the one before, up to the size of the largest structures.
 LAGS = (1, 2, 4, 8, 16)
 
 
@@ -29,10 +34,12 @@ def perimeter_per_area(masks: Sequence[np.ndarray]) -> float:
     return sides / max(1, sum(np.count_nonzero(batch) for batch in masks))
 
 
-def roughness(masks: Sequence[np.ndarray]) -> float:
-    """:func:`changes` between neighbours over what pixels drawn at random would have, 2 s (1 - s) for share s.
+def join_count_ratio(masks: Sequence[np.ndarray]) -> float:
+    """Share of unlike joins over its expectation 2 s (1 - s), where s is the share of pixels in the mask.
 
-    0 for a mask without boundaries, 1 for salt and pepper, whatever the share; the same for the complement.
+    A join is a pair of neighbouring pixels along a row or a column; it is unlike where one pixel lies in the mask and
+    the other outside. 0 for a mask without boundaries, 1 for pixels drawn independently; a mask and its complement
+    have equal values. Join counts under free sampling: Cliff and Ord 1981, Spatial Processes, section 1.3.
     """
     share = sum(np.count_nonzero(batch) for batch in masks) / max(1, sum(batch.size for batch in masks))
     chance = 2 * share * (1 - share)
@@ -40,10 +47,10 @@ def roughness(masks: Sequence[np.ndarray]) -> float:
 
 
 def correlation_length(masks: Sequence[np.ndarray]) -> float:
-    """Integral over 0 to 16 pixels of the autocorrelation of the mask, by trapezoids between :data:`LAGS`, in pixels.
+    """Integral over lags 0 to 16 of r(lag) = 1 - changes(lag) / (2 s (1 - s)), in pixels, by the trapezoidal rule.
 
-    The autocorrelation at a lag is 1 - changes / 2 s (1 - s). 0 where the mask does not vary, and where
-    anticorrelation outweighs.
+    r is the autocorrelation of the mask, s its share of pixels; :data:`LAGS` are the nodes of the rule. 0 where the
+    mask does not vary or the integral is negative.
     """
     share = sum(np.count_nonzero(batch) for batch in masks) / max(1, sum(batch.size for batch in masks))
     chance = 2 * share * (1 - share)

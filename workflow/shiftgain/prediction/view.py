@@ -1,7 +1,8 @@
 """What a network says of some images in one state: the material that every label-free score is made of.
 
-Images may differ in size, so that pixels come as a list of batches; :class:`View` works out what several scores
-share once and keeps it. Pixels are in float32, sums in float64.
+A statistic of one view is a property of it, worked out once and kept for as long as the view. A score compares views,
+as a rule by a difference from the view of the source: those are the functions of :mod:`shiftgain.prediction.scores`.
+Images may differ in size, so that pixels come as a list of batches. Pixels are in float32, sums in float64.
 """
 
 from collections.abc import Sequence
@@ -9,11 +10,20 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy import ndimage
+
+from shiftgain.prediction import otsu, shapes
+from shiftgain.prediction.calibration import platt
 
 # Probabilities are kept this far from 0 and 1: the rounding of float32.
 SMALLEST = 1e-7
 # A share of pixels is kept this far from 0 and 1 where its logit is taken.
 SMALLEST_SHARE = 1e-3
+# Added to the parts of a ratio, in their unit, so that empty masks and flat images give finite numbers.
+EPSILON = 1e-6
+# Added to the deviation of grey levels within classes: a quarter of a level of 8 bits, below which nothing is resolved.
+SMALLEST_SPREAD = 1e-3
+N_QUANTILES = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +42,8 @@ class View:
     row_probabilities: np.ndarray
     threshold: float = 0.5
     labels: Sequence[np.ndarray] | None = None
+
+    # Pixels
 
     @cached_property
     def predicted(self) -> list[np.ndarray]:
@@ -73,6 +85,159 @@ class View:
         """Whether each pixel is predicted foreground (p,)."""
         return self.foreground if self.labels is None else flat(self.predicted)
 
+    # Confidence
+
+    @cached_property
+    def logit_skewness(self) -> float:
+        """Skewness of the logits."""
+        return skewness(self.logits)
+
+    @cached_property
+    def atc_threshold(self) -> float:
+        """The e-quantile of abs(logit), where e is the share of pixels that the network gets wrong: needs labels."""
+        wrong = float((self.predicted_flat != self.foreground).mean())
+        return float(np.quantile(np.abs(self.logits), wrong))
+
+    @cached_property
+    def calibration(self) -> tuple[float, float]:
+        """Slope and offset by :func:`platt` that fit the logits to the masks: needs labels."""
+        return platt(self.logits, self.foreground)
+
+    # Grey levels
+
+    @cached_property
+    def grey_skewness(self) -> float:
+        """Skewness of the grey levels."""
+        return skewness(self.grey)
+
+    @cached_property
+    def grey_quantiles(self) -> np.ndarray:
+        """200 evenly spaced quantiles (200,) of the grey levels, less their mean, in their standard deviations."""
+        quantiles = np.quantile(self.grey, (np.arange(N_QUANTILES) + 0.5) / N_QUANTILES)
+        return (quantiles - self.grey.mean(dtype=float)) / (self.grey.std(dtype=float) + EPSILON)
+
+    @cached_property
+    def grey_contrast(self) -> float:
+        """(m1 - m0) / sd: mean grey level inside :attr:`masks` less that outside, in standard deviations of the image.
+
+        0 for empty and full masks.
+        """
+        if self.share in (0, 1):
+            return 0.0
+        inside, outside = self.grey[self.foreground].mean(dtype=float), self.grey[~self.foreground].mean(dtype=float)
+        return float((inside - outside) / (self.grey.std(dtype=float) + EPSILON))
+
+    @property
+    def bright(self) -> bool:
+        """Whether :attr:`masks` are brighter than their outside."""
+        return self.grey_contrast > 0
+
+    @cached_property
+    def d_prime(self) -> float:
+        """abs(m1 - m0) / sqrt((v1 + v0) / 2): grey levels inside and outside :attr:`masks`, by mean and variance.
+
+        The sensitivity index of Green and Swets 1966; it bounds what any threshold can reach. 0 for empty and full
+        masks.
+        """
+        if self.share in (0, 1):
+            return 0.0
+        inside, outside = self.grey[self.foreground], self.grey[~self.foreground]
+        pooled = np.sqrt((inside.var(dtype=float) + outside.var(dtype=float)) / 2)
+        return float(abs(inside.mean(dtype=float) - outside.mean(dtype=float)) / (pooled + SMALLEST_SPREAD))
+
+    @cached_property
+    def gearys_c(self) -> float:
+        """Mean of (x_i - x_j)^2 over neighbouring pixels i, j, over twice the variance: 1 for white noise, 0 if smooth.
+
+        Geary 1954, The contiguity ratio and statistical mapping, The Incorporated Statistician 5(3); here with the
+        variance over n and not n - 1.
+        """
+        squared = pairs = 0.0
+        for batch in self.images:
+            for difference in (np.diff(batch, axis=1), np.diff(batch, axis=2)):
+                squared += float(np.square(difference, dtype=float).sum())
+                pairs += difference.size
+        return squared / max(1.0, pairs) / (2 * float(self.grey.var(dtype=float)) + EPSILON)
+
+    # Two classes without labels
+
+    @cached_property
+    def split(self) -> otsu.Split:
+        """:func:`otsu.split` of the images smoothed over 3 x 3 pixels, or of these less a plane each.
+
+        Of the two, the one whose classes explain the larger share of variance: a plane takes off uneven illumination.
+        """
+        smoothed = [ndimage.uniform_filter(batch, (0, 3, 3)) for batch in self.images]
+        levelled = [otsu.without_plane(batch) for batch in smoothed]
+        return max((otsu.split(flat(batches)) for batches in (smoothed, levelled)), key=lambda split: split.explained)
+
+    @cached_property
+    def bright_class(self) -> np.ndarray:
+        """Whether each pixel lies above the threshold of :attr:`split` (p,)."""
+        return self.split.grey > self.split.threshold
+
+    def reference(self, bright: bool) -> np.ndarray:
+        """The bright or the dark class of the grey levels (p,): a segmentation that no network and no label made."""
+        return self.bright_class == bright
+
+    @cached_property
+    def reference_variance(self) -> float:
+        """:func:`otsu.variance_between` the two classes of :attr:`split`."""
+        return otsu.variance_between(self.split.grey, self.reference(True))
+
+    @cached_property
+    def reference_quality(self) -> float:
+        """:attr:`reference_variance` over the variance of the smoothed grey levels."""
+        return self.reference_variance / (float(self.split.grey.var(dtype=float)) + EPSILON)
+
+    # Shapes
+
+    @cached_property
+    def perimeter_per_area(self) -> float:
+        """:func:`shapes.perimeter_per_area` of :attr:`masks`."""
+        return shapes.perimeter_per_area(self.masks)
+
+    @cached_property
+    def join_count_ratio(self) -> float:
+        """:func:`shapes.join_count_ratio` of :attr:`masks`."""
+        return shapes.join_count_ratio(self.masks)
+
+    @cached_property
+    def component_size(self) -> float:
+        """:func:`shapes.component_size` of :attr:`masks`."""
+        return shapes.component_size(self.masks)
+
+    @cached_property
+    def hole_size(self) -> float:
+        """:func:`shapes.hole_size` of :attr:`masks`."""
+        return shapes.hole_size(self.masks)
+
+    @cached_property
+    def correlation_length(self) -> float:
+        """:func:`shapes.correlation_length` of :attr:`masks`."""
+        return shapes.correlation_length(self.masks)
+
+    # Features
+
+    @cached_property
+    def row_scale(self) -> np.ndarray:
+        """Standard deviation of each feature (C,), kept from 0."""
+        return self.rows.std(axis=0) + EPSILON
+
+    @cached_property
+    def row_foreground(self) -> np.ndarray:
+        """Whether each row is predicted foreground (r,)."""
+        return self.row_probabilities > self.threshold
+
+    @cached_property
+    def class_means(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean features (C,) of background and of foreground rows; of all rows for a class that is empty."""
+        background, foreground = (
+            self.rows[chosen].mean(axis=0) if chosen.any() else self.rows.mean(axis=0)
+            for chosen in (~self.row_foreground, self.row_foreground)
+        )
+        return background, foreground
+
 
 def flat(batches: Sequence[np.ndarray]) -> np.ndarray:
     """The pixels of all batches (p,)."""
@@ -80,10 +245,17 @@ def flat(batches: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def logit(p: np.ndarray) -> np.ndarray:
-    """log p / (1 - p)."""
+    """log p / (1 - p). scipy.special.logit rounds float32 otherwise, and the shipped forest was fitted on these."""
     return np.log(p) - np.log1p(-p)
 
 
 def share_logit(share: float) -> float:
     """Logit of a share of pixels, which may be 0 or 1."""
     return float(logit(np.array(share).clip(SMALLEST_SHARE, 1 - SMALLEST_SHARE)))
+
+
+def skewness(values: np.ndarray) -> float:
+    """mean (x - m)^3 / var^1.5; 0 where nothing varies, where scipy.stats.skew is NaN."""
+    centred = values.astype(float) - values.mean(dtype=float)
+    variance = np.mean(centred**2)
+    return float(np.mean(centred**3) / (variance**1.5 + EPSILON**3))

@@ -16,6 +16,9 @@ def code(stage: str) -> list[str]:
     reason shown names the file. As inputs they would be looked at once for every job: a fifth of the time that a run
     with nothing to do takes (`make bench`, rows noop_*).
 
+    An import is followed to the file MODULE.py or MODULE/NAME.py that it names. What an ``__init__.py`` imports and
+    hands on would not be seen, so the package has none with content: import a thing from the file that defines it.
+
     Errors: :class:`FileNotFoundError` for a stage without a script.
     """
     found: set[Path] = set()
