@@ -232,7 +232,7 @@ TABLE_STAGES: dict[str, tuple[list[str], Callable[..., None]]] = {
     ),
     "hypotheses": (
         ["segmentation", "gains", "distances", "channels", "scores", "oracle"],
-        lambda d, *paths: hypotheses(*paths[:5], [paths[5]], {}, [], str(d / "out.csv")),
+        lambda d, *paths: hypotheses(*paths[:5], [paths[5]], {}, {}, str(d / "out.csv")),
     ),
     "predict": (
         ["gains", "segmentation", "scores", "distances"],

@@ -1,7 +1,9 @@
 """Hypotheses: measures by hand, and verdicts that follow from their intervals."""
 
+import inspect
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,22 +12,17 @@ import pytest
 import yaml
 
 from scripts.hypotheses import hypotheses
-from shiftgain.findings.hypotheses import (
-    FEWEST_SEEDS,
-    HYPOTHESES,
-    POLARITY_SCORES,
-    Hypothesis,
-    Tables,
-    interval,
-    judge,
-    verdict,
-)
+from shiftgain.findings import measures
+from shiftgain.findings.measures import POLARITY_SCORES, Tables
 from shiftgain.findings.pairs import COLUMNS, with_relations
+from shiftgain.findings.verdicts import FEWEST_SEEDS, Hypothesis, interval, judge, verdict
+from shiftgain.study.lineage import catalogue
 from shiftgain.study.names import KEY, domain_of, full_names
 from shiftgain.study.plan import domain_spec
 
 ROOT = Path(__file__).parents[1]
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
+HYPOTHESES = {name: Hypothesis(**entry) for name, entry in catalogue("hypotheses").items()}
 SEEDS = (0, 1, 2)
 EMPTY = pd.DataFrame(columns=["source", "seed", "activation", "unit", "dead", "non_gaussian"])
 PLACE = {"layer": "encoder1", "activation": "before_relu", "unit": "position"}
@@ -34,6 +31,7 @@ NO_SCORES = pd.DataFrame(columns=[*KEY, *POLARITY_SCORES])
 
 
 def pair(seed, transform="identity", level=0.0, source="0.30-0.70", target="0.30-0.70", **more):
+    """A row of the pair table: its relations follow from the means that the names bear, its IoU are plain ones."""
     row = {
         "source": source, "target": target, "transform": transform, "level": level, "seed": seed, "iou_before": 0.5,
         "iou_batchnorm": 0.9, "own_iou": 0.9, "iou_target_trained": 0.92, "true_foreground": 0.35, "clipped_share": 0.0,
@@ -208,7 +206,7 @@ ELSEWHERE = {"H2b", "H9b", "H10", "H11a", "H11b", "H13a", "H13b"}
 
 @pytest.mark.parametrize(("name", "pairs", "expected"), MEASURES)
 def test_measures_by_hand(name, pairs, expected):
-    row = judge(tables(each_seed(*pairs)), [name]).set_index("hypothesis").loc[name]
+    row = judge(tables(each_seed(*pairs)), {name: HYPOTHESES[name]}).iloc[0]
     if expected is None:
         assert row["verdict"] == "not tested" and row["seeds"] == 0
     else:
@@ -221,8 +219,42 @@ def test_every_hypothesis_has_a_case():
     assert tested | ELSEWHERE == HYPOTHESES.keys()
 
 
+def test_every_hypothesis_names_a_measure_and_every_measure_is_used():
+    functions = {name for name, function in inspect.getmembers(measures, inspect.isfunction)
+                 if function.__module__ == measures.__name__ and not name.startswith("_")}  # fmt: skip
+    assert {hypothesis.measure for hypothesis in HYPOTHESES.values()} == functions
+    assert {hypothesis.side for hypothesis in HYPOTHESES.values()} == {"at least", "at most"}
+
+
+@pytest.mark.parametrize(("name", "pairs"), [(name, pairs) for name, pairs, number in MEASURES if number is not None])
+def test_what_a_hypothesis_needs_is_what_its_measure_reads(name, pairs):
+    """Without it, the verdict is *not tested*; were it not named there, the measure would stop the stage."""
+    assert HYPOTHESES[name].needs
+    for need in HYPOTHESES[name].needs:
+        complete = tables(each_seed(*pairs))
+        poor = replace(complete, pairs=complete.pairs.drop(columns=need))
+        assert judge(poor, {name: HYPOTHESES[name]}).iloc[0]["verdict"] == "not tested"
+        with pytest.raises(KeyError, match=need):
+            judge(poor, {name: replace(HYPOTHESES[name], needs=[])})
+
+
+def test_a_score_that_tells_polarity_is_needed():
+    rows, scores = polarities(0.35, True)
+    for need in HYPOTHESES["H11a"].needs:
+        poor = tables(rows, scores=scores.drop(columns=need))
+        assert judge(poor, {"H11a": HYPOTHESES["H11a"]}).iloc[0]["verdict"] == "not tested"
+    assert HYPOTHESES["H11a"].needs == HYPOTHESES["H11b"].needs == POLARITY_SCORES
+    assert HYPOTHESES["H13b"].needs == ["sliced_gaussian", "sliced_wasserstein"]
+
+
+def test_a_measure_that_reads_a_column_of_another_name_stops_the_stage(monkeypatch):
+    monkeypatch.setattr(measures, "affine_error", lambda tables: tables.pairs["batch_norm"])
+    with pytest.raises(KeyError, match="batch_norm"):
+        judge(tables(each_seed({})), {"H1a": HYPOTHESES["H1a"]})
+
+
 def measured(name, *arguments, **more):
-    return judge(tables(*arguments, **more), [name]).iloc[0]["value"]
+    return judge(tables(*arguments, **more), {name: HYPOTHESES[name]}).iloc[0]["value"]
 
 
 def distances(rows, **values):
@@ -265,7 +297,7 @@ def test_residual_distances_are_chosen_on_other_families():
     turned = distances(two, wasserstein_after=[1, 2, 3, 3, 2, 1], sliced_after=[1, 3, 2], sliced_before=[1, 2, 3])
     assert measured("H10", two, turned) == pytest.approx(-1 - 1)
     one = [row for row in rows if row["transform"] == "blur"]
-    assert judge(tables(one, found), ["H10"]).iloc[0]["verdict"] == "not tested"
+    assert judge(tables(one, found), {"H10": HYPOTHESES["H10"]}).iloc[0]["verdict"] == "not tested"
 
 
 def polarities(share, told):
@@ -324,8 +356,7 @@ def test_gaussian_channels_of_plain_networks():
             ("0.30-0.70~decay", "before_relu", "position", 0.9),
         )
     ]  # fmt: skip
-    found = judge(tables(each_seed({}), channels=pd.DataFrame(rows)), ["H13a"]).set_index("hypothesis").loc["H13a"]
-    assert found["value"] == pytest.approx(0.86)
+    assert measured("H13a", each_seed({}), channels=pd.DataFrame(rows)) == pytest.approx(0.86)
 
 
 @pytest.mark.parametrize(
@@ -336,11 +367,13 @@ def test_gaussian_channels_of_plain_networks():
         ([0.5, 1.3, 1.0], "at least", "undecided"),
         ([0.5, 0.6, 0.4], "at most", "supported"),
         ([0.99, 0.98], "at least", "undecided"),
+        ([0.96, 0.96, 0.96], "at least", "supported"),
+        ([0.96, 0.96, 0.96], "at most", "refuted"),
         ([], "at least", "not tested"),
     ],
 )
 def test_verdicts(values, side, expected):
-    assert verdict(pd.Series(values, dtype=float), Hypothesis("", "", "", len, side, 0.95)) == expected
+    assert verdict(pd.Series(values, dtype=float), replace(HYPOTHESES["H1a"], side=side, bound=0.95)) == expected
 
 
 def test_interval_is_students():
@@ -354,7 +387,8 @@ def test_stage_judges_labelled_pairs(tmp_path):
     paths = [str(tmp_path / f"{name}.csv") for name in ("pairs", "distances", "channels", "scores")]
     for path, table in zip(paths, (pairs, NO_DISTANCES, EMPTY, NO_SCORES), strict=True):
         table.to_csv(path, index=False)
-    hypotheses(*paths, {}, ["H2a", "H1a"], str(tmp_path / "h.csv"))
+    judged = {name: catalogue("hypotheses")[name] for name in ("H2a", "H1a")}
+    hypotheses(*paths, {}, judged, str(tmp_path / "h.csv"))
     written = pd.read_csv(tmp_path / "h.csv")
     assert list(written["hypothesis"]) == ["H2a", "H1a"]
     assert list(written["verdict"]) == ["not tested", "supported"], "without labels there is nothing to judge"

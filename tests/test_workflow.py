@@ -162,6 +162,7 @@ LINEAGE = {
     "prediction/predictors": {"predict"},
     "prediction/forest": {"predict", "advise"},
     "prediction/advice": {"advise"},
+    "findings/measures": {"hypotheses"},
     "report/figures": {"draw"},
     "report/panels": {"draw", "predict"},
     "report/page": {"report"},
@@ -178,6 +179,7 @@ FOLLOWS = {
     "score": TABLE_STAGES,
     "correlate": {"draw", "report"},
     "draw": {"report"},
+    "hypotheses": {"report"},
     "predict": {"report"},
     "advise": {"report"},
     "report": set(),
@@ -192,6 +194,14 @@ def test_an_edited_module_reruns_the_stages_that_import_it(module, finished, edi
     if "generate" in stages:
         expected.add("generate_targets")
     assert planned(finished).keys() == expected
+
+
+def test_an_edited_hypothesis_is_judged_again(finished, edited):
+    edited("workflow/hypotheses.yaml")
+    assert planned(finished) == {}, "a comment"
+    path = finished / "workflow/hypotheses.yaml"
+    path.write_text(path.read_text().replace("bound: 0.01", "bound: 0.02", 1))
+    assert planned(finished).keys() == {"hypotheses", "report", "all"}
 
 
 def test_an_edited_document_reruns_nothing(finished, edited):

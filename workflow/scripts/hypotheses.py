@@ -2,8 +2,9 @@
 
 from shiftgain.files import job
 from shiftgain.files.tables import read_csv, write_csv
-from shiftgain.findings.hypotheses import Tables, judge
+from shiftgain.findings.measures import Tables
 from shiftgain.findings.pairs import read_pairs
+from shiftgain.findings.verdicts import Hypothesis, judge
 from shiftgain.study.names import DISTANCE, KEY
 
 
@@ -13,16 +14,20 @@ def hypotheses(
     channels_path: str,
     scores_path: str,
     irregular: dict[str, list[str]],
-    judged: list[str],
+    judged: dict[str, dict],
     verdicts_path: str,
 ) -> None:
-    """Write a row per hypothesis ``judged``; ``irregular`` names the variants with another schedule or momentum."""
+    """Write a row per hypothesis ``judged``: name -> its entry of ``workflow/hypotheses.yaml``.
+
+    ``irregular`` names the variants with another schedule or momentum.
+    """
     pairs = read_pairs(pairs_path)
     distances = read_csv(distances_path, [*KEY, *DISTANCE, "value", "null"])
     channels = read_csv(channels_path, ["source", "seed", "dead", "non_gaussian"])
     scores = read_csv(scores_path, KEY)
     tables = Tables(pairs[pairs["iou_before"].notna()], distances, channels, scores, irregular)
-    write_csv(judge(tables, judged), verdicts_path, "%.6g")
+    entries = {name: Hypothesis(**entry) for name, entry in judged.items()}
+    write_csv(judge(tables, entries), verdicts_path, "%.6g")
 
 
 if __name__ == "__main__":

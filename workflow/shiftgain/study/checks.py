@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from shiftgain.domains import real
 from shiftgain.files.errors import StudyError
 from shiftgain.shifts import transforms
-from shiftgain.study.lineage import registry, signatures
+from shiftgain.study.lineage import catalogue, registry, signatures
 from shiftgain.study.names import IDENTITY, DomainName, domain_of, layer_names, printed
 from shiftgain.study.plan import (
     Family,
@@ -104,7 +104,7 @@ def _own_faults(config: dict) -> Iterator[str]:
     for key, known in {
         "latents.layers": layer_names(config["model"]["depth"]),
         "distances.names": registry("latents/distances", "DISTANCES"),
-        "hypotheses.judge": registry("findings/hypotheses", "HYPOTHESES"),
+        "hypotheses.judge": list(catalogue("hypotheses")),
     }.items():
         section, leaf = key.split(".")
         for name in config[section][leaf]:

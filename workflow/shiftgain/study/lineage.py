@@ -6,6 +6,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
+import yaml
+
 WORKFLOW = Path(__file__).parents[2]
 
 
@@ -85,6 +87,16 @@ def _signature(module: str, value: ast.expr) -> Signature:
 @cache
 def _tree(module: str) -> ast.Module:
     return ast.parse((WORKFLOW / "shiftgain" / f"{module}.py").read_text())
+
+
+@cache
+def catalogue(name: str) -> dict[str, dict]:
+    """The entries of ``workflow/{name}.yaml``, in its order.
+
+    A rule takes those that it uses as a parameter, so that an edit of one reruns the stage, and an edit of a comment
+    does not; the job needs neither the file nor a YAML reader.
+    """
+    return yaml.safe_load((WORKFLOW / f"{name}.yaml").read_text())
 
 
 @cache

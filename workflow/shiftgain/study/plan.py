@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import islice, permutations
 from typing import NamedTuple
 
-from shiftgain.study.lineage import registry
+from shiftgain.study.lineage import catalogue, registry
 from shiftgain.study.names import DomainName, domain_of, layer_names, target_name, variant_of
 
 # Options of training that make a network irregular: too brief, too fast, with stale statistics.
@@ -115,10 +115,10 @@ class Study:
         return [layer for layer in known if asked == "all" or layer in asked]
 
     @property
-    def judged(self) -> list[str]:
-        """Hypotheses that get a verdict, in their own order."""
-        asked = self.config["hypotheses"]["judge"]
-        return [name for name in registry("findings/hypotheses", "HYPOTHESES") if asked == "all" or name in asked]
+    def judged(self) -> dict[str, dict]:
+        """Hypotheses that get a verdict, in their own order: name -> entry of ``workflow/hypotheses.yaml``."""
+        names = self.config["hypotheses"]["judge"]
+        return {name: entry for name, entry in catalogue("hypotheses").items() if names == "all" or name in names}
 
     @property
     def irregular(self) -> dict[str, list[str]]:

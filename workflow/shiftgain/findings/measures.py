@@ -1,0 +1,427 @@
+"""What hypotheses measure: each public function here gives one number per seed, from the tables of a study.
+
+``workflow/hypotheses.yaml`` names them. Below, IoU is that of adaptation by ``batchnorm`` where no method is said, and
+*own domain* means that the target is the domain of the source, transformed.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from shiftgain.findings.pairs import near_half
+from shiftgain.study.names import DISTANCE, KEY
+
+AFFINE = ["brightness", "contrast"]
+# These redraw an image at equal mean and variance; blur and sharpening change the variance too.
+STRUCTURE = ["texture", "noise_correlation"]
+SHARPNESS = ["blur", "sharpen"]
+# A share of clipped pixels above this makes a change of grey levels no longer affine.
+LARGEST_UNCLIPPED_SHARE = 0.001
+# Below this room between the IoU before and that of a target-trained network, the share of it closed means nothing.
+SMALLEST_GAP = 0.01
+# IoU within this of each other count as equal: the spread between seeds.
+SAME_IOU = 0.01
+# Scores that may tell polarity, chosen before any result:
+POLARITY_SCORES = [
+    # third moment of the grey levels: its sign is that of which class is the smaller, bright or dark
+    "grey_skewness",
+    # third moment of the logits, after adaptation has matched their mean and deviation
+    "logit_skewness_after",
+    # shift of each predicted class, which remains when the statistics of all pixels agree
+    "class_distance_after",
+    # overlap of the predictions before and after: low where adaptation turns a prediction into its complement
+    "agreement_before_after",
+]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables of a study, ``pairs`` the labelled ones; ``irregular``: variant -> options of training it changes."""
+
+    pairs: pd.DataFrame
+    distances: pd.DataFrame
+    channels: pd.DataFrame
+    scores: pd.DataFrame
+    irregular: dict[str, list[str]]
+
+    @property
+    def offered(self) -> set[str]:
+        """What a hypothesis may need: columns of the pairs and the scores, and distances."""
+        return {*self.pairs, *self.scores, *self.distances["distance"]}
+
+
+# Choosing pairs
+
+
+def _per_seed(table: pd.DataFrame, number: Callable[[pd.DataFrame], float]) -> pd.Series:
+    return pd.Series({seed: number(rows) for seed, rows in table.groupby("seed")}, dtype=float)
+
+
+def _plain(tables: Tables) -> pd.DataFrame:
+    """Pairs of networks as the study trains them, no variants."""
+    return tables.pairs[tables.pairs["variant"] == ""]
+
+
+def _shifted(tables: Tables, transforms: list[str]) -> pd.DataFrame:
+    """Pairs of the own domain under one of ``transforms``."""
+    table = _plain(tables)
+    return table[table["shifted"] & table["transform"].isin(transforms)]
+
+
+def _abroad(tables: Tables) -> pd.DataFrame:
+    """All pairs but those of the own domain, untransformed."""
+    table = _plain(tables)
+    return table[~table["home"]]
+
+
+def _flips(tables: Tables) -> pd.DataFrame:
+    table = _plain(tables)
+    return table[table["polarity"] == "flipped"]
+
+
+def _gain(table: pd.DataFrame, method: str = "batchnorm") -> pd.Series:
+    return table[f"iou_{method}"] - table["iou_before"]
+
+
+def _gain_ratio(table: pd.DataFrame, method: str) -> pd.Series:
+    """mean gain(method) / mean gain(batchnorm), over the pairs that have both."""
+    known = table.dropna(subset=f"iou_{method}")
+    return _per_seed(known, lambda rows: _gain(rows, method).mean() / _gain(rows).mean())
+
+
+def _spearman(first: pd.Series, second: pd.Series) -> float:
+    return first.corr(second, method="spearman")
+
+
+# H1, H2: affine changes and flips of polarity
+
+
+def affine_error(tables: Tables) -> pd.Series:
+    """max |IoU - own IoU| under unclipped brightness and contrast. Own IoU: the source's, at home."""
+    table = _shifted(tables, AFFINE)
+    table = table[table["clipped_share"] < LARGEST_UNCLIPPED_SHARE]
+    return _per_seed(table, lambda rows: (rows["iou_batchnorm"] - rows["own_iou"]).abs().max())
+
+
+def clipping_harm(tables: Tables) -> pd.Series:
+    """Spearman(IoU - own IoU, share of clipped pixels) under clipped brightness and contrast."""
+    table = _shifted(tables, AFFINE)
+    table = table[table["clipped_share"] >= LARGEST_UNCLIPPED_SHARE]
+    return _per_seed(table, lambda rows: _spearman(rows["iou_batchnorm"] - rows["own_iou"], rows["clipped_share"]))
+
+
+def best_flip(tables: Tables) -> pd.Series:
+    """max (IoU - true foreground share) over flips of polarity: the share is the IoU of calling all foreground."""
+    return _per_seed(_flips(tables), lambda rows: (rows["iou_batchnorm"] - rows["true_foreground"]).max())
+
+
+def strongest_distance(tables: Tables) -> pd.Series:
+    """max |Spearman(distance, IoU)| over distances, layers and states, over pairs of known polarity."""
+    table = _abroad(tables)
+    table = table[table["polarity"] != ""].merge(tables.distances, on=KEY)
+
+    def strongest(rows: pd.DataFrame) -> float:
+        return rows.groupby(DISTANCE).apply(lambda part: abs(_spearman(part["value"], part["iou_batchnorm"]))).max()
+
+    return _per_seed(table, strongest)
+
+
+# H3, H4: shifts of the foreground share
+
+
+def foreground_gain(tables: Tables) -> pd.Series:
+    """Mean gain where the foreground share shifts."""
+    return _per_seed(_shifted(tables, ["foreground"]), lambda rows: _gain(rows).mean())
+
+
+def foreground_harm(tables: Tables) -> pd.Series:
+    """Spearman(gain, |level|) where the foreground share shifts by ``level``, in logits."""
+    table = _shifted(tables, ["foreground"])
+    return _per_seed(table, lambda rows: _spearman(_gain(rows), rows["level"].abs()))
+
+
+def best_mix(tables: Tables) -> pd.Series:
+    """Spearman(weight of the source in the best mix, |level|) where the foreground share shifts by ``level``.
+
+    Mixes of source and target statistics: ``batchnorm`` has no weight of the source, ``prior_<n>`` the weight of n
+    images, no adaptation all of it. 0 where one mix is best for every shift; empty where no mix was tried.
+    """
+    table = _shifted(tables, ["foreground"])
+    mixes = ["iou_batchnorm", *(f"iou_prior_{n}" for n in _numbers(table, "iou_prior_")), "iou_before"]
+    if len(mixes) < 3:
+        return pd.Series(dtype=float)
+    table = table.assign(best=table[mixes].to_numpy().argmax(axis=1))
+    return _per_seed(
+        table,
+        lambda rows: _spearman(rows["best"], rows["level"].abs()) if rows["best"].nunique() > 1 else 0.0,
+    )
+
+
+def decoder_harm(tables: Tables) -> pd.Series:
+    """min(kept, 1 - left) of adapting the encoder only.
+
+    kept = gain(encoder_only) / gain(batchnorm) under brightness and contrast; left = that ratio under shifts of the
+    foreground share, where gains are losses.
+    """
+    kept = _gain_ratio(_shifted(tables, AFFINE), "encoder_only")
+    left = _gain_ratio(_shifted(tables, ["foreground"]), "encoder_only")
+    return pd.concat([kept, 1 - left], axis=1, join="inner").min(axis=1)
+
+
+# H5: noise
+
+
+def noise_ratio(tables: Tables) -> pd.Series:
+    """min r(level) / r(0) over levels of noise at which the IoU drops; r = IoU / IoU of the network trained there."""
+    table = _plain(tables)
+    table = table[table["home"] | (table["shifted"] & (table["transform"] == "noise"))]
+    table = table.assign(ratio=table["iou_batchnorm"] / table["iou_target_trained"]).dropna(subset="ratio")
+
+    def lowest(rows: pd.DataFrame) -> float:
+        level = rows.groupby("level")[["ratio", "iou_batchnorm"]].mean()
+        if 0 not in level.index:
+            return np.nan
+        drops = level["iou_batchnorm"] < level.loc[0, "iou_batchnorm"]
+        return (level["ratio"] / level.loc[0, "ratio"])[drops].min()
+
+    return _per_seed(table, lowest)
+
+
+# H6: two directions of a pair of domains
+
+
+def affine_asymmetry(tables: Tables) -> pd.Series:
+    """:func:`_asymmetry` of pairs whose two means differ by one common shift."""
+    table = _plain(tables)
+    return _asymmetry(table[table["brightness"]])
+
+
+def flip_asymmetry(tables: Tables) -> pd.Series:
+    """:func:`_asymmetry` of pairs that flip the polarity."""
+    return _asymmetry(_flips(tables))
+
+
+def _asymmetry(table: pd.DataFrame) -> pd.Series:
+    """mean |closed(A->B) - closed(B->A)| / mean |gain(A->B) - gain(B->A)| over couples studied both ways.
+
+    closed = gain / (IoU of the target-trained network - IoU before).
+    """
+    gap = table["iou_target_trained"] - table["iou_before"]
+    table = table.assign(gain=_gain(table), closed=_gain(table) / gap)
+    table = table[(table["transform"] == "identity") & (gap > SMALLEST_GAP) & (table["source"] != table["target"])]
+    turned = table.rename(columns={"source": "target", "target": "source"})
+    both = table.merge(turned, on=["source", "target", "seed"], suffixes=("", "_back"))
+    apart = {name: (both[name] - both[f"{name}_back"]).abs() for name in ("closed", "gain")}
+    return _per_seed(both.assign(**apart), lambda rows: rows["closed"].mean() / rows["gain"].mean())
+
+
+# H7: means and variances
+
+
+def mean_share(tables: Tables) -> pd.Series:
+    """gain(mean_only) / gain(batchnorm) under brightness: what the means alone bring."""
+    return _gain_ratio(_shifted(tables, ["brightness"]), "mean_only")
+
+
+def variance_needed(tables: Tables) -> pd.Series:
+    """mean (IoU - IoU(mean_only)) under contrast and noise."""
+    table = _shifted(tables, ["contrast", "noise"])
+    return _per_seed(table, lambda rows: (rows["iou_batchnorm"] - rows["iou_mean_only"]).mean())
+
+
+# H8: how the network was trained
+
+
+def early_gain(tables: Tables) -> pd.Series:
+    """Mean gain at home of networks trained for fewer epochs."""
+    return _home_gain(tables, {name for name, options in tables.irregular.items() if options == ["epochs"]})
+
+
+def irregular_gain(tables: Tables) -> pd.Series:
+    """Mean gain at home of networks trained with another learning rate or momentum of the statistics."""
+    return _home_gain(tables, {name for name, options in tables.irregular.items() if options != ["epochs"]})
+
+
+def converged_gain(tables: Tables) -> pd.Series:
+    """|mean gain| at home of networks trained well, in a study of irregular ones."""
+    return _home_gain(tables, {""}).abs() if tables.irregular else pd.Series(dtype=float)
+
+
+def _home_gain(tables: Tables, variants: set[str]) -> pd.Series:
+    home = tables.pairs[tables.pairs["home"] & tables.pairs["variant"].isin(variants)]
+    return _per_seed(home, lambda rows: _gain(rows).mean())
+
+
+# H9, H10: structure and distances
+
+
+def structure_gain(tables: Tables) -> pd.Series:
+    """max over transforms of |mean gain|, where structure changes at equal mean and variance."""
+    return _largest_gain(_shifted(tables, STRUCTURE))
+
+
+def sharpness_gain(tables: Tables) -> pd.Series:
+    """max over transforms of |mean gain|, under blur and sharpening."""
+    return _largest_gain(_shifted(tables, SHARPNESS))
+
+
+def _largest_gain(table: pd.DataFrame) -> pd.Series:
+    return _per_seed(table.assign(gain=_gain(table)), lambda rows: rows.groupby("transform")["gain"].mean().abs().max())
+
+
+def structure_distance(tables: Tables) -> pd.Series:
+    """median (distance / null) before adaptation, where structure changes at equal mean and variance."""
+    table = tables.distances.merge(_shifted(tables, STRUCTURE)[KEY], on=KEY)
+    table = table[(table["state"] == "before") & (table["null"] > 0)]
+    return _per_seed(table, lambda rows: (rows["value"] / rows["null"]).median())
+
+
+def residual_tells_more(tables: Tables) -> pd.Series:
+    """s(after) - s(before): how well distances of each state order the IoU of unseen transforms.
+
+    s is the mean over transforms, each held out in turn, of sign x Spearman(distance, IoU) on the one held out. The
+    distance and layer, and the sign, are those of the largest |Spearman| on all others.
+    """
+    table = tables.distances.merge(_abroad(tables)[[*KEY, "iou_batchnorm"]], on=KEY)
+
+    def order(rows: pd.DataFrame) -> float:
+        values = rows.pivot_table(index=KEY, columns=DISTANCE[:-1], values="value")
+        iou = rows.groupby(KEY)["iou_batchnorm"].first()
+        transforms = values.index.get_level_values("transform")
+        correlations = []
+        for transform in transforms.unique():
+            out = transforms == transform
+            seen = values[~out].corrwith(iou[~out], method="spearman").dropna()
+            if len(seen):
+                best = seen.abs().idxmax()
+                correlations.append(np.sign(seen[best]) * _spearman(values.loc[out, best], iou[out]))
+        return float(pd.Series(correlations, dtype=float).mean())
+
+    return _per_seed(table, lambda rows: order(rows[rows["state"] == "after"]) - order(rows[rows["state"] == "before"]))
+
+
+# H11: polarity without labels
+
+
+def polarity_told(tables: Tables) -> pd.Series:
+    """:func:`_polarity_told` where the foreground share of the target is not near one half."""
+    return _polarity_told(tables, at_half=False)
+
+
+def polarity_told_at_half(tables: Tables) -> pd.Series:
+    """:func:`_polarity_told` where the foreground share of the target is near one half."""
+    return _polarity_told(tables, at_half=True)
+
+
+def _polarity_told(tables: Tables, at_half: bool) -> pd.Series:
+    """Mean over sources, each held out in turn, of (share of flips told right + share of kept told right) / 2.
+
+    A pair is told by a threshold on one of :data:`POLARITY_SCORES`: score, threshold and direction are those that are
+    best on all other sources.
+    """
+    table = _abroad(tables).merge(tables.scores[[*KEY, *POLARITY_SCORES]], on=KEY)
+    table = table[table["polarity"] != ""]
+    table = table[near_half(table["true_foreground"]) == at_half]
+
+    def over_sources(rows: pd.DataFrame) -> float:
+        sources = rows["source"]
+        return float(
+            pd.Series([_accuracy(rows[sources != one], rows[sources == one]) for one in sources.unique()]).mean()
+        )
+
+    return _per_seed(table, over_sources)
+
+
+def _accuracy(seen: pd.DataFrame, unseen: pd.DataFrame) -> float:
+    """Balanced accuracy on ``unseen`` pairs of the score and threshold that are best on ``seen`` ones."""
+    if min(part["polarity"].nunique() for part in (seen, unseen)) < 2:
+        return np.nan
+    samples = [seen[seen["polarity"] == polarity] for polarity in ("flipped", "kept")]
+    cuts = {name: _cut(*(sample[name] for sample in samples)) for name in POLARITY_SCORES}
+    name = max(cuts, key=lambda name: cuts[name][0])
+    _, threshold, flipped_above = cuts[name]
+    right = ((unseen[name] > threshold) == flipped_above) == (unseen["polarity"] == "flipped")
+    return right.groupby(unseen["polarity"]).mean().mean()
+
+
+def _cut(flipped: pd.Series, kept: pd.Series) -> tuple[float, float, bool]:
+    """Best balanced accuracy of a threshold between two samples, the threshold, and whether the first lies above."""
+    levels = np.unique(np.concatenate([flipped, kept]))
+    cuts = (levels[1:] + levels[:-1]) / 2 if len(levels) > 1 else levels
+    below = [np.searchsorted(np.sort(part), cuts) / len(part) for part in (flipped, kept)]
+    apart = below[1] - below[0]
+    best = int(np.abs(apart).argmax())
+    return (1 + abs(apart[best])) / 2, cuts[best], bool(apart[best] > 0)
+
+
+# H12: few images
+
+
+def images_needed(tables: Tables) -> pd.Series:
+    """:func:`_plateau` over the number of target images."""
+    return _plateau(_plain(tables), "iou_images_")
+
+
+def batch_needed(tables: Tables) -> pd.Series:
+    """:func:`_plateau` over the size of test batches that are normalised by themselves."""
+    return _plateau(_plain(tables), "iou_test_batch_")
+
+
+def _numbers(table: pd.DataFrame, prefix: str) -> list[int]:
+    """The numbers n of the columns ``PREFIX<n>``, ascending."""
+    return sorted(int(name.removeprefix(prefix)) for name in map(str, table) if name.startswith(prefix))
+
+
+def _plateau(table: pd.DataFrame, prefix: str) -> pd.Series:
+    """Smallest n such that for it and every larger one |mean IoU(n) - mean IoU| <= 0.01; IoU(n) in ``PREFIX<n>``.
+
+    Twice the largest n where the largest is not within 0.01; empty where no n was tried.
+    """
+    counts = _numbers(table, prefix)
+    if not counts:
+        return pd.Series(dtype=float)
+    names = [f"{prefix}{count}" for count in counts]
+
+    def smallest(rows: pd.DataFrame) -> float:
+        apart = (rows[names].mean() - rows["iou_batchnorm"].mean()).abs().to_numpy() > SAME_IOU
+        beyond = [*counts, 2 * counts[-1]]
+        return beyond[int(apart.nonzero()[0].max()) + 1 if apart.any() else 0]
+
+    return _per_seed(table.dropna(subset=names), smallest)
+
+
+# H13: the distribution of latents
+
+
+def gaussian_share(tables: Tables) -> pd.Series:
+    """mean (1 - dead - non_gaussian) over layers: share of channels before the ReLU that live and are near Gaussian."""
+    table = tables.channels.query("activation == 'before_relu' and unit == 'position' and ~source.str.contains('~')")
+    return _per_seed(table, lambda rows: (1 - rows["dead"] - rows["non_gaussian"]).mean())
+
+
+def moment_error(tables: Tables) -> pd.Series:
+    """median |1 - sliced_gaussian / sliced_wasserstein| before the ReLU: distance of moments over that of samples."""
+    table = tables.distances.query("activation == 'before_relu' and unit == 'position' and ~source.str.contains('~')")
+    both = table.pivot_table(index=[*KEY, "layer", "state"], columns="distance", values="value")
+    ratio = (both["sliced_gaussian"] / both["sliced_wasserstein"]).rename("ratio").reset_index()
+    return _per_seed(ratio, lambda rows: (1 - rows["ratio"]).abs().median())
+
+
+# H14: standardising the input
+
+
+def input_share(tables: Tables) -> pd.Series:
+    """gain(standardise) / gain(batchnorm) under brightness and contrast: the input matched, batch norm left alone."""
+    return _gain_ratio(_shifted(tables, AFFINE), "standardise")
+
+
+def input_falls_short(tables: Tables) -> pd.Series:
+    """mean |IoU(standardise) - IoU| under noise and foreground shifts, less that mean under brightness and contrast."""
+
+    def error(table: pd.DataFrame) -> pd.Series:
+        known = table.dropna(subset="iou_standardise")
+        return _per_seed(known, lambda rows: (rows["iou_standardise"] - rows["iou_batchnorm"]).abs().mean())
+
+    return (error(_shifted(tables, ["noise", "foreground"])) - error(_shifted(tables, AFFINE))).dropna()

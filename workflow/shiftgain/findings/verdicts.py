@@ -1,0 +1,80 @@
+"""Hypotheses on when and why BN adaptation works, each with a verdict that is computed from the tables.
+
+A hypothesis is an entry of ``workflow/hypotheses.yaml``. Its measure gives one number per seed. It is *supported* when
+the 95 % interval of that number over seeds lies on its side of the bound, *refuted* when all of it lies on the other,
+else, or with fewer than three seeds, *undecided*. A study without the experiment says *not tested*.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from shiftgain.findings import measures
+from shiftgain.findings.measures import Tables
+
+# Two seeds have an interval too, thirteen times as wide as their difference: it decides nothing.
+FEWEST_SEEDS = 3
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """An entry of ``workflow/hypotheses.yaml``, which describes the fields."""
+
+    claim: str
+    experiment: str
+    figure: str
+    measure: str
+    side: str
+    bound: float
+    bound_is_ours: bool
+    needs: list[str]
+
+
+def judge(tables: Tables, hypotheses: dict[str, Hypothesis]) -> pd.DataFrame:
+    """The rows of ``hypotheses.csv``, one for each hypothesis: what was measured, its bound, and what follows."""
+    rows = []
+    for name, hypothesis in hypotheses.items():
+        values = by_seed(hypothesis, tables)
+        low, high = interval(values.to_numpy())
+        rows.append(
+            {
+                "hypothesis": name, "claim": hypothesis.claim, "verdict": verdict(values, hypothesis),
+                "experiment": hypothesis.experiment, "figure": hypothesis.figure,
+                "value": values.mean(), "low": low, "high": high,
+                "bound": f"{hypothesis.side} {hypothesis.bound:g}" + " (ours)" * hypothesis.bound_is_ours,
+                "seeds": len(values),
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def by_seed(hypothesis: Hypothesis, tables: Tables) -> pd.Series:
+    """The measure for each seed, without those where it is undefined; empty where the tables lack what it needs."""
+    if not set(hypothesis.needs) <= tables.offered:
+        return pd.Series(dtype=float)
+    return getattr(measures, hypothesis.measure)(tables).dropna()
+
+
+def verdict(values: pd.Series, hypothesis: Hypothesis) -> str:
+    """``supported``, ``refuted``, ``undecided`` or ``not tested``, from one number per seed."""
+    if not len(values):
+        return "not tested"
+    if len(values) < FEWEST_SEEDS:
+        return "undecided"
+    sign = 1 if hypothesis.side == "at least" else -1
+    low, high = sorted(sign * edge for edge in interval(values.to_numpy()))
+    bound = sign * hypothesis.bound
+    return "supported" if low >= bound else "refuted" if high < bound else "undecided"
+
+
+def interval(values: np.ndarray) -> tuple[float, float]:
+    """mean +- t(0.975, n - 1) sd / sqrt(n): Student's 95 % interval over n seeds; NaN with fewer than two.
+
+    scipy.stats.t.interval is NaN for seeds that agree exactly, as counts of images do.
+    """
+    if len(values) < 2:
+        return np.nan, np.nan
+    reach = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
+    return values.mean() - reach, values.mean() + reach
