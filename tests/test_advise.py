@@ -39,7 +39,7 @@ def test_the_tree_is_followed():
     assert list(found["gain"]) == pytest.approx([-0.7, 0.6, 0.0, -0.7])
     assert list(found["expected_before"]) == pytest.approx([0.8, 0.3, 0.5, 0.8])
     assert list(found["decision"]) == ["keep", "adapt", "keep", "keep"]
-    assert (found["gain_high"] - found["gain"]).tolist() == pytest.approx([2 * forest.FLOOR] * 4)
+    assert (found["gain_high"] - found["gain"]).tolist() == pytest.approx([2 * forest.SPREAD_FLOOR] * 4)
 
 
 def test_trees_are_averaged_and_their_deviation_is_the_spread():

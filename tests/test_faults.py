@@ -43,6 +43,7 @@ OPTIONS = {
     "batch": 8,
     "crop": None,
     "crops_per_image": 1,
+    "images_per_epoch": None,
     "learning_rate": 0.003,
     "weight_decay": 0,
     "batchnorm_momentum": 0.1,

@@ -14,8 +14,7 @@ import torch
 from scripts.train import train
 from shiftgain.files import store
 from shiftgain.files.errors import StudyError
-from shiftgain.network import augmentation, checkpoint, metrics, training
-from shiftgain.network.augmentation import augment
+from shiftgain.network import checkpoint, metrics, training
 from shiftgain.network.batches import TrainingImages
 from shiftgain.network.inference import predict
 from shiftgain.network.training import learning_rate, segmentation_loss
@@ -25,7 +24,7 @@ from tests.conftest import MODEL, delete, discs, write_domain
 
 OPTIONS = {
     "epochs": 6, "patience": 6, "batch": 8, "crop": None, "learning_rate": 0.01, "weight_decay": 0,
-    "batchnorm_momentum": 0.1, "precision": "float32",
+    "batchnorm_momentum": 0.1, "precision": "float32", "crops_per_image": 1, "images_per_epoch": None,
 }  # fmt: skip
 CPU = torch.device("cpu")
 
@@ -280,44 +279,3 @@ def test_flipped_bit_in_a_checkpoint_is_refused(tmp_path, network):
     path.write_bytes(content)
     with pytest.raises(StudyError, match=r"a\.h5.*damaged"):
         checkpoint.load(path, CPU)
-
-
-GREY = {"contrast": 0.5, "brightness": 0.2, "noise": 0.1}
-MOVES = {"scale": 0.5, "rotation": 180, "elastic": 3}
-
-
-@pytest.mark.parametrize("options", [{}, dict.fromkeys([*GREY, *MOVES], 0)])
-def test_augmentation_is_off_by_default(options):
-    images, masks = torch.rand(2, 1, 16, 16), torch.ones(2, 1, 16, 16)
-    for one, other in zip(augment(options, images, masks), (images, masks), strict=True):
-        assert torch.equal(one, other)
-
-
-def test_grey_levels_change_and_masks_do_not():
-    torch.manual_seed(0)
-    images, masks = torch.rand(2, 1, 16, 16), (torch.rand(2, 1, 16, 16) > 0.5).float()
-    seen, same = augment(GREY, images, masks)
-    assert torch.equal(same, masks) and not torch.equal(seen, images)
-    assert seen.min() >= 0 and seen.max() <= 1
-
-
-@pytest.mark.parametrize("options", [{name: value} for name, value in MOVES.items()] + [MOVES])
-def test_masks_move_with_their_images(options):
-    """An image that is its own mask still is, but for the interpolated edges."""
-    torch.manual_seed(0)
-    masks = torch.zeros(3, 1, 64, 48)
-    masks[:, :, 16:40, 8:30] = 1
-    images, moved = augment(options, masks, masks)
-    assert set(moved.unique().tolist()) == {0.0, 1.0} and not torch.equal(moved, masks)
-    assert torch.equal((images > 0.5).float(), moved)
-
-
-def test_a_quarter_turn_is_exact_and_a_zoom_has_its_size(monkeypatch):
-    monkeypatch.setattr(augmentation, "_draw", lambda images: torch.ones(len(images), 1, 1, 1))
-    images = torch.rand(1, 1, 16, 16)
-    turned = augment({"rotation": 90}, images)[0]
-    assert any(torch.allclose(turned, images.rot90(turns, (2, 3)), atol=1e-4) for turns in (1, 3))
-    masks = torch.zeros(1, 1, 64, 64)
-    masks[..., 16:48, 16:48] = 1
-    # Half the size; what lies outside is mirrored in.
-    assert augment({"scale": 1}, masks, masks)[1][..., 16:48, 16:48].sum().item() == 16 * 16

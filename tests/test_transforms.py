@@ -13,6 +13,7 @@ from shiftgain.files.errors import StudyError
 from shiftgain.shifts import transforms
 from shiftgain.shifts.transforms import TRANSFORMS
 from shiftgain.study.lineage import registry
+from tests.test_synthetic import clipped_moments
 
 # One line per transform: a level that it takes.
 LEVELS = {
@@ -343,7 +344,7 @@ def test_texture_scales_the_masks_at_an_equal_share():
 def test_correlated_noise_has_the_moments_of_white_noise(sd):
     images, masks = drawn("noise_correlation", sd, n=400)
     for inside, mean, deviation in ((masks == 1, 0.6, 0.05), (masks == 0, 0.3, 0.1)):
-        expected = synthetic.clipped_moments(mean, deviation)
+        expected = clipped_moments(mean, deviation)
         found = images[inside] / 255
         assert found.mean() == pytest.approx(expected[0], abs=0.002)
         assert found.std() == pytest.approx(expected[1], rel=0.02)

@@ -73,7 +73,7 @@ def score(
                     other = view(partner, batches, batches, rows, threshold, state)
                     seeds[f"seed_agreement_{name}"] = agreement(reference, states[name], other)
             found.append(row_key(source, spec, seed) | scores(reference, states) | seeds)
-    write_rows(found, scores_path, "%.9g")
+    write_rows(found, scores_path)
 
 
 def statistics(group: h5py.Group, network: UNet) -> normalisation.State:

@@ -1,5 +1,8 @@
 """Perlin noise on pixel grids, equal to ``noise.pnoise2``, without a loop over pixels.
 
+Written here because package ``noise`` is unmaintained since 2015 and takes 205 times as long; the tests hold the two
+together.
+
 Perlin, "Improving noise", SIGGRAPH 2002: gradients on an integer lattice, faded into each other by
 ``6 t^5 - 15 t^4 + 10 t^3``. Tables, octaves and float32 coordinates are those of package ``noise`` 1.2.2
 (``_perlin.c``). On a pixel grid the sum is linear in the gradients G and separable: with a row for each pixel

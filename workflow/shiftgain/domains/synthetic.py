@@ -109,12 +109,6 @@ def grey_levels(spec: dict) -> np.ndarray:
     return np.concatenate(tables, axis=1)
 
 
-def clipped_moments(mean: float, sd: float) -> tuple[float, float]:
-    """Mean and standard deviation of a class in grey level, as clipping and rounding to 8 bits leave them."""
-    levels = _quantised(mean, sd) / 255
-    return float(levels.mean()), float(levels.std())
-
-
 def _quantised(mean: float, sd: float) -> np.ndarray:
     return np.rint(255 * (mean + sd * NORMAL).clip(0, 1)).astype(np.uint8)
 

@@ -22,7 +22,6 @@ from shiftgain.files.errors import StudyError
 from shiftgain.files.tables import replacing
 
 CHUNK_BYTES = 2**18
-READ_BYTES = 2**24
 
 
 @contextmanager

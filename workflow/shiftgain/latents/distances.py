@@ -83,10 +83,12 @@ def projections(channels: int, n_projections: int, seed: int) -> np.ndarray:
 
 
 def wasserstein(reference: Latents, latents: Latents, directions: np.ndarray) -> float:
-    """Wasserstein-2 between Gaussians of these moments, in units of the activations.
+    """sqrt(|m1 - m2|^2 + tr S1 + tr S2 - 2 tr (S1^1/2 S2 S1^1/2)^1/2): Wasserstein-2 between Gaussians.
 
-    Equal latents give 1e-5 of their standard deviation at worst, the root of rounding. Peyre and Cuturi
-    2019, Computational Optimal Transport, Remark 2.31: the Bures distance between the covariances.
+    m and S are means and covariances; in units of the activations. POT's is NaN for a covariance that lacks full rank,
+    as those of fewer rows than channels and of dead channels do. Equal latents give 1e-5 of their standard deviation
+    at worst, the root of rounding. Peyre and Cuturi 2019, Computational Optimal Transport, Remark 2.31: the Bures
+    distance between the covariances.
     """
     product = reference.root.T @ latents.covariance @ reference.root
     overlap = np.sqrt(np.linalg.eigvalsh(product).clip(0)).sum()
@@ -109,7 +111,8 @@ def sliced_wasserstein(reference: Latents, latents: Latents, directions: np.ndar
 
     In units of the activations; about :func:`wasserstein` over the square root of C. The numbers of rows may
     differ. Bonneel et al. 2015, Sliced and Radon Wasserstein barycenters of measures; along a line, quantile
-    by quantile: Peyre and Cuturi 2019, Remark 2.30.
+    by quantile: Peyre and Cuturi 2019, Remark 2.30. POT's takes seven times as long and imports torch, which the jobs
+    of this stage do without.
     """
     first, second = reference.along(directions), latents.along(directions)
     # Both quantile functions are steps. Counted in whole parts of 1 / lcm(n, m), their levels are exact.

@@ -1,4 +1,7 @@
-"""Overlap of predicted and true masks: counts first, divided once."""
+"""Overlap of predicted and true masks: counts first, divided once.
+
+Written here because two empty masks agree, IoU 1, which libraries of metrics leave open or count as 0.
+"""
 
 from collections.abc import Iterable
 

@@ -219,11 +219,9 @@ def fit(
     ``several`` holds these networks as :class:`Stacked` does. Each ends with the weights of its best epoch in
     ``networks``; returns their curves, one row per epoch. The order of images is that of single trainings.
 
-    Errors: :class:`StudyError` where the domains differ in the number or size of their images, or ``options`` ask to
-    augment, since its draws are of one network; :class:`training.Diverged` on a loss that is not finite.
+    Errors: :class:`StudyError` where the domains differ in the number or size of their images;
+    :class:`training.Diverged` on a loss that is not finite.
     """
-    if options.get("augment"):
-        raise StudyError("train.augment: networks trained as one are not augmented; train them one by one")
     sizes = {
         tuple(images.shape for split in ("train", "validation") for images, _ in store.stacks(domain[split]))
         for domain in domains

@@ -23,7 +23,6 @@ from tqdm import tqdm
 from shiftgain.files import store
 from shiftgain.files.errors import StudyError
 from shiftgain.network import checkpoint, metrics
-from shiftgain.network.augmentation import augment
 from shiftgain.network.batches import TrainingImages
 from shiftgain.network.inference import Inputs, predict
 from shiftgain.network.normalisation import norm_layers
@@ -142,7 +141,7 @@ def train(
 
 def labelled_images(split: h5py.Group, options: dict, device: torch.device) -> TrainingImages:
     """The training images of a source, as config block ``train`` asks."""
-    amount = {name: options[name] for name in ("crops_per_image", "images_per_epoch") if name in options}
+    amount = {name: options[name] for name in ("crops_per_image", "images_per_epoch")}
     return TrainingImages(split, options["batch"], options["crop"], **amount, device=device)
 
 
@@ -206,7 +205,7 @@ def _epoch(
     title: str,
 ) -> tuple[dict[str, float], int]:
     """One pass over ``images``: mean losses by name, and how many images were shown."""
-    depth, augmentation = learner.network.depth, options.get("augment")
+    depth = learner.network.depth
     others = unlabelled.endless(np.random.default_rng((seed, epoch, 1))) if unlabelled else None
     torch.manual_seed(100_003 * seed + epoch)
     learner.parts.train()
@@ -224,9 +223,6 @@ def _epoch(
             shown = pad(to_input(batch, device), depth)
             true = pad(masks.unsqueeze(1).float(), depth)
             other = pad(to_input(next(others)[0], device), depth) if others else None
-            if augmentation:
-                shown, true = augment(augmentation, shown, true)
-                other = None if other is None else augment(augmentation, other)[0]
             for name, loss in learner.step(shown, true, other).items():
                 totals[name] = loss * len(batch) + totals.get(name, 0)
             seen += len(batch)

@@ -12,8 +12,9 @@ COLUMNS = [
 ]
 # Scores that are named for each pair: those that moved the predicted gain most.
 DRIVERS = 3
-# A pair is warned of when at least this share of the scores lies outside all that the forest was fitted on.
-FAR = 0.02
+# A pair is warned of when at least this share of the scores lies outside all that the forest was fitted on: with over
+# a hundred scores, one alone says little.
+WARNED_SHARE = 0.02
 
 
 def advise(scores: pd.DataFrame, forest: Forest) -> pd.DataFrame:
@@ -34,7 +35,7 @@ def advise(scores: pd.DataFrame, forest: Forest) -> pd.DataFrame:
     expected, spread = forest.predict(rows)
     before, after, gain = expected.T.clip([[0], [0], [-1]], 1)
     half = forest.width * spread
-    found = scores[KEY].assign(
+    table = scores[KEY].assign(
         expected_before=before,
         expected_after=after,
         gain=gain,
@@ -44,7 +45,7 @@ def advise(scores: pd.DataFrame, forest: Forest) -> pd.DataFrame:
         drivers=[_drivers(forest.features, *pair) for pair in zip(rows, forest.drivers(rows), strict=True)],
         warning=[_warning(forest, *pair) for pair in zip(rows, forest.outside(rows), strict=True)],
     )
-    return found[COLUMNS].sort_values(KEY, ignore_index=True)
+    return table[COLUMNS].sort_values(KEY, ignore_index=True)
 
 
 def _drivers(names: list[str], values: np.ndarray, moved: np.ndarray) -> str:
@@ -53,7 +54,7 @@ def _drivers(names: list[str], values: np.ndarray, moved: np.ndarray) -> str:
 
 
 def _warning(forest: Forest, values: np.ndarray, outside: np.ndarray) -> str:
-    if outside.mean() < FAR:
+    if outside.mean() < WARNED_SHARE:
         return ""
     beyond = np.maximum(forest.low - values, values - forest.high) / (forest.high - forest.low + 1e-6)
     most = np.argsort(-np.where(outside, beyond, -np.inf), kind="stable")[: min(DRIVERS, outside.sum())]

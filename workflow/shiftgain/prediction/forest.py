@@ -2,8 +2,12 @@
 
 A forest of regression trees that say IoU before and after together, so that their difference is the gain. Beside
 them lie the half-width of its interval and the range of every score it was fitted on.
+
+Written here because a shipped file must stay readable: formats of skops and treelite are bound to a version of their
+library, and ONNX does not give what each tree says.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -14,14 +18,15 @@ import pandas as pd
 from shiftgain.files.errors import StudyError
 from shiftgain.files.tables import replacing
 
-# Scores that estimate IoU before and after by themselves: where a forest has them, its trees correct them.
+# Two scores are IoU estimates already. A forest that has them is fitted to outcome minus estimate.
 ESTIMATES = ["resolved_iou_before", "resolved_iou_after"]
 OUTCOMES = ["iou_before", "iou_after", "gain_iou"]
 GAIN = OUTCOMES.index("gain_iou")
 # Added to the deviation between trees, in IoU: where all trees agree an interval keeps some width.
-FLOOR = 0.02
-# A score is outside when it leaves its range by more than this share of the width.
-MARGIN = 0.1
+SPREAD_FLOOR = 0.02
+# A score is outside when it leaves its range by more than this share of the width: the ends of a sample are not the
+# ends of what it was drawn from.
+RANGE_MARGIN = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +50,32 @@ class Forest:
     high: np.ndarray
     width: float = float("nan")
 
+    @classmethod
+    def of(cls, trees: Iterable, features: list[str], rows: np.ndarray) -> "Forest":
+        """The forest of ``trees``, each a ``tree_`` of scikit-learn, which were fitted on ``rows`` float32 (n, f).
+
+        Their first two outcomes are IoU before and after, less :meth:`estimate`. Evaluated by float32 scores, the
+        arrays send every pair to the leaf to which scikit-learn sends it.
+        """
+        parts, roots, start = [], [], 0
+        for tree in trees:
+            inner = tree.children_left >= 0
+            # Depth first: a left child follows its parent, and need not be kept.
+            assert (tree.children_left[inner] == np.flatnonzero(inner) + 1).all()
+            parts.append(
+                {
+                    "feature": np.where(inner, tree.feature, -1).astype(np.int16),
+                    "threshold": _rounded_down(tree.threshold),
+                    "right": np.where(inner, tree.children_right + start, 0).astype(np.int32),
+                    "value": tree.value[:, :2, 0].astype(np.float32),
+                }
+            )
+            roots.append(start)
+            start += tree.node_count
+        arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        bounds = {"low": rows.min(axis=0), "high": rows.max(axis=0)}
+        return cls(features=features, roots=np.array(roots, np.int32), **bounds, **arrays)  # type: ignore[arg-type]
+
     def rows(self, table: pd.DataFrame) -> np.ndarray:
         """The scores float32 (n, f) of a table of scores.
 
@@ -60,8 +91,8 @@ class Forest:
 
     def each(self, rows: np.ndarray) -> np.ndarray:
         """What each tree says: (trees, n, 3)."""
-        found = self.estimate(rows) + self.value[np.stack([self._leaves(root, rows) for root in self.roots])]
-        return np.concatenate([found, found[..., 1:] - found[..., :1]], axis=-1)
+        iou = self.estimate(rows) + self.value[np.stack([self._leaves(root, rows) for root in self.roots])]
+        return np.concatenate([iou, iou[..., 1:] - iou[..., :1]], axis=-1)
 
     def estimate(self, rows: np.ndarray) -> np.ndarray:
         """What :data:`ESTIMATES` say (n, 2), which the trees correct; 0 for a forest without them."""
@@ -71,9 +102,9 @@ class Forest:
 
     def predict(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Expected outcomes (n, 3), in the order of :data:`OUTCOMES`, and the spread (n,) of the gain: its standard
-        deviation between trees, plus :data:`FLOOR`."""
+        deviation between trees, plus :data:`SPREAD_FLOOR`."""
         each = self.each(rows)
-        return each.mean(axis=0), each[..., GAIN].std(axis=0) + FLOOR
+        return each.mean(axis=0), each[..., GAIN].std(axis=0) + SPREAD_FLOOR
 
     def drivers(self, rows: np.ndarray) -> np.ndarray:
         """How much each score moved the predicted gain (n, f); with the mean of the trees they sum to it.
@@ -81,26 +112,27 @@ class Forest:
         The estimates move it by themselves, one up and one down.
 
         Along the path of a pair the mean gain changes from node to node; each change is put down to the score that
-        was asked (Saabas 2014, Interpreting random forests), and averaged over trees.
+        was asked (Saabas 2014, Interpreting random forests), and averaged over trees. Unlike TreeSHAP it depends on
+        the order of the questions; shap would bring a compiler (numba) into the environment of the tables.
         """
-        found, gain = np.zeros(rows.shape), self.value[:, 1].astype(float) - self.value[:, 0]
+        moves, gain = np.zeros(rows.shape), self.value[:, 1].astype(float) - self.value[:, 0]
         everyone = np.arange(len(rows))
         for root in self.roots:
             node = np.full(len(rows), root)
             while (inner := self.feature[node] >= 0).any():
                 after = np.where(inner, self._next(node, rows), node)
                 moved = gain[after] - gain[node]
-                np.add.at(found, (everyone[inner], self.feature[node[inner]]), moved[inner])
+                np.add.at(moves, (everyone[inner], self.feature[node[inner]]), moved[inner])
                 node = after
-        found /= len(self.roots)
+        moves /= len(self.roots)
         for name, estimate, sign in zip(ESTIMATES, self.estimate(rows).T, (-1, 1), strict=True):
             if name in self.features:
-                found[:, self.features.index(name)] += sign * estimate
-        return found
+                moves[:, self.features.index(name)] += sign * estimate
+        return moves
 
     def outside(self, rows: np.ndarray) -> np.ndarray:
-        """Whether each score leaves the range of the training pairs by more than :data:`MARGIN` of it (n, f)."""
-        room = MARGIN * (self.high - self.low)
+        """Whether each score leaves the range of the training pairs by more than :data:`RANGE_MARGIN` of it (n, f)."""
+        room = RANGE_MARGIN * (self.high - self.low)
         return (rows < self.low - room) | (rows > self.high + room)
 
     def _leaves(self, root: int, rows: np.ndarray) -> np.ndarray:
@@ -112,6 +144,12 @@ class Forest:
     def _next(self, node: np.ndarray, rows: np.ndarray) -> np.ndarray:
         asked = rows[np.arange(len(rows)), self.feature[node].clip(0)]
         return np.where(asked <= self.threshold[node], node + 1, self.right[node])
+
+
+def _rounded_down(thresholds: np.ndarray) -> np.ndarray:
+    """The largest float32 that does not exceed each: float32 scores then fall on the same side."""
+    rounded = thresholds.astype(np.float32)
+    return np.where(rounded > thresholds, np.nextafter(rounded, np.float32(-np.inf)), rounded)
 
 
 ARRAYS = ("feature", "threshold", "right", "value", "roots", "low", "high")

@@ -5,15 +5,16 @@ and the candidates that :func:`candidates` names. It sees the outcomes of ``trai
 """
 
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import isotonic_regression
-from scipy.stats import rankdata
 from sklearn.ensemble import ExtraTreesRegressor
+from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import OrthogonalMatchingPursuit
+from sklearn.model_selection import LeaveOneGroupOut
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeRegressor, export_text
 
@@ -28,9 +29,12 @@ PROTOCOLS = {
     "leave_seed_out": "seed",
 }
 LEARNED = "forest"
+# Each fold fits every predictor anew: more would make a study of many domains wait for hours.
 MOST_FOLDS = 24
+# For the interval, inside each of those folds.
 INNER_FOLDS = 4
-FEW = 5
+# As many scores as a reader can follow in a predictor that is to be read.
+TRANSPARENT_SCORES = 5
 
 
 def candidates(scores: pd.DataFrame, distances: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, list[str]]]:
@@ -51,9 +55,9 @@ def candidates(scores: pd.DataFrame, distances: pd.DataFrame) -> tuple[pd.DataFr
 def _with_changes(table: pd.DataFrame) -> pd.DataFrame:
     changes = {}
     for name in table:
-        found = re.fullmatch("(.*)_before(|_to_null)", str(name))
-        if found and (after := f"{found[1]}_after{found[2]}") in table:
-            changes[f"{found[1]}{found[2]}_change"] = table[after] - table[name]
+        parts = re.fullmatch("(.*)_before(|_to_null)", str(name))
+        if parts and (after := f"{parts[1]}_after{parts[2]}") in table:
+            changes[f"{parts[1]}{parts[2]}_change"] = table[after] - table[name]
     changes = {name: values for name, values in changes.items() if name not in table}
     return pd.concat([table, pd.DataFrame(changes, index=table.index)], axis=1)
 
@@ -64,10 +68,15 @@ def features(scores: pd.DataFrame) -> list[str]:
 
 
 def folds(groups: np.ndarray, most: int = MOST_FOLDS) -> Iterator[np.ndarray]:
-    """Boolean masks (n,) of the rows held out in turn: whole groups, several together where there are many."""
-    distinct, member = np.unique(groups.astype(str), return_inverse=True)
-    for fold in range(min(most, len(distinct))):
-        yield member % most == fold
+    """Boolean masks (n,) of the rows held out in turn: whole groups, several together where there are many.
+
+    Group k in the order of the alphabet is held out in fold k modulo ``most``. scikit-learn's GroupKFold sorts groups
+    by size with numpy's unstable sort, whose order among equals differs between processors.
+    """
+    _, member = np.unique(groups.astype(str), return_inverse=True)
+    fold = member % most
+    for _, rows in LeaveOneGroupOut().split(fold, groups=fold):
+        yield np.isin(np.arange(len(fold)), rows)
 
 
 def constant(train: pd.DataFrame, test: pd.DataFrame, outcome: str) -> np.ndarray:
@@ -76,7 +85,10 @@ def constant(train: pd.DataFrame, test: pd.DataFrame, outcome: str) -> np.ndarra
 
 
 def always_adapt(train: pd.DataFrame, test: pd.DataFrame, outcome: str) -> np.ndarray:
-    """The mean size of the gain, as if there were no losses: a decision rather than a prediction."""
+    """mean |outcome| of the training pairs: the policy "always adapt" as a prediction.
+
+    Being positive it decides for adapting; being of the size of a gain it can be compared by regret and MAE.
+    """
     return np.full(len(test), train[outcome].abs().mean())
 
 
@@ -99,18 +111,20 @@ BASELINES: dict[str, Callable[[pd.DataFrame, pd.DataFrame, str], np.ndarray]] = 
 
 
 def single(name: str, train: pd.DataFrame, test: pd.DataFrame, outcome: str) -> np.ndarray:
-    """Monotone in one number, rising or falling as its rank correlation with the outcome says (isotonic fit)."""
+    """Isotonic fit of the outcome to one number, rising or falling as the sign of their Spearman correlation says.
+
+    The mean outcome where the number is missing.
+    """
     numbers, outcomes = train[name].to_numpy(float), train[outcome].to_numpy()
-    known, asked = np.isfinite(numbers), test[name].to_numpy(float)
-    values, member, counts = np.unique(numbers[known], return_inverse=True, return_counts=True)
+    known, at = np.isfinite(numbers), test[name].to_numpy(float)
+    there = np.isfinite(at)
     predicted = np.full(len(test), outcomes.mean())
-    if len(values) > 1:
-        ranks = (np.cumsum(counts) - counts / 2)[member]
-        rising = np.cov(ranks, rankdata(outcomes[known]))[0, 1] >= 0
-        means = np.bincount(member, outcomes[known]) / counts
-        steps = isotonic_regression(means, weights=counts, increasing=rising).x
-        there = np.isfinite(asked)
-        predicted[there] = np.interp(asked[there], values, steps)
+    if len(np.unique(numbers[known])) > 1 and there.any():
+        model = IsotonicRegression(increasing="auto", out_of_bounds="clip")
+        with warnings.catch_warnings():
+            # That the correlation may as well be zero, or is not defined: the fit is then nearly flat.
+            warnings.simplefilter("ignore")
+            predicted[there] = model.fit(numbers[known], outcomes[known]).predict(at[there])
     return predicted
 
 
@@ -125,7 +139,9 @@ def small_tree_text(names: list[str], train: pd.DataFrame, outcome: str) -> str:
 
 
 def _small_tree(names: list[str], train: pd.DataFrame, outcome: str) -> DecisionTreeRegressor:
-    return DecisionTreeRegressor(max_leaf_nodes=FEW + 1, random_state=0).fit(train[names], train[outcome])
+    return DecisionTreeRegressor(max_leaf_nodes=TRANSPARENT_SCORES + 1, random_state=0).fit(
+        train[names], train[outcome]
+    )
 
 
 def linear(names: list[str], train: pd.DataFrame, test: pd.DataFrame, outcome: str) -> np.ndarray:
@@ -134,7 +150,7 @@ def linear(names: list[str], train: pd.DataFrame, test: pd.DataFrame, outcome: s
     if not varying:
         return constant(train, test, outcome)
     scaler = StandardScaler().fit(train[varying])
-    model = OrthogonalMatchingPursuit(n_nonzero_coefs=min(FEW, len(varying)))
+    model = OrthogonalMatchingPursuit(n_nonzero_coefs=min(TRANSPARENT_SCORES, len(varying)))
     return model.fit(scaler.transform(train[varying]), train[outcome]).predict(scaler.transform(test[varying]))
 
 
@@ -160,32 +176,16 @@ def fit(names: list[str], train: pd.DataFrame, trees: int, leaf: int, seed: int,
         before, after = train[ESTIMATES].to_numpy(float).T
         outcomes = outcomes - np.stack([before, after, after - before], axis=1)
     model.fit(rows, outcomes)
-    parts, roots, start = [], [], 0
-    for tree in (estimator.tree_ for estimator in model.estimators_):
-        inner = tree.children_left >= 0
-        # Depth first: a left child follows its parent, and need not be kept.
-        assert (tree.children_left[inner] == np.flatnonzero(inner) + 1).all()
-        parts.append(
-            {
-                "feature": np.where(inner, tree.feature, -1).astype(np.int16),
-                "threshold": _rounded_down(tree.threshold),
-                "right": np.where(inner, tree.children_right + start, 0).astype(np.int32),
-                "value": tree.value[:, :2, 0].astype(np.float32),
-            }
-        )
-        roots.append(start)
-        start += tree.node_count
-    arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    bounds = {"low": rows.min(axis=0), "high": rows.max(axis=0)}
-    return Forest(features=names, roots=np.array(roots, np.int32), **bounds, **arrays)  # type: ignore[arg-type]
+    return Forest.of([estimator.tree_ for estimator in model.estimators_], names, rows)
 
 
 def interval_width(names: list[str], train: pd.DataFrame, groups: np.ndarray, options: dict, threads: int = 1) -> float:
-    """Half-width of an interval of the gain, in units of the spread of a forest, that covers a share ``coverage``.
+    """The ceil((n + 1) coverage)-th smallest of |gain - expected| / spread, over n pairs whose group was held out.
 
-    Conformal with normalised residuals (Lei et al. 2018, JASA 113, section 5.2), of pairs whose whole group was held
-    out, so that it speaks of domains not seen. ``options``: ``trees``, ``leaf``, ``coverage``. NaN with fewer than two
-    groups.
+    Half-width of an interval of the gain, in units of the spread of a forest: conformal with normalised residuals (Lei
+    et al. 2018, JASA 113, section 5.2). Whole groups are held out so that it speaks of domains not seen; libraries of
+    conformal prediction leave that grouping to their user, and the quantile is three lines. ``options``: ``trees``,
+    ``leaf``, ``coverage``. NaN with fewer than two groups.
     """
     if len(np.unique(groups.astype(str))) < 2:
         return float("nan")
@@ -206,19 +206,19 @@ def held_out(
 
     And the half-width (n,) of the forest's interval of the gain, from groups of ``column`` held out of ``train``.
     """
-    found = {}
+    predictions = {}
     for outcome in OUTCOMES:
         for name, function in BASELINES.items():
-            found[name, "baseline", outcome] = function(train, test, outcome)
+            predictions[name, "baseline", outcome] = function(train, test, outcome)
         for kind, columns in kinds.items():
             for name in columns:
-                found[name, kind, outcome] = single(name, train, test, outcome)
+                predictions[name, kind, outcome] = single(name, train, test, outcome)
         for name, model in TRANSPARENT.items():
-            found[name, "transparent", outcome] = model(names, train, test, outcome)
+            predictions[name, "transparent", outcome] = model(names, train, test, outcome)
     forest = fit(names, train, options["trees"], options["leaf"], seed=0)
     expected, spread = forest.predict(forest.rows(test))
-    found |= {(LEARNED, "learned", outcome): values for outcome, values in zip(OUTCOMES, expected.T, strict=True)}
-    return found, interval_width(names, train, train[column].to_numpy(), options) * spread
+    predictions |= {(LEARNED, "learned", outcome): values for outcome, values in zip(OUTCOMES, expected.T, strict=True)}
+    return predictions, interval_width(names, train, train[column].to_numpy(), options) * spread
 
 
 def fit_with_interval(names: list[str], table: pd.DataFrame, options: dict, threads: int = 1) -> Forest:
@@ -231,9 +231,3 @@ def fit_with_interval(names: list[str], table: pd.DataFrame, options: dict, thre
         return fit(names, nothing, trees=1, leaf=1, seed=0)
     width = interval_width(names, table, table["source"].to_numpy(), options, threads)
     return replace(fit(names, table, options["trees"], options["leaf"], seed=0, threads=threads), width=width)
-
-
-def _rounded_down(thresholds: np.ndarray) -> np.ndarray:
-    """The largest float32 that does not exceed each: float32 scores then fall on the same side."""
-    rounded = thresholds.astype(np.float32)
-    return np.where(rounded > thresholds, np.nextafter(rounded, np.float32(-np.inf)), rounded)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+from scipy.stats import mannwhitneyu
 
 from shiftgain.findings.pairs import (
     CASES,
@@ -246,9 +247,12 @@ def _polarity(pairs: pd.DataFrame, scores: pd.DataFrame) -> Iterator[str]:
 
 
 def separation(values: pd.Series, flipped: pd.Series) -> float:
-    """Area under the curve of ``values`` for ``flipped``, in the better direction: 0.5 is chance, 1 is apart."""
-    ranks, n = values.rank(), int(flipped.sum())
-    area = (ranks[flipped].sum() - n * (n + 1) / 2) / (n * (len(values) - n))
+    """max(a, 1 - a), a = U / (n m): the area under the curve of ``values`` for ``flipped``, in the better direction.
+
+    U is the statistic of Mann and Whitney 1947 of n flipped against m other values: 0.5 is chance, 1 is apart.
+    """
+    first, second = values[flipped], values[~flipped]
+    area = mannwhitneyu(first, second, method="asymptotic").statistic / (len(first) * len(second))
     return float(max(area, 1 - area))
 
 
