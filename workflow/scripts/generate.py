@@ -22,6 +22,8 @@ def generate(domains: dict[str, dict], splits: list[str], data_path: str, at_top
         for name, spec in domains.items():
             group = file if at_top else file.create_group(name)
             store.put_json(group, "domain", spec)
+            for line in real.summary(spec) if "look" in spec else []:
+                logging.info("%s: %s", spec["name"], line)
             for split in splits:
                 write_split(group.create_group(split), spec, split, workers)
             logging.info("%s: %s", name, {split: store.count(group[split]) for split in splits})

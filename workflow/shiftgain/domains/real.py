@@ -1,41 +1,59 @@
-"""A user's own domain, an HDF5 file or a folder of PNG and TIFF, brought to uint8 in splits and blocks.
+"""A user's own domain, files of images and masks, brought to uint8 in splits and blocks.
 
 ``spec`` is a plain dict from the config::
 
-    {"path": ..., "split": {"train": 0.7, "test": 0.3}, "channels": 1, "window": [low, high]}
+    {"path": ..., "split": {"train": 0.7, "test": 0.3}, "channels": 1, "window": [low, high], ...}
 
-``path``: an HDF5 file with ``images`` uint8 or uint16 (n, H, W) or (n, H, W, 3) and, where labelled,
-``masks`` (n, H, W); or a folder with ``images/`` and, where labelled, ``masks/``. There, PNG and TIFF of 8 or
-16 bits, grey or RGB (alpha is dropped), are taken in the natural order of their names (img2 before img10),
-every page of a TIFF as an image of its own. Images may differ in size; an image and its mask have the same
-stem. Files of other kinds are passed over.
+``path``: a folder, laid out as :mod:`shiftgain.domains.layout` says, or a file that holds the series: HDF5, OME-Zarr,
+a TIFF or MRC stack; ``~`` is the home folder. ``images`` and ``masks`` name the datasets of HDF5 or OME-Zarr, the
+folders of a folder, and ``masks`` the file of masks beside a stack, where they are called otherwise. ``channel``: the
+one to take of several, ``all`` for each as an image of its own, ``rgb`` for three as colours. Files are taken in the
+natural order of their names (img2 before img10), and every page as an image of its own. Images may differ in size.
 
-``split``: shares of the series, laid out as contiguous blocks in the order of :data:`SPLITS`, so that no
-split lies among the neighbours of another; or [start, stop) image numbers from 0 for each. A split may be
-left out.
+``split``: shares of the series, laid out as contiguous blocks in the order of :data:`SPLITS`, so that no split lies
+among the neighbours of another; or [start, stop) image numbers from 0 for each. A split may be left out.
 
-``window`` (16 bits only): raw values shown as black and white. One window serves the whole domain, by default
-the least and the greatest value of all its images (read once more for it): a window per image would undo the
-very shift under study. 8-bit images pass unchanged.
-
+``window``: stored values shown as black and white, see :mod:`shiftgain.domains.grey`; 8-bit images pass unchanged.
 ``channels``: 1 turns RGB into luma (ITU-R BT.601-7, 2.5.1), rounded; 3 repeats grey. It acts on 8-bit values.
+``foreground``, ``background``, ``threshold``, ``ignore``: what the masks mean, see :mod:`shiftgain.domains.masks`.
 
-Masks: whatever is not zero is foreground; by its colour in PNG, where the order of a palette is the writer's
-whim, by the stored value in TIFF and HDF5.
+All pixels of the masks, and a sample of those of other than 8-bit images, are looked at once (:func:`look`); what is
+left open is asked there. :func:`settled` puts the answers into the spec, as key ``look`` and in those above.
 """
 
-from collections.abc import Iterator
-from itertools import pairwise
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from hashlib import sha256
+from itertools import groupby, pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from shiftgain.domains import readers
-from shiftgain.domains.readers import Series
+from shiftgain.domains import arrays, grey, masks
+from shiftgain.domains.layout import MASK_WORD, layout
+from shiftgain.domains.readers import READERS, WHOLE, read, reader_of
+from shiftgain.domains.stack import Request, Stack
 from shiftgain.files.errors import StudyError
 
 SPLITS = ("train", "validation", "adapt", "test")
 BLOCK_BYTES = 2**24
+# Images whose grey levels are looked at, spread over the series.
+LOOKED_AT = 64
+
+
+class Series(NamedTuple):
+    """A domain as stored: the shape of each image, and what reads images, or values of masks, from start to stop."""
+
+    shapes: list[tuple[int, ...]]
+    dtype: np.dtype
+    images: Callable[[int, int], np.ndarray]
+    masks: Callable[[int, int], Iterator[tuple[Path, np.ndarray]]] | None
+    bits: int | None
+    notes: list[str]
+    passed_over: list[tuple[Path, str]]
 
 
 def check(name: str, spec: dict) -> None:
@@ -52,7 +70,125 @@ def describe(spec: dict) -> dict:
 
     Errors: :class:`StudyError` naming the file.
     """
-    series = readers.series(Path(spec["path"]))
+    return _description(_series(_key(spec.get("name", "NAME")), spec))
+
+
+def look(name: str, spec: dict) -> dict:
+    """What a domain holds, as JSON takes it: all of :func:`describe`, and
+
+    ``passed_over``: why -> names; ``notes``: how it was read where there was a choice; ``bits``, ``low``, ``high``: of
+    the stored values, None for 8 bits; ``values``: of all its masks, in words; ``rule``: see :func:`masks.rule`;
+    ``foreground`` and ``ignored``: shares of the pixels of each mask, the first of those counted.
+
+    Errors: :class:`StudyError` as :func:`check`, and where the values of the masks leave open what is foreground.
+    """
+    series = _checked(name, spec)[0]
+    passed_over: dict[str, list[str]] = {}
+    for file, why in series.passed_over:
+        passed_over.setdefault(why, []).append(file.name)
+    found = _description(series) | {"passed_over": passed_over, "notes": series.notes, "bits": series.bits}
+    low = high = None
+    if series.dtype != np.uint8:
+        last = len(series.shapes) - 1
+        numbers = sorted({round(share * last) for share in np.linspace(0, 1, LOOKED_AT)})
+        low, high = grey.range_of(series.images(number, number + 1)[0] for number in numbers)
+    return found | {"low": low, "high": high} | _look_at_masks(name, spec, series)
+
+
+def settled(specs: dict[str, dict], looks: dict[str, dict]) -> dict[str, dict]:
+    """The specs of all real domains of a study, by name, with what their :func:`look` answers: no key is left open.
+
+    Errors: :class:`StudyError` as :func:`grey.windows`.
+    """
+    facts = {name: looks[name] | {"window": spec.get("window")} for name, spec in specs.items()}
+    found = {}
+    for name, (window, origin) in grey.windows(facts).items():
+        seen = looks[name]
+        summary = {key: seen[key] for key in ("images", "sizes", "dtype", "coloured", "passed_over", "notes", "values")}
+        answers = {"window": list(window) if window else None, "rule": seen["rule"]}
+        found[name] = specs[name] | answers | {"look": summary | {"window": origin}}
+    return found
+
+
+def summary(spec: dict) -> list[str]:
+    """What was read of a domain, a :func:`settled` one, in lines for people."""
+    seen, window = spec["look"], spec["window"]
+    sizes = ", ".join(f"{rows} x {columns}" for rows, columns in seen["sizes"][:4])
+    more = f" and {len(seen['sizes']) - 4} other sizes" if len(seen["sizes"]) > 4 else ""
+    kind = f"{seen['dtype']}, {'RGB' if seen['coloured'] else 'grey'}"
+    lines = [f"{seen['images']} images of {sizes}{more}, {kind}, from {spec['path']}"]
+    ends = f"{window[0]:g} is black, {window[1]:g} white, " if window else ""
+    lines.append(f"grey levels: {ends}{seen['window']}")
+    lines.append(f"masks: {seen['values']}" if spec["rule"] else "no masks")
+    lines += [f"how it was read: {note}" for note in seen["notes"]]
+    for why, names in seen["passed_over"].items():
+        lines.append(f"passed over {len(names)}: {why}: {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}")
+    return lines
+
+
+def stamp(spec: dict) -> str:
+    """Digest of the names, sizes and times of all files that a domain may be read from."""
+    path, found = _path(spec), sha256()
+    files = [Path(root, name) for root, _, names in os.walk(path, followlinks=True) for name in names]
+    if path.is_file():
+        beside = [spec["masks"]] if spec.get("masks") else _mask_files(path)
+        files = [path, *(path.parent / name for name in beside)]
+    for file in sorted(file for file in files if file.is_file()):
+        about = file.stat()
+        found.update(f"{file}\0{about.st_size}\0{about.st_mtime_ns}\n".encode())
+    return found.hexdigest()
+
+
+def check_objects(name: str, spec: dict, seen: dict) -> None:
+    """Errors: :class:`StudyError` where the training or validation images, of ``spec``'s split, hold no object.
+
+    ``seen``: the :func:`look`. Without objects the validation IoU tells epochs apart by nothing.
+    """
+    ranges = _ranges(f"config key {_key(name)}.split", spec["split"], seen["images"])
+    for part in ("train", "validation"):
+        start, stop = ranges.get(part, (0, 0))
+        shares = seen["foreground"][start:stop]
+        if shares and (max(shares) == 0 or min(shares) == 1):
+            what = "no object" if max(shares) == 0 else "nothing but objects"
+            raise StudyError(
+                f"config key {_key(name)}.split.{part}: images {start} to {stop - 1} hold {what} in their masks; "
+                f"give ranges such as `{part}: [start, stop]` of images that have some"
+            )
+
+
+def blocks(name: str, spec: dict, split: str) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """A split of domain ``name`` in series order, in blocks of one size and at most BLOCK_BYTES of pixels.
+
+    Yields images uint8 (b, H, W), or (b, H, W, 3) where ``channels`` is 3, and masks uint8 (b, H, W), 0, 1 or
+    :data:`store.IGNORED`, or None. An image above BLOCK_BYTES is a block by itself. A spec that is not yet
+    :func:`settled` is, as if the domain were the only one of the study.
+
+    Errors: :class:`StudyError` as :func:`look`, for a split that ``spec`` leaves out, and for damaged files.
+    """
+    if "look" not in spec:
+        spec = settled({name: spec}, {name: look(name, spec)})[name]
+    series, ranges = _checked(name, spec)
+    if split not in ranges:
+        raise StudyError(f"config key {_key(name)}.split: no '{split}'; add it, as a share or a range")
+    channels = spec["channels"]
+    for start, stop in _runs(series, *ranges[split], channels):
+        images = grey.levels(series.images(start, stop), spec["window"])
+        read_masks = None
+        if series.masks is not None:
+            pairs = series.masks(start, stop)
+            read_masks = np.stack([masks.binary(masks.values(file, page), spec["rule"], file) for file, page in pairs])
+        yield _with_channels(images, channels), read_masks
+
+
+def _key(name: str) -> str:
+    return f"domains.{name}"
+
+
+def _path(spec: dict) -> Path:
+    return Path(spec["path"]).expanduser()
+
+
+def _description(series: Series) -> dict:
     return {
         "images": len(series.shapes),
         "sizes": [list(size) for size in dict.fromkeys(shape[:2] for shape in series.shapes)],
@@ -62,33 +198,134 @@ def describe(spec: dict) -> dict:
     }
 
 
-def blocks(name: str, spec: dict, split: str) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-    """A split of domain ``name`` in series order, in blocks of one size and at most BLOCK_BYTES of pixels.
-
-    Yields images uint8 (b, H, W), or (b, H, W, 3) where ``channels`` is 3, and masks uint8 0/1 (b, H, W) or
-    None. An image above BLOCK_BYTES is a block by itself.
-
-    Errors: :class:`StudyError` as :func:`check`, for a split that ``spec`` leaves out, and for damaged files.
-    """
-    series, ranges = _checked(name, spec)
-    if split not in ranges:
-        raise StudyError(f"config key domains.{name}.split: no '{split}'; add it, as a share or a range")
-    channels = spec["channels"]
-    table = None if series.dtype == np.uint8 else _table(*(spec.get("window") or _extremes(series)))
-    for start, stop in _runs(series, *ranges[split], channels):
-        images = series.images(start, stop)
-        masks = None if series.masks is None else series.masks(start, stop)
-        yield _with_channels(images if table is None else table[images], channels), masks
+def _look_at_masks(name: str, spec: dict, series: Series) -> dict:
+    if series.masks is None:
+        return {"values": "none", "rule": None, "foreground": [], "ignored": []}
+    counts = [masks.tally(masks.values(*each)) for each in series.masks(0, len(series.shapes))]
+    total = sum(counts, Counter())
+    rule = masks.rule(_key(name), spec, total)
+    foreground, ignored = zip(*(masks.parts(count, rule) for count in counts), strict=True)
+    text = f"{masks.shares(total)}; {masks.meaning(rule)}"
+    return {"values": text, "rule": rule, "foreground": list(foreground), "ignored": list(ignored)}
 
 
 def _checked(name: str, spec: dict) -> tuple[Series, dict[str, tuple[int, int]]]:
-    series = readers.series(Path(spec["path"]))
-    where, window = f"config key domains.{name}.window", spec.get("window")
+    series = _series(_key(name), spec)
+    where, window = f"config key {_key(name)}.window", spec.get("window")
     if window and series.dtype == np.uint8:
         raise StudyError(f"{where}: {spec['path']} has 8-bit images, which pass unchanged; remove the window")
     if window and not window[0] < window[1]:
         raise StudyError(f"{where}: {window} is empty; give [low, high] with low below high")
-    return series, _ranges(f"config key domains.{name}.split", spec["split"], len(series.shapes))
+    return series, _ranges(f"config key {_key(name)}.split", spec["split"], len(series.shapes))
+
+
+def _series(key: str, spec: dict) -> Series:
+    """The series of a domain, by the headers of its files alone."""
+    path = _path(spec)
+    if not path.exists():
+        raise StudyError(f"{path}: no such file or folder; correct the path of the domain in the config")
+    asked = Request(key, channel=spec.get("channel"), channels=spec["channels"])
+    for_masks = asked._replace(masks=True)
+    passed_over: list[tuple[Path, str]] = []
+    labels: list[Stack] | None = None
+    if path.is_dir() and reader_of(path) is None:
+        found = layout(path, key, spec.get("images"), spec.get("masks"))
+        passed_over = found.passed_over
+        images = [read(file, asked) for file in found.images]
+        labels = None if found.masks is None else [read(file, for_masks) for file in found.masks]
+    elif reader_of(path) in WHOLE:
+        images = [read(path, asked._replace(dataset=spec.get("images")))]
+        if spec.get("masks") or (arrays.has_labels(path) if path.is_dir() else arrays.mask_names(path)):
+            labels = [read(path, for_masks._replace(dataset=spec.get("masks")))]
+    else:
+        images = [read(path, asked)]
+        if file := _mask_file(path, key, spec.get("masks")):
+            labels = [read(file, for_masks)]
+    _check_images(images)
+    if labels is not None:
+        _check_masks(images, labels)
+    bits = {stack.bits for stack in images}
+    return Series(
+        [shape for stack in images for shape in stack.shapes],
+        images[0].dtype,
+        partial(_images, _pages(images)),
+        None if labels is None else partial(_labels, _pages(labels)),
+        bits.pop() if len(bits) == 1 else None,
+        _notes(images, "") + _notes(labels or [], "masks: "),
+        passed_over,
+    )
+
+
+def _mask_file(path: Path, key: str, name: str | None) -> Path | None:
+    """The file of masks of a stack: the one named, or the one beside it called as the stack with a mask's word."""
+    if name is not None:
+        file = path.parent / Path(name).expanduser()
+        if not file.is_file():
+            raise StudyError(f"config key {key}.masks: no file '{file}'; give it relative to the folder of {path.name}")
+        return file
+    found = _mask_files(path)
+    if len(found) > 1:
+        raise StudyError(f"{path}: {found[0]} and {found[1]} may be its masks; name one by config key {key}.masks")
+    return path.parent / found[0] if found else None
+
+
+def _mask_files(path: Path) -> list[str]:
+    return [
+        file.name
+        for file in sorted(path.parent.iterdir())
+        if file.suffix.lower() in READERS and file != path and MASK_WORD.sub("", file.stem) == path.stem
+    ]
+
+
+def _check_images(stacks: list[Stack]) -> None:
+    first = stacks[0]
+    for stack in stacks:
+        if stack.dtype.kind not in "uif":
+            raise StudyError(f"{stack.file}: images of type {stack.dtype}; convert them to uint8, uint16 or float32")
+        if stack.dtype != first.dtype:
+            raise StudyError(f"{stack.file}: {stack.dtype}, {first.file}: {first.dtype}; convert one")
+
+
+def _check_masks(images: list[Stack], labels: list[Stack]) -> None:
+    for image, label in zip(images, labels, strict=True):
+        if label.dtype.kind not in "buif":
+            raise StudyError(f"{label.file}: masks of type {label.dtype}; convert them to integers")
+        if len(label.shapes) != len(image.shapes):
+            counts = f"{len(label.shapes)} masks, {image.file}: {len(image.shapes)} images"
+            raise StudyError(f"{label.file}: {counts}; make them match")
+        for number, (shape, other) in enumerate(zip(label.shapes, image.shapes, strict=True)):
+            if shape[:2] != other[:2]:
+                raise StudyError(
+                    f"{label.file}: mask {number} is {shape[:2]}, the image in {image.file}: {other[:2]}; "
+                    "make them match"
+                )
+
+
+def _notes(stacks: list[Stack], prefix: str) -> list[str]:
+    """What readers say, each once, with the number of files."""
+    counts = Counter(note for stack in stacks for note in stack.notes)
+    return [f"{prefix}{note} ({count} files)" if count > 1 else f"{prefix}{note}" for note, count in counts.items()]
+
+
+def _pages(stacks: list[Stack]) -> list[tuple[Stack, int]]:
+    return [(stack, number) for stack in stacks for number in range(len(stack.shapes))]
+
+
+def _decoded(pages: list[tuple[Stack, int]]) -> Iterator[tuple[Path, np.ndarray]]:
+    """File and pixels of each page, opening a file once for a run of pages."""
+    for _, group in groupby(pages, key=lambda page: id(page[0])):
+        run = list(group)
+        stack = run[0][0]
+        for pixels in stack.pages([number for _, number in run]):
+            yield stack.file, pixels
+
+
+def _images(pages: list[tuple[Stack, int]], start: int, stop: int) -> np.ndarray:
+    return np.stack([pixels for _, pixels in _decoded(pages[start:stop])])
+
+
+def _labels(pages: list[tuple[Stack, int]], start: int, stop: int) -> Iterator[tuple[Path, np.ndarray]]:
+    yield from _decoded(pages[start:stop])
 
 
 def _ranges(where: str, split: dict, count: int) -> dict[str, tuple[int, int]]:
@@ -129,21 +366,6 @@ def _runs(series: Series, start: int, stop: int, channels: int) -> Iterator[tupl
             end += 1
         yield start, end
         start = end
-
-
-def _extremes(series: Series) -> tuple[int, int]:
-    """Least and greatest raw value of the whole domain, one apart at least."""
-    low, high = 2**16, 0
-    for start, stop in _runs(series, 0, len(series.shapes), 1):
-        images = series.images(start, stop)
-        low, high = min(low, int(images.min())), max(high, int(images.max()))
-    return low, max(high, low + 1)
-
-
-def _table(low: float, high: float) -> np.ndarray:
-    """uint8 (65536): raw value -> grey level, ``low`` and below black, ``high`` and above white."""
-    shares = (np.arange(2**16) - low) / (high - low)
-    return np.rint(255 * np.clip(shares, 0, 1)).astype(np.uint8)
 
 
 def _with_channels(images: np.ndarray, channels: int) -> np.ndarray:

@@ -4,8 +4,8 @@ Every dataset is chunked and carries a Fletcher-32 checksum per chunk, so that a
 result. A file is written under a temporary name and moved into place when complete. Nothing is ever unpickled.
 
 A split of a domain is a group with ``images`` uint8 (n, H, W) or (n, H, W, 3) and, where labelled, ``masks``
-uint8 0/1 (n, H, W). Images of further sizes lie beside them as ``images_1``, ``masks_1`` and so on: see
-:func:`stacks`.
+uint8 0/1 (n, H, W), :data:`IGNORED` where a pixel is not counted. Images of further sizes lie beside them as
+``images_1``, ``masks_1`` and so on: see :func:`stacks`.
 """
 
 import json
@@ -21,6 +21,8 @@ import numpy as np
 from shiftgain.files.errors import StudyError
 from shiftgain.files.tables import replacing
 
+# In a mask: neither foreground nor background, left out of loss and scores.
+IGNORED = 255
 CHUNK_BYTES = 2**18
 
 

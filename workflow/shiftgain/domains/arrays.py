@@ -1,0 +1,218 @@
+"""Arrays in HDF5, OME-Zarr and MRC as series: by the axes that they name, or by their shape where it says enough."""
+
+import importlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from shiftgain.domains import axes
+from shiftgain.domains.stack import Request, Stack, naming
+from shiftgain.files.errors import StudyError
+
+# Names that are taken unasked: this package's own, ilastik's, CREMI's.
+IMAGES = ("images", "image", "raw", "volumes/raw", "exported_data", "data")
+MASKS = ("masks", "mask", "labels", "label", "volumes/labels", "volumes/label")
+# Axes of an array that names none, by what its last sides are.
+FREE = {2: "YX", 3: "IYX"}
+
+Opening = Callable[[], AbstractContextManager[Any]]
+
+
+def hdf5(file: Path, request: Request) -> Stack:
+    """The images of a dataset, axes by ``axistags`` (ilastik) or dimension labels where there are any."""
+    with naming(file), h5py.File(file, "r") as handle:
+        names: list[str] = []
+        handle.visititems(lambda name, node: names.append(name) if isinstance(node, h5py.Dataset) else None)
+        name = _name(file, names, request)
+        dataset = handle[name]
+        _check_filters(file, dataset)
+        labels = [axis.label for axis in dataset.dims]
+        named = _vigra(dataset.attrs.get("axistags")) or ("".join(labels) if all(map(len, labels)) else None)
+        return _stack(file, name, dataset.shape, dataset.dtype, named, partial(_dataset, file, name), request)
+
+
+def zarr(file: Path, request: Request) -> Stack:
+    """Level 0 of the images, or of the labels, of an OME-Zarr group (NGFF 0.4 and 0.5); or an array by its name."""
+    library = _library("zarr", file)
+    with naming(file):
+        root = library.open(str(file), mode="r")
+        if not isinstance(root, library.Group):
+            return _zarr_stack(file, "", root, None, request)
+        if request.dataset is None and request.masks:
+            names = list(_ome(root["labels"]).get("labels", ())) if "labels" in root else []
+            name = "labels/" + _one(file, names, "masks", request)
+        else:
+            name = request.dataset or ""
+        node = root[name] if name else root
+        if not isinstance(node, library.Group):
+            return _zarr_stack(file, name, node, None, request)
+        scales = _ome(node).get("multiscales")
+        if not scales:
+            what = ", ".join(sorted(key for key, _ in node.members(max_depth=None))) or "nothing"
+            role = "masks" if request.masks else "images"
+            raise StudyError(f"{file}: no multiscale image (holds {what}); name the array by {request.key}.{role}")
+        named = "".join(axis if isinstance(axis, str) else axis["name"] for axis in scales[0].get("axes", ()))
+        level = "/".join(filter(None, (name, scales[0]["datasets"][0]["path"])))
+        return _zarr_stack(file, level, root[level], named.upper() or None, request)
+
+
+def has_labels(file: Path) -> bool:
+    """Whether an OME-Zarr group has labels of its own."""
+    with naming(file):
+        root = _library("zarr", file).open(str(file), mode="r")
+        return "labels" in root if hasattr(root, "members") else False
+
+
+def mrc(file: Path, request: Request) -> Stack:
+    """The sections of an MRC file (modes of real numbers), or the image where there is one."""
+    library = _library("mrcfile", file)
+    with naming(file), library.mmap(file, "r", permissive=True) as handle:
+        if handle.data is None:
+            raise StudyError(f"{file}: cannot be read as MRC; replace it by an intact file")
+        return _stack(file, "", handle.data.shape, handle.data.dtype, None, partial(_mrc, file), request)
+
+
+@contextmanager
+def _dataset(file: Path, name: str) -> Iterator[h5py.Dataset]:
+    with h5py.File(file, "r") as handle:
+        yield handle[name]
+
+
+@contextmanager
+def _mrc(file: Path) -> Iterator[np.ndarray]:
+    with _library("mrcfile", file).mmap(file, "r", permissive=True) as handle:
+        yield handle.data
+
+
+@contextmanager
+def _zarr_array(file: Path, name: str) -> Iterator[Any]:
+    root = _library("zarr", file).open(str(file), mode="r")
+    yield root[name] if name else root
+
+
+def _zarr_stack(file: Path, name: str, array, named: str | None, request: Request) -> Stack:
+    if named is None:
+        labels = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS") or ()
+        named = "".join(labels).upper() if labels and all(label and len(label) == 1 for label in labels) else None
+    return _stack(file, name, array.shape, np.dtype(array.dtype), named, partial(_zarr_array, file, name), request)
+
+
+def _stack(
+    file: Path,
+    name: str,
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    named: str | None,
+    opening: Opening,
+    request: Request,
+) -> Stack:
+    where = f"{file}: '{name}'" if name else f"{file}:"
+    letters = _letters(where, shape, named, request)
+    image_axes, indices = axes.images_of(where, letters, shape, request)
+    sides = [shape[letters.index(axis)] for axis in "YX"]
+    coloured = len(image_axes) == 3
+    if named is None and len(shape) == 3:
+        axes.check_sides(where, len(indices), *sides)
+    if coloured and dtype.kind not in "uif":
+        raise StudyError(f"{where} is {shape} of type {dtype}; convert it")
+    notes = ("alpha dropped",) if coloured and shape[letters.index(image_axes.strip("YX") or "S")] == 4 else ()
+    size = (*sides, 3) if coloured else tuple(sides)
+    turn = [image_axes.index(axis) for axis in ("Y", "X", *image_axes.replace("Y", "").replace("X", ""))]
+    read = partial(_arrays, file, opening, indices, turn)
+    return Stack(file, [size] * len(indices), np.dtype(dtype), read, notes=notes)
+
+
+def _letters(where: str, shape: tuple[int, ...], named: str | None, request: Request) -> str:
+    """Axes of an array: those named, or what its shape leaves no doubt of."""
+    if named and len(named) == len(shape):
+        return named.upper().replace("S", "I")
+    if len(shape) in FREE and 0 not in shape:
+        return FREE[len(shape)]
+    if len(shape) == 4 and 0 not in shape:
+        if shape[3] in (1, 3):
+            return "IYXC" if shape[3] == 1 else "IYXS"
+        if shape[1] == 1 or request.channel is not None or (shape[1] <= axes.NARROW < shape[3]):
+            return "ICYX" if shape[3] > axes.NARROW else "IYXC"
+    channels = next((size for size in (*shape[3:], *shape[1:2]) if 1 < size <= axes.NARROW), None)
+    hint = f", or name a channel by {request.key}.channel" if channels and len(shape) == 4 else ""
+    raise StudyError(f"{where} is {shape}; make it (n, H, W) or (n, H, W, 3), not empty{hint}")
+
+
+def _arrays(
+    file: Path, opening: Opening, indices: list[axes.Index], turn: list[int], numbers: Sequence[int]
+) -> Iterator[np.ndarray]:
+    with naming(file), opening() as array:
+        chosen = [indices[number] for number in numbers]
+        start, *rest = chosen[0]
+        if isinstance(start, int) and chosen == [(start + k, *rest) for k in range(len(chosen))]:
+            # One read for a run of neighbours: a chunk that holds several is decompressed once.
+            images = np.asarray(array[(slice(start, start + len(chosen)), *rest)])
+        else:
+            images = (np.asarray(array[index]) for index in chosen)  # type: ignore[assignment]
+        for image in images:
+            pixels = image.transpose(turn)
+            yield pixels[..., :3] if pixels.ndim == 3 else pixels
+
+
+def _name(file: Path, names: list[str], request: Request) -> str:
+    """The dataset asked for, or the only one of a name that is taken unasked."""
+    if request.dataset is not None:
+        name = request.dataset.strip("/")
+        if name not in names:
+            role = "masks" if request.masks else "images"
+            raise StudyError(f"{file}: no dataset '{name}' (has: {', '.join(names)}); correct {request.key}.{role}")
+        return name
+    known = MASKS if request.masks else IMAGES
+    if known[0] in names:
+        return known[0]
+    role = "masks" if request.masks else "images"
+    return _one(file, [name for name in known if name in names] or names, role, request)
+
+
+def mask_names(file: Path) -> list[str]:
+    """Names of masks in an HDF5 file that are taken unasked."""
+    with naming(file), h5py.File(file, "r") as handle:
+        return [name for name in MASKS if isinstance(handle.get(name), h5py.Dataset)]
+
+
+def _one(file: Path, names: list[str], role: str, request: Request) -> str:
+    if len(names) == 1 and (request.masks or names[0] in IMAGES):
+        return names[0]
+    held = f"only: {', '.join(names)}" if names else "none at all"
+    raise StudyError(f"{file}: has no dataset '{role}' ({held}); add or rename it, or name it by {request.key}.{role}")
+
+
+def _vigra(tags: object) -> str | None:
+    """Axes of vigra, as ilastik writes them: JSON of keys, t z y x c."""
+    if tags is None:
+        return None
+    text = tags.decode() if isinstance(tags, bytes) else str(tags)
+    return "".join(axis["key"] for axis in json.loads(text)["axes"]).upper()
+
+
+def _ome(node) -> dict:
+    attributes = dict(node.attrs)
+    return attributes.get("ome", attributes)
+
+
+def _check_filters(file: Path, dataset: h5py.Dataset) -> None:
+    created = dataset.id.get_create_plist()
+    for number in range(created.get_nfilters()):
+        code, _, _, name = created.get_filter(number)
+        if not h5py.h5z.filter_avail(code):
+            label = name.decode(errors="replace") or code
+            raise StudyError(f"{file}: '{dataset.name}' needs HDF5 filter {label}; repack it with gzip (h5repack)")
+
+
+def _library(name: str, file: Path):
+    """An optional library. Errors: :class:`StudyError` naming it where it is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise StudyError(f"{file}: reading it needs {name}; pip install {name}, or save it as TIFF") from error

@@ -1,0 +1,108 @@
+"""Grey levels keep their meaning: one window from stored values to 8 bits for all domains of a study.
+
+``grey = rint(255 * clip((value - low) / (high - low), 0, 1))``. Images of 8 bits pass unchanged. For others the window
+is, in this order, the config's ``window``; the bits that the file's metadata say are used (12 in 16); or the smallest
+of 8, 10, 12, 14, 16 bits (and more for wider types) that holds the values of every domain of the study that has
+neither. Hence half the exposure is half as bright, and the same values are the same grey level whatever type they are
+stored in. A window is bounded by quantiles, not by the greatest value: a hot pixel does not move it.
+"""
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from shiftgain.files.errors import StudyError
+
+BITS = (8, 10, 12, 14, 16, 20, 24, 32, 64)
+# Of the pixels, that may lie beyond a window on either side.
+TAIL = 0.001
+# A domain in fewer grey levels than this would be read as nearly blank.
+LEVELS = 8
+# Pixels of an image that are looked at.
+SAMPLE = 2**16
+
+Window = tuple[float, float]
+
+
+def range_of(images: Iterable[np.ndarray]) -> Window:
+    """The values between which all but :data:`TAIL` of the pixels lie on either side, from a grid of each image."""
+    samples = []
+    for image in images:
+        step = max(1, math.isqrt(image.size // SAMPLE))
+        pixels = image[::step, ::step].ravel()
+        samples.append(pixels[np.isfinite(pixels)])
+    pixels = np.concatenate(samples)
+    if not len(pixels):
+        return 0.0, 0.0
+    low, high = np.quantile(pixels.astype(np.float64), [TAIL, 1 - TAIL])
+    return float(low), float(high)
+
+
+def windows(facts: dict[str, dict]) -> dict[str, tuple[Window | None, str]]:
+    """(window, where it comes from) of every domain of a study; None where 8 bits pass unchanged.
+
+    ``facts``: domain -> ``dtype``, ``low`` and ``high`` of :func:`range_of`, ``bits`` and ``window`` or None.
+    Errors: :class:`StudyError` naming the config key, where a domain would keep fewer than :data:`LEVELS` grey levels.
+    """
+    found: dict[str, tuple[Window | None, str]] = {}
+    shared: dict[str, list[str]] = {"i": [], "f": []}
+    for name, fact in facts.items():
+        if fact["dtype"] == "uint8":
+            found[name] = None, "8 bits as stored"
+        elif fact["window"]:
+            low, high = fact["window"]
+            found[name] = (low, high), "of the config"
+        elif fact["bits"] and fact["high"] < 2 ** fact["bits"]:
+            found[name] = (0, 2 ** fact["bits"] - 1), f"{fact['bits']} bits by the metadata"
+        else:
+            shared["f" if np.dtype(fact["dtype"]).kind == "f" else "i"].append(name)
+    for kind, names in shared.items():
+        if not names:
+            continue
+        window = _window(kind, [facts[name] for name in names])
+        for name in names:
+            _check_levels(name, facts[name], window, _window(kind, [facts[name]]), kind, names)
+            found[name] = window, f"the smallest that holds {', '.join(names)}"
+    return {name: found[name] for name in facts}
+
+
+def levels(images: np.ndarray, window: Window | None) -> np.ndarray:
+    """Grey levels uint8 of stored values under ``window``; not-a-number is black."""
+    if window is None:
+        return images
+    if images.dtype.kind in "ui" and images.dtype.itemsize <= 2:
+        kind = np.iinfo(images.dtype)
+        return _grey(np.arange(kind.min, kind.max + 1), *window)[images.astype(np.int32) - kind.min]
+    return _grey(np.nan_to_num(images.astype(np.float64), nan=window[0]), *window)
+
+
+def _grey(stored: np.ndarray, low: float, high: float) -> np.ndarray:
+    return np.rint(255 * np.clip((stored - low) / (high - low), 0, 1)).astype(np.uint8)
+
+
+def _window(kind: str, facts: list[dict]) -> Window:
+    low, high = min(fact["low"] for fact in facts), max(fact["high"] for fact in facts)
+    # What interpolation leaves below zero, and above one, is no sign of another scale.
+    if low < -0.01 * abs(high):
+        size = max(-low, high)
+        if kind == "f":
+            side = 2.0 ** math.ceil(math.log2(size))
+            return -side, side
+        half = next(2 ** (bits - 1) for bits in BITS if size < 2 ** (bits - 1) or bits == BITS[-1])
+        return -half, half - 1
+    if kind == "f" and high <= 1.01:
+        return 0.0, 1.0
+    return 0, next(2**bits - 1 for bits in BITS if high < 2**bits or bits == BITS[-1])
+
+
+def _check_levels(name: str, fact: dict, window: Window, own: Window, kind: str, names: list[str]) -> None:
+    used = 255 * (fact["high"] - fact["low"]) / (window[1] - window[0])
+    if 0 < used < LEVELS and (kind == "f" or own != window):
+        low, high = (f"{fact[side]:.4g}" for side in ("low", "high"))
+        others = f", as {', '.join(names)} need" if own != window else ""
+        raise StudyError(
+            f"config key domains.{name}: its values, {low} to {high}, would be {math.ceil(used)} of 256 grey levels "
+            f"under the window [{window[0]:g}, {window[1]:g}]{others}; give `window: [{low}, {high}]`, "
+            "or what is meant by black and white"
+        )
