@@ -25,19 +25,29 @@ def generate(domains: dict[str, dict], splits: list[str], data_path: str, at_top
             for line in real.summary(spec) if "look" in spec else []:
                 logging.info("%s: %s", spec["name"], line)
             for split in splits:
-                write_split(group.create_group(split), spec, split, workers)
+                write_split(group.create_group(split), name, spec, split, workers)
             logging.info("%s: %s", name, {split: store.count(group[split]) for split in splits})
 
 
-def write_split(group, spec: dict, split: str, workers: int) -> None:
-    """Append the blocks of one split, transformed; attach the share of pixels at either end of the range."""
+def write_split(group, name: str, spec: dict, split: str, workers: int) -> None:
+    """Append the blocks of one split, transformed; attach the share of pixels at either end of the range.
+
+    Of a real domain, ``name`` in full, attach its row of ``domains.csv`` as ``look``.
+    """
     clipped, pixels = 0.0, 0
+    counts, low, high = np.zeros(3, np.int64), 255, 0
     rng = np.random.default_rng(synthetic.entropy(spec["name"], split, spec["transform"]))
     for images, masks in blocks(spec, split, workers):
         images, masks = transforms.apply(spec["transform"], images, masks, spec["level"], rng)
         store.append(group, images, masks)
         clipped += synthetic.clipped_share(images) * images.size
         pixels += images.size
+        if "look" in spec:
+            low, high = min(low, int(images.min())), max(high, int(images.max()))
+        if "look" in spec and masks is not None:
+            counts += [np.count_nonzero(masks == value) for value in (0, 1, store.IGNORED)]
+    if "look" in spec:
+        store.put_json(group, "look", real.row(spec, name, split, store.count(group), counts, (low, high)))
     group.attrs["clipped_share"] = clipped / pixels
 
 

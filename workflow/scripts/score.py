@@ -128,7 +128,7 @@ def labelled_view(
     batches, labels, missing = [], [], images
     for batch, masks in store.batches(split, BATCH_PIXELS):
         batches.append(to_input(batch[:missing], device))
-        labels.append(np.asarray(masks, bool)[:missing])
+        labels.append((np.asarray(masks) == 1)[:missing])
         missing -= len(batch)
         if missing <= 0:
             break

@@ -82,7 +82,7 @@ def look(name: str, spec: dict) -> dict:
 
     Errors: :class:`StudyError` as :func:`check`, and where the values of the masks leave open what is foreground.
     """
-    series = _checked(name, spec)[0]
+    series = _series(_key(name), spec)
     passed_over: dict[str, list[str]] = {}
     for file, why in series.passed_over:
         passed_over.setdefault(why, []).append(file.name)
@@ -126,6 +126,37 @@ def summary(spec: dict) -> list[str]:
     return lines
 
 
+def row(spec: dict, name: str, split: str, images: int, counts: np.ndarray, greys: tuple[int, int]) -> dict:
+    """A row of ``domains.csv``: what was read of split ``split`` of a :func:`settled` domain under full name ``name``.
+
+    ``counts``: pixels of background and foreground, and those not counted, after the transform, or all 0 without
+    masks; ``greys``: the least and the greatest grey level (0 to 255) of the split.
+    """
+    seen, window = spec["look"], spec["window"] or (None, None)
+    background, foreground, ignored = (int(count) for count in counts)
+    labelled = background + foreground + ignored > 0
+    return {
+        "domain": name,
+        "split": split,
+        "images": images,
+        "series": seen["images"],
+        "passed_over": sum(map(len, seen["passed_over"].values())),
+        "why": "; ".join(f"{len(names)}: {why}" for why, names in seen["passed_over"].items()),
+        "sizes": " ".join(f"{rows}x{columns}" for rows, columns in seen["sizes"]),
+        "channels": 3 if seen["coloured"] else 1,
+        "dtype": seen["dtype"],
+        "window_low": window[0],
+        "window_high": window[1],
+        "window": seen["window"],
+        "grey_low": greys[0],
+        "grey_high": greys[1],
+        "mask_values": seen["values"],
+        "foreground_share": foreground / (background + foreground) if background + foreground else None,
+        "ignored_share": ignored / (background + foreground + ignored) if labelled else None,
+        "notes": "; ".join(seen["notes"]),
+    }
+
+
 def stamp(spec: dict) -> str:
     """Digest of the names, sizes and times of all files that a domain may be read from."""
     path, found = _path(spec), sha256()
@@ -139,12 +170,17 @@ def stamp(spec: dict) -> str:
     return found.hexdigest()
 
 
+def check_split(name: str, spec: dict, seen: dict) -> dict[str, tuple[int, int]]:
+    """[start, stop) of each split of a domain whose :func:`look` is ``seen``. Errors: as :func:`check`."""
+    return _check_keys(name, spec, seen["dtype"], seen["images"])
+
+
 def check_objects(name: str, spec: dict, seen: dict) -> None:
     """Errors: :class:`StudyError` where the training or validation images, of ``spec``'s split, hold no object.
 
     ``seen``: the :func:`look`. Without objects the validation IoU tells epochs apart by nothing.
     """
-    ranges = _ranges(f"config key {_key(name)}.split", spec["split"], seen["images"])
+    ranges = check_split(name, spec, seen)
     for part in ("train", "validation"):
         start, stop = ranges.get(part, (0, 0))
         shares = seen["foreground"][start:stop]
@@ -211,12 +247,17 @@ def _look_at_masks(name: str, spec: dict, series: Series) -> dict:
 
 def _checked(name: str, spec: dict) -> tuple[Series, dict[str, tuple[int, int]]]:
     series = _series(_key(name), spec)
+    return series, _check_keys(name, spec, series.dtype.name, len(series.shapes))
+
+
+def _check_keys(name: str, spec: dict, dtype: str, count: int) -> dict[str, tuple[int, int]]:
+    """[start, stop) of each split, where window and split fit a series of ``count`` images."""
     where, window = f"config key {_key(name)}.window", spec.get("window")
-    if window and series.dtype == np.uint8:
+    if window and dtype == "uint8":
         raise StudyError(f"{where}: {spec['path']} has 8-bit images, which pass unchanged; remove the window")
     if window and not window[0] < window[1]:
         raise StudyError(f"{where}: {window} is empty; give [low, high] with low below high")
-    return series, _ranges(f"config key {_key(name)}.split", spec["split"], len(series.shapes))
+    return _ranges(f"config key {_key(name)}.split", spec["split"], count)
 
 
 def _series(key: str, spec: dict) -> Series:

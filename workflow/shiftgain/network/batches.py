@@ -23,9 +23,9 @@ class TrainingImages:
     An epoch has ``crops_per_image`` crops of every image, or ``images_per_epoch`` of these. Without a ``crop`` images
     are taken whole, and so is a side no longer than the crop's.
 
-    The masks of an unlabelled split are never read, nor need there be any. A split larger than ``window_bytes`` is cut
-    into runs of neighbouring images, and each epoch reads randomly chosen runs, ``window_bytes`` at a time, and
-    shuffles within them.
+    ``ignores``: whether some pixels of its masks are not counted. The masks of an unlabelled split are never read,
+    nor need there be any. A split larger than ``window_bytes`` is cut into runs of neighbouring images, and each epoch
+    reads randomly chosen runs, ``window_bytes`` at a time, and shuffles within them.
     """
 
     def __init__(
@@ -47,6 +47,8 @@ class TrainingImages:
             if labelled and masks is None:
                 raise StudyError(f"{split.file.filename}: no masks in {split.name}, which training needs; add them")
             self.stacks.append((images, masks) if labelled else (images,))
+        # Known beforehand, so that a step on a GPU waits for no look at its masks.
+        self.ignores = labelled and "look" in split.attrs and bool(store.get_json(split, "look")["ignored_share"])
         crops = store.count(split) * crops_per_image
         self.per_epoch = min(crops, max(batch, images_per_epoch or crops))
         size = sum(dataset.size for stack in self.stacks for dataset in stack)

@@ -53,7 +53,7 @@ def predict(
     adapt: Callable[[UNet, list[Tensor]], State] | None = None,
     at_most: int | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-    """(predicted, true) boolean masks (n, H, W) of a split in order; true is None without labels.
+    """(predicted, true) masks (n, H, W) of a split in order, boolean and as stored; true is None without labels.
 
     With ``adapt`` the network is adapted to each batch, of ``at_most`` so many images, before it predicts that batch.
     """
@@ -61,4 +61,4 @@ def predict(
         batch = to_input(images, device)
         with adapted(network, adapt(network, [batch]) if adapt else {}):
             predicted = probabilities(network, batch) > threshold
-        yield predicted.cpu().numpy(), None if masks is None else masks.astype(bool)
+        yield predicted.cpu().numpy(), masks

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from shiftgain.files.store import IGNORED
+
 
 def counts(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Pixels of intersection, prediction and truth: int (n, 3) of two boolean masks (n, H, W)."""
@@ -30,13 +32,15 @@ def dice(count: np.ndarray) -> np.ndarray:
 def scores(masks: Iterable[tuple[np.ndarray, np.ndarray | None]]) -> dict[str, float]:
     """Scores of a split, from its (predicted, true) masks in batches: columns of ``segmentation.csv``.
 
-    Where the truth is None, only ``n_images`` and ``predicted_foreground`` are numbers.
+    Pixels whose truth is :data:`store.IGNORED` are left out. Where the truth is None, only ``n_images`` and
+    ``predicted_foreground`` are numbers.
     """
     found, pixels, labelled = [], 0, True
     for predicted, true in masks:
         labelled &= true is not None
-        found.append(counts(predicted, predicted if true is None else true))
-        pixels += predicted.size
+        counted = np.ones_like(predicted) if true is None else true != IGNORED
+        found.append(counts(predicted & counted, predicted if true is None else true == 1))
+        pixels += int(np.count_nonzero(counted))
     count = np.concatenate(found)
     pooled = count.sum(axis=0)
     missing = float("nan")
@@ -46,6 +50,6 @@ def scores(masks: Iterable[tuple[np.ndarray, np.ndarray | None]]) -> dict[str, f
         "dice": float(dice(pooled)) if labelled else missing,
         "iou_mean": float(iou(count).mean()) if labelled else missing,
         "dice_mean": float(dice(count).mean()) if labelled else missing,
-        "predicted_foreground": float(pooled[1] / pixels),
-        "true_foreground": float(pooled[2] / pixels) if labelled else missing,
+        "predicted_foreground": float(pooled[1] / max(1, pixels)),
+        "true_foreground": float(pooled[2] / max(1, pixels)) if labelled else missing,
     }

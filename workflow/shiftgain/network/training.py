@@ -45,8 +45,8 @@ class Learner:
     """A method as the loop sees it: ``parts`` train, of which ``network`` is kept.
 
     ``step(images, masks, unlabelled)`` moves the weights once and returns its losses by name, detached, ``loss`` the
-    one that ``network`` descends. Images are (n, channels, H, W) in [0, 1], masks float (n, 1, H, W); ``unlabelled``
-    are images of the target, None where the loop has none.
+    one that ``network`` descends. Images are (n, channels, H, W) in [0, 1], masks as :func:`segmentation_loss` takes
+    them; ``unlabelled`` are images of the target, None where the loop has none.
     """
 
     network: UNet
@@ -67,12 +67,19 @@ class Progress:
 def segmentation_loss(logits: Tensor, masks: Tensor) -> Tensor:
     """Mean binary cross-entropy plus soft Dice loss over the batch (Isensee et al. 2021, Nature Methods 18).
 
-    ``logits`` (n, 1, H, W); ``masks`` float (n, 1, H, W) in {0, 1}.
+    ``logits`` (n, 1, H, W); ``masks`` float (n, 1, H, W) in {0, 1}, or (n, 2, H, W), the second 1 where a pixel counts.
     """
     probabilities = torch.sigmoid(logits)
+    if masks.shape[1] == 2:
+        masks, counted = masks.split(1, dim=1)
+        probabilities, masks = probabilities * counted, masks * counted
+        each = functional.binary_cross_entropy_with_logits(logits, masks, reduction="none")
+        cross_entropy = (each * counted).sum() / counted.sum().clamp(min=1)
+    else:
+        cross_entropy = functional.binary_cross_entropy_with_logits(logits, masks)
     overlap = 2 * (probabilities * masks).sum() + 1
     soft_dice = overlap / (probabilities.sum() + masks.sum() + 1)
-    return functional.binary_cross_entropy_with_logits(logits, masks) + 1 - soft_dice
+    return cross_entropy + 1 - soft_dice
 
 
 def learning_rate(progress: float, peak: float) -> float:
@@ -221,7 +228,7 @@ def _epoch(
         for batch, masks in images.epoch(np.random.default_rng((seed, epoch))):
             _set_rates(learner.optimisers, (epoch + seen / images.per_epoch) / options["epochs"])
             shown = pad(to_input(batch, device), depth)
-            true = pad(masks.unsqueeze(1).float(), depth)
+            true = pad(_truth(masks, images.ignores), depth)
             other = pad(to_input(next(others)[0], device), depth) if others else None
             for name, loss in learner.step(shown, true, other).items():
                 totals[name] = loss * len(batch) + totals.get(name, 0)
@@ -229,6 +236,13 @@ def _epoch(
             presented += len(batch) + (0 if other is None else len(other))
             bar.update(len(batch))
     return {name: float(total) / seen for name, total in totals.items()}, presented
+
+
+def _truth(masks: Tensor, ignores: bool) -> Tensor:
+    """Masks uint8 (n, H, W) as :func:`segmentation_loss` takes them."""
+    if ignores:
+        return torch.stack([masks == 1, masks != store.IGNORED], dim=1).float()
+    return masks.unsqueeze(1).float()
 
 
 def precision(name: str, device: torch.device) -> AbstractContextManager:

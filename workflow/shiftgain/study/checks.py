@@ -3,8 +3,9 @@
 Every fault is one line that names the key and the remedy, before any job starts.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from jsonschema import Draft202012Validator
 
 from shiftgain.domains import real
 from shiftgain.files.errors import StudyError
+from shiftgain.files.memory import remembered
 from shiftgain.shifts import transforms
-from shiftgain.study.lineage import catalogue, registry, signatures
+from shiftgain.study.lineage import catalogue, code, registry, signatures
 from shiftgain.study.names import IDENTITY, DomainName, domain_of, layer_names, printed
 from shiftgain.study.plan import (
     Family,
@@ -45,10 +47,37 @@ def study(config: dict) -> Study:
         raise StudyError("\n".join(faults))
     named = dict(families(config))
     sources = [source for family in named.values() for source in family.sources]
-    faults = list(dict.fromkeys(_domain_faults(config, named, sources)))
+    looks = _looks(config, {*_asked(named), *map(domain_of, sources + config["oracles"])})
+    faults = list(dict.fromkeys(_domain_faults(config, named, sources, looks)))
     if faults:
         raise StudyError("\n".join(faults))
+    specs = {name: config["domains"][name] for name in looks}
+    config = config | {"domains": config["domains"] | real.settled(specs, looks)}
     return Study(config, named, tuple(dict.fromkeys(sources + config["oracles"])))
+
+
+def _asked(families: dict[str, Family]) -> list[str]:
+    return [name for family in families.values() for name in family.domains]
+
+
+def _looks(config: dict, names: Iterable[str]) -> dict[str, dict]:
+    """The look (:func:`real.look`) at every real domain among ``names``, or its fault under ``fault``.
+
+    Kept in ``<results>/looks``, and taken from there while names, sizes and times of the files, the entry in the
+    config and the code are as they were.
+    """
+    real_ones = {DomainName.parse(name).base for name in names}
+    found = {}
+    for name in sorted(real_ones & {name for name, entry in config["domains"].items() if "path" in entry}):
+        spec = domain_spec(config, name)
+        try:
+            key = [{key: value for key, value in spec.items() if key != "split"}, real.stamp(spec), code("generate")]
+            place = Path(config["results"], "looks", f"{name}.json")
+            found[name] = remembered(place, key, partial(real.look, name, spec))
+            real.check_split(name, spec, found[name])
+        except StudyError as error:
+            found[name] = {"fault": str(error)}
+    return found
 
 
 class _Loader(yaml.SafeLoader):
@@ -218,7 +247,9 @@ def _level_faults(where: str, levels: list[float]) -> Iterator[str]:
             yield f"{where}: {listed} has more than six significant digits; write {name}"
 
 
-def _domain_faults(config: dict, families: dict[str, Family], sources: list[str]) -> Iterator[str]:
+def _domain_faults(
+    config: dict, families: dict[str, Family], sources: list[str], looks: dict[str, dict]
+) -> Iterator[str]:
     """Faults of the domains that the pairs name: unknown, unreadable, or without the masks that training needs."""
     networks = set(sources) | set(config["oracles"])
     for name in sorted(networks):
@@ -236,35 +267,35 @@ def _domain_faults(config: dict, families: dict[str, Family], sources: list[str]
     sound = []
     for name in sorted(targets | trained):
         try:
-            _check_domain(config, name, name in trained)
+            _check_domain(config, name, name in trained, looks)
             sound.append(name)
         except StudyError as error:
             yield str(error)
     shifted = [family.targets for family in families.values() if set(family.domains) <= set(sound)]
     # One line says it for all targets of a family.
-    faults = [islice(_shift_faults(config, targets), 1) for targets in [*shifted, sound]]
+    faults = [islice(_shift_faults(config, targets, looks), 1) for targets in [*shifted, sound]]
     yield from dict.fromkeys(chain.from_iterable(faults))
 
 
-def _shift_faults(config: dict, targets: list[str]) -> Iterator[str]:
+def _shift_faults(config: dict, targets: list[str], looks: dict[str, dict]) -> Iterator[str]:
     """Targets without what their transform changes: colours, or a drawing."""
     for target in targets:
         spec = domain_spec(config, target)
         try:
-            transforms.check_domain(spec, _is_coloured(spec))
+            transforms.check_domain(spec, _is_coloured(spec, looks))
         except StudyError as error:
             yield str(error)
 
 
-def _is_coloured(spec: dict) -> bool:
+def _is_coloured(spec: dict, looks: dict[str, dict]) -> bool:
     if spec["channels"] == 1:
         return False
     if "path" in spec:
-        return real.describe(spec)["coloured"]
+        return looks[spec["name"]]["coloured"]
     return any(isinstance(mean, list) and len(set(mean)) > 1 for mean in spec["means"])
 
 
-def _check_domain(config: dict, name: str, trained: bool) -> None:
+def _check_domain(config: dict, name: str, trained: bool, looks: dict[str, dict]) -> None:
     parsed = DomainName.parse(name)
     transforms.check(parsed.transform, parsed.level)
     base = parsed.base
@@ -279,11 +310,14 @@ def _check_domain(config: dict, name: str, trained: bool) -> None:
             raise StudyError(f"domain '{name}': means are grey levels in [0, 1], mask first, background second")
         return
     if "path" in entry:
-        real.check(base, domain_spec(config, base))
-        if trained and not real.describe(domain_spec(config, base))["has_masks"]:
+        if "fault" in looks[base]:
+            raise StudyError(looks[base]["fault"])
+        if trained and not looks[base]["has_masks"]:
             raise StudyError(
                 f"domain '{base}' ({entry['path']}) has no masks: it can be a target, not a source; add masks"
             )
+        if trained:
+            real.check_objects(base, domain_spec(config, base), looks[base])
     else:
         wants = [3 if isinstance(mean, list) else 1 for mean in entry["means"]]
         if max(wants) > config["generate"]["channels"]:

@@ -104,7 +104,7 @@ class Study:
         """Full domain name -> everything that makes ``splits`` of it. See :func:`domain_spec`."""
         specs = {name: domain_spec(self.config, name) for name in names}
         for spec in specs.values():
-            if "images" in spec:
+            if "path" not in spec:
                 spec["images"] = {split: spec["images"][split] for split in splits}
         return specs
 
