@@ -18,6 +18,8 @@ from shiftgain.files.errors import StudyError
 # Names that are taken unasked: this package's own, ilastik's, CREMI's.
 IMAGES = ("images", "image", "raw", "volumes/raw", "exported_data", "data")
 MASKS = ("masks", "mask", "labels", "label", "volumes/labels", "volumes/label")
+# Of an array, read at once at most.
+READ_BYTES = 2**24
 # Axes of an array that names none, by what its last sides are.
 FREE = {2: "YX", 3: "IYX"}
 
@@ -136,7 +138,7 @@ def _letters(where: str, shape: tuple[int, ...], named: str | None, request: Req
         return FREE[len(shape)]
     if len(shape) == 4 and 0 not in shape:
         if shape[3] in (1, 3):
-            return "IYXC" if shape[3] == 1 else "IYXS"
+            return "IYXC" if shape[3] == 1 or axes.is_one(request) else "IYXS"
         if shape[1] == 1 or request.channel is not None or (shape[1] <= axes.NARROW < shape[3]):
             return "ICYX" if shape[3] > axes.NARROW else "IYXC"
     channels = next((size for size in (*shape[3:], *shape[1:2]) if 1 < size <= axes.NARROW), None)
@@ -149,15 +151,26 @@ def _arrays(
 ) -> Iterator[np.ndarray]:
     with naming(file), opening() as array:
         chosen = [indices[number] for number in numbers]
-        start, *rest = chosen[0]
-        if isinstance(start, int) and chosen == [(start + k, *rest) for k in range(len(chosen))]:
-            # One read for a run of neighbours: a chunk that holds several is decompressed once.
-            images = np.asarray(array[(slice(start, start + len(chosen)), *rest)])
+        for index in _runs(chosen, max(1, READ_BYTES * array.shape[0] // max(1, array.size * array.dtype.itemsize))):
+            images = np.asarray(array[index])
+            for image in images if isinstance(index[0], slice) and len(turn) < images.ndim else [images]:
+                pixels = image.transpose(turn)
+                yield pixels[..., :3] if pixels.ndim == 3 else pixels
+
+
+def _runs(chosen: list[axes.Index], at_most: int) -> Iterator[axes.Index]:
+    """One index for each run of neighbours along the first axis: a chunk that holds several is decompressed once."""
+    position = 0
+    while position < len(chosen):
+        start, *rest = chosen[position]
+        length = 1
+        if isinstance(start, int):
+            run = chosen[position : position + at_most]
+            length = next((k for k, index in enumerate(run) if index != (start + k, *rest)), len(run))
+            yield (slice(start, start + length), *rest)
         else:
-            images = (np.asarray(array[index]) for index in chosen)  # type: ignore[assignment]
-        for image in images:
-            pixels = image.transpose(turn)
-            yield pixels[..., :3] if pixels.ndim == 3 else pixels
+            yield chosen[position]
+        position += length
 
 
 def _name(file: Path, names: list[str], request: Request) -> str:

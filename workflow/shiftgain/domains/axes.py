@@ -32,8 +32,7 @@ def images_of(where: str, axes: str, shape: Sequence[int], request: Request) -> 
         if request.channel == "rgb" and channels in (3, 4):
             inner, taken = "".join(axis for axis in axes if axis in "YXC"), ()
         elif isinstance(request.channel, int):
-            if request.channel >= channels:
-                raise StudyError(f"config key {request.key}.channel: {request.channel} of {channels}; count from 0")
+            check_channel(channels, request)
             taken = [request.channel]
         elif request.channel != "all":
             raise StudyError(asked(where, channels, request))
@@ -44,6 +43,17 @@ def images_of(where: str, axes: str, shape: Sequence[int], request: Request) -> 
         else:
             choices.append(list(taken if axis == "C" else range(size)))
     return inner, list(product(*choices))
+
+
+def is_one(request: Request) -> bool:
+    """Whether the config takes one channel of the images, be they samples of a colour."""
+    return isinstance(request.channel, int) and not request.masks
+
+
+def check_channel(channels: int, request: Request) -> None:
+    """Errors: :class:`StudyError` where the channel asked for is not one of ``channels``."""
+    if isinstance(request.channel, int) and request.channel >= channels:
+        raise StudyError(f"config key {request.key}.channel: {request.channel} of {channels}; count from 0")
 
 
 def asked(where: str, channels: int, request: Request) -> str:

@@ -79,8 +79,8 @@ def rule(key: str, spec: dict, counts: Counter) -> dict:
     if len(asked) == 2:
         both = set(asked["foreground"]) & set(asked["background"])
         if left := sorted(both or set(held) - set(asked["foreground"]) - set(asked["background"])):
-            which = "in both" if both else "in neither"
-            raise StudyError(f"config key {key}: {_text(left)} is {which} 'foreground' and 'background'; correct them")
+            which = "in both 'foreground' and" if both else "in neither 'foreground' nor"
+            raise StudyError(f"config key {key}: {_text(left)} is {which} 'background'; correct them")
     if asked:
         return asked | {"ignore": ignore}
     if held in ([], [0]):

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 from PIL import Image, ImageOps
 
+from shiftgain.domains import axes
 from shiftgain.domains.arrays import hdf5, mrc, zarr
 from shiftgain.domains.stack import Request, Stack, naming
 from shiftgain.domains.tiff import tiff
@@ -55,15 +56,20 @@ def picture(file: Path, request: Request) -> Stack:
             "palette looked up": image.mode == "P",
             "turned as the EXIF orientation says": orientation not in (0, 1),
         }.items() if holds]  # fmt: skip
-    shape = (*sides, 3) if mode.startswith("RGB") else sides
-    return Stack(file, [shape], np.dtype(dtype), partial(_picture, file, mode), notes=tuple(notes))
+    coloured = mode.startswith("RGB")
+    taken = request.channel if coloured and isinstance(request.channel, int) and not request.masks else None
+    axes.check_channel(3 if coloured else 1, request._replace(channel=taken))
+    shape = (*sides, 3) if coloured and taken is None else sides
+    return Stack(file, [shape], np.dtype(dtype), partial(_picture, file, mode, taken), notes=tuple(notes))
 
 
-def _picture(file: Path, mode: str, numbers: Sequence[int]) -> Iterator[np.ndarray]:
+def _picture(file: Path, mode: str, channel: int | None, numbers: Sequence[int]) -> Iterator[np.ndarray]:
     with naming(file), Image.open(file) as image:
         turned = ImageOps.exif_transpose(image) if image.format in TURNING else image
         pixels = np.asarray(turned.convert(mode))
-    yield from [pixels[..., :3] if pixels.ndim == 3 else pixels] * len(numbers)
+    if pixels.ndim == 3:
+        pixels = pixels[..., :3] if channel is None else pixels[..., channel]
+    yield from [pixels] * len(numbers)
 
 
 READERS: dict[str, Callable[[Path, Request], Stack]] = {

@@ -279,6 +279,8 @@ def _series(key: str, spec: dict) -> Series:
         if spec.get("masks") or (arrays.has_labels(path) if path.is_dir() else arrays.mask_names(path)):
             labels = [read(path, for_masks._replace(dataset=spec.get("masks")))]
     else:
+        if spec.get("images"):
+            raise StudyError(f"config key {key}.images: {path.name} holds one series; remove it")
         images = [read(path, asked)]
         if file := _mask_file(path, key, spec.get("masks")):
             labels = [read(file, for_masks)]

@@ -135,7 +135,7 @@ def _samples(where: str, handle, page, request: Request, notes: dict[str, None])
                 f"{where} is 3 planes that tifffile writes for a stack of 3 as for one RGB image; give config key "
                 f"{request.key}.channel: all for 3 images, or rgb for colours"
             )
-    if page.photometric in (PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR) and samples in (3, 4):
+    if page.photometric in (PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR) and samples in (3, 4) and not axes.is_one(request):
         if samples == 4:
             notes["alpha dropped"] = None
         return page.axes, request
