@@ -136,8 +136,9 @@ def _own_faults(config: dict) -> Iterator[str]:
         "hypotheses.judge": list(catalogue("hypotheses")),
     }.items():
         section, leaf = key.split(".")
-        for name in config[section][leaf]:
-            if name not in known and config[section][leaf] != "all":
+        names = config[section][leaf]
+        for name in [] if names == "all" else names:
+            if name not in known:
                 yield f"config key {key}: no such entry '{name}'{_hint(name, known)}"
     if (config["generate"].get("threshold") is None) == (config["generate"].get("foreground") is None):
         yield "config key generate: give exactly one of 'threshold' and 'foreground' (set the other to null)"

@@ -276,7 +276,7 @@ def families(config: dict) -> Iterator[tuple[str, Family]]:
                     Family(
                         sources=tuple(_names(block["sources"])),
                         domains=tuple(names[start : start + step]),
-                        shifts=tuple((name, float(level)) for name, levels in taken.items() for level in levels),
+                        shifts=tuple((shift, float(level)) for shift, levels in taken.items() for level in levels),
                         methods=tuple(block["methods"]),
                         seeds=tuple(block.get("seeds", config["seeds"])),
                     ),
