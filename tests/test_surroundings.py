@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,31 @@ def test_make_alone_prints_help():
     printed = subprocess.run(["make", "-C", str(ROOT)], capture_output=True, text=True).stdout
     targets = ("run", "test", "check", "bench", "gpu", "faults", "clean", "dag")
     assert all(f"make {target}" in printed for target in targets)
+
+
+# Which way imports point: a package may use those on floors below its own, and what lies beside it in its own folder.
+FLOORS = [
+    {"files"},
+    {"domains", "shifts", "network"},
+    {"adaptation", "latents", "study"},
+    {"findings"},
+    {"prediction"},
+    {"report"},
+]
+
+
+def test_imports_point_downwards_and_never_in_a_circle():
+    floor = {package: number for number, packages in enumerate(FLOORS) for package in packages}
+    folders = {path.relative_to(ROOT / "workflow/shiftgain").parts[0] for path in LIBRARY}
+    assert folders == set(floor), "each package has its floor"
+    used: dict[str, set[str]] = {}
+    for path in LIBRARY:
+        here = ".".join(path.relative_to(ROOT / "workflow").with_suffix("").parts)
+        lines = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+        names = {f"{node.module}.{alias.name}" for node in lines for alias in node.names} | {n.module for n in lines}
+        used[here] = {name for name in names if (ROOT / "workflow" / (name.replace(".", "/") + ".py")).is_file()}
+        for name in used[here]:
+            there = name.split(".")[1]
+            own = there == here.split(".")[1]
+            assert own or floor[there] < floor[here.split(".")[1]], f"{here} imports {name}, which is no floor below"
+    TopologicalSorter(used).prepare()  # raises CycleError
