@@ -225,18 +225,18 @@ def test_any_flipped_bit_is_found_or_harmless(stage, name, folder):
 TABLE_STAGES: dict[str, tuple[list[str], Callable[..., None]]] = {
     "tabulate": (
         ["evaluated", "oracle", "distances", "channels", "scores"],
-        lambda d, *paths: tabulate(*([path] for path in paths), *(str(d / f"out{k}.csv") for k in range(5))),
+        lambda d, *paths: tabulate(*([path] for path in paths), {}, *(str(d / f"out{k}.csv") for k in range(7))),
     ),
     "correlate": (
         ["gains", "distances"],
         lambda d, *paths: correlate(*paths, str(d / "out.csv"), ["gain_iou"], 10),
     ),
     "hypotheses": (
-        ["segmentation", "gains", "distances", "channels", "scores", "oracle"],
-        lambda d, *paths: hypotheses(*paths[:5], [paths[5]], {}, {}, str(d / "out.csv")),
+        ["pairs", "distances", "channels", "scores"],
+        lambda d, *paths: hypotheses(*paths, {}, {}, str(d / "out.csv")),
     ),
     "predict": (
-        ["gains", "segmentation", "scores", "distances"],
+        ["pairs", "scores", "distances"],
         lambda d, *paths: predict(
             *paths, None, [], {}, *(str(d / name) for name in ("out.csv", "out.txt", "out.npz")), {}, 1
         ),

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from zlib import crc32
 
 import h5py
 import numpy as np
@@ -162,15 +163,23 @@ def count(split: h5py.Group) -> int:
 
 
 def put_json(node: h5py.HLObject, name: str, value) -> None:
-    """Attach a plain value as a JSON attribute, keys sorted."""
-    node.attrs[name] = json.dumps(value, sort_keys=True)
+    """Attach a plain value as a JSON attribute, keys sorted, and its CRC-32: HDF5 has checksums of arrays only."""
+    text = json.dumps(value, sort_keys=True)
+    node.attrs[name] = text
+    node.attrs[f"{name}.crc32"] = crc32(text.encode())
 
 
 def get_json(node: h5py.HLObject, name: str):
-    """The value that :func:`put_json` attached."""
+    """The value that :func:`put_json` attached.
+
+    Errors: KeyError where there is none, OSError where a bit of it has changed.
+    """
     if name not in node.attrs:
         raise KeyError(f"no attribute '{name}' in {node.name}")
-    return json.loads(node.attrs[name])
+    text = node.attrs[name]
+    if crc32(text.encode(errors="surrogateescape")) != node.attrs[f"{name}.crc32"]:
+        raise OSError(f"attribute '{name}' of {node.name} is not what was written")
+    return json.loads(text)
 
 
 def _batch(images: h5py.Dataset, pixels: int, at_most: int | None = None) -> int:
