@@ -24,7 +24,9 @@ rule hypotheses:
         runtime=growing(30),
     params:
         *code("hypotheses"),
+        # One each, so that the reason of a rerun names the hypothesis that was edited.
+        **STUDY.judged,
         irregular=STUDY.irregular,
-        judged=STUDY.judged,
+        judged=list(STUDY.judged),
     script:
         "../scripts/hypotheses.py"

@@ -38,6 +38,6 @@ if __name__ == "__main__":
             channels_path=snakemake.input.channels,
             scores_path=snakemake.input.scores,
             irregular=snakemake.params.irregular,
-            judged=snakemake.params.judged,
+            judged={name: snakemake.params[name] for name in snakemake.params.judged},
             verdicts_path=snakemake.output.verdicts,
         )
