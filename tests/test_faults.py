@@ -33,6 +33,7 @@ from scripts.train import train
 from shiftgain.files import job, store
 from shiftgain.files.errors import StudyError
 from shiftgain.files.tables import read_csv, replacing
+from shiftgain.findings.pairs import COLUMNS
 from shiftgain.report.pictures import training_curves
 from tests.conftest import METHODS, MODEL, write_domain
 from tests.test_workflow import TABLES, copy
@@ -272,6 +273,7 @@ def tables(tmp_path) -> Path:
         "s",
         "max_rss",
     ]
+    numbers += ["predicted_foreground", *(name for name in COLUMNS if name not in texts + numbers)]
     header, row = texts + numbers, ["a"] * len(texts) + ["0"] * len(numbers)
     for name in {name for _, name in TABLES_READ}:
         separator = "\t" if name == "benchmark" else ","
