@@ -154,8 +154,8 @@ def _tellable(forest: pd.Series) -> str:
     if not 0 < forest["n_tellable"] < forest["n"]:
         return ""
     return (
-        f" In {forest['n'] - forest['n_tellable']:.0f} of these pairs the foreground shares of source and target lie on "
-        "no common side of one half. "
+        f" In {forest['n'] - forest['n_tellable']:.0f} of these pairs the foreground shares of source and target lie "
+        "on no common side of one half. "
         f"Of the other {forest['n_tellable']:.0f} the Spearman correlation is {forest['spearman_tellable']:.2f}, "
         f"R² {forest['r2_tellable']:.2f}, the sign right in {forest['sign_accuracy_tellable']:.1%} and the loss "
         f"{forest['regret_tellable']:.4f}."
