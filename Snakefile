@@ -22,6 +22,7 @@ sys.path.insert(
 )
 
 from shiftgain.files.errors import StudyError
+from shiftgain.report.contents import figures
 from shiftgain.study.checks import duplicate_keys, study
 from shiftgain.study.lineage import code
 from shiftgain.study.names import domain_of

@@ -10,21 +10,10 @@ import pandas as pd
 from shiftgain.files import store
 from shiftgain.findings.pairs import pair_table
 from shiftgain.report import panels
+from shiftgain.report.contents import figures
 from shiftgain.study.names import KEY, target_name
 
-FIGURES = [
-    "domains",
-    "training",
-    "maps",
-    "transforms",
-    "predictions",
-    "latents",
-    "distances",
-    "correlations",
-    "depth",
-    "methods",
-    "channels",
-]
+FIGURES = list(figures("draw"))
 TEXTS = Path(__file__).parents[1] / "workflow" / "report"
 SIZE = 16
 OWN = 0.9
@@ -211,10 +200,11 @@ def make_study(
     read = {"tables": paths, "layers": layers}
     drawn = read | {"curves": curves, "masks": masks, "latents": latents, "figure_paths": figure_paths}
     drawn |= {"specs": specs, "data": data, "targets": families, "targets_of": targets_of}
-    drawn |= {"activation": "before_relu", "decays": []}
+    drawn |= {"activation": "before_relu", "decays": [], "figures": figures("draw")}
     written = read | {
+        "contents": figures("draw", "predict"),
         "figures": figure_paths,
-        "captions": {name: str(TEXTS / f"{name}.rst") for name in (*FIGURES, "predictors")},
+        "captions": {name: str(TEXTS / f"{name}.rst") for name in figures("draw", "predict")},
         "predictor_figures": {
             "leave_source_out": str(folder / "predictors.svg"),
             "leave_seed_out": str(folder / "none.svg"),
@@ -223,6 +213,7 @@ def make_study(
         "comparison": {},
         "title": "Does it work? <yes & no>",
         "settings": {"seeds": list(seeds), "model": {"width": 4}},
+        "glossary_path": str(TEXTS / "glossary.yaml"),
         "template_path": str(TEXTS / "page.html.j2"),
         "page_path": str(folder / "report.html"),
     }

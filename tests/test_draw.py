@@ -1,5 +1,7 @@
 """The figures, from a small study whose scores are made up by rule."""
 
+import inspect
+import itertools
 from pathlib import Path
 
 import h5py
@@ -7,14 +9,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.contour import ContourSet
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
-from scripts.draw import draw
+from scripts.draw import MODULES, draw
 from shiftgain.files import store
 from shiftgain.findings.pairs import CASES, abroad, by_method, example_cases, method_scores, read_pairs
-from shiftgain.report import figures, page
-from shiftgain.report.pictures import gallery, scored_splits
+from shiftgain.report import of_images, of_latents, of_outcomes, page, panels
+from shiftgain.report.contents import figures
+from shiftgain.report.panels import QUANTITIES
+from shiftgain.report.pictures import Example, Gallery, PictureRow, gallery, scored_splits
 from shiftgain.study.names import KEY, PAIR, target_name
-from tests.made_up import FIGURES, spec_of, text_of, two_sources, write_domain
+from tests.made_up import FIGURES, TEXTS, spec_of, text_of, two_sources, write_domain
 
 
 @pytest.fixture(scope="module")
@@ -24,20 +30,31 @@ def arguments(tmp_path_factory) -> dict:
     return drawn
 
 
+def test_the_table_of_figures_agrees_with_functions_and_captions():
+    for name, entry in figures("draw").items():
+        function = getattr(MODULES[entry["of"]], name)
+        assert list(inspect.signature(function).parameters) == entry["needs"], name
+    for name, entry in figures("draw", "compare", "predict").items():
+        assert page.paragraphs(str(TEXTS / f"{name}.rst")), name
+        assert {"category", "heading", "link", "alternative"} <= set(entry), name
+
+
 def test_a_legend_of_long_names_stays_on_the_figure():
     names = [f"0.30-0.70~{name}" for name in ("momentum_high", "momentum_low", *(f"rate_{k}" for k in range(7)))]
     curves = pd.DataFrame({"domain": names, "seed": 0, "epoch": 1, "loss": 0.5, "validation_iou": 0.5})
-    figure = figures.training(curves, names)
+    figure = of_outcomes.training(curves, names)
+    figure.draw_without_rendering()
     box, page = figure.legends[0].get_window_extent(), figure.bbox
     assert page.x0 <= box.x0 and box.x1 <= page.x1 and len(figure.legends[0].get_texts()) == len(names)
 
 
 def test_the_rows_of_the_distances_are_named_on_the_figure():
-    key = {"layer": "bottleneck", "state": "before", "null": 0.1, "group": "kept"}
+    key = {"layer": "bottleneck", "activation": "before_relu", "unit": "position", "state": "before"}
+    key |= {"null": 0.1, "group": "kept"}
     names = ["bhattacharyya", "wasserstein_diagonal"]
     table = pd.DataFrame([key | {"distance": name, "value": 0.2, "gain_iou": 1.0} for name in names])
-    none = pd.DataFrame(columns=["layer", "state", "distance", "spearman", "ci_low", "ci_high"])
-    figure = figures.distances(table, none)
+    none = pd.DataFrame(columns=[*key, "outcome", "distance", "spearman", "ci_low", "ci_high"])
+    figure = of_latents.distances(table, none)
     figure.draw_without_rendering()
     label = figure.axes[0].yaxis.label
     assert label.get_text().startswith("bottleneck") and label.get_window_extent().x0 >= figure.bbox.x0
@@ -45,7 +62,7 @@ def test_the_rows_of_the_distances_are_named_on_the_figure():
 
 def test_every_figure_says_what_it_shows(arguments):
     texts = {name: text_of(path) for name, path in arguments["figure_paths"].items()}
-    for name, words in {
+    expected = {
         "domains": ["mask mean 0.3", "background", "noise", "cells"],
         "training": ["epoch", "0.30-0.70", "0.70-0.30"],
         "maps": ["source 0.30-0.70", "IoU before", "IoU after", "gain", "pixel ceiling", ".88"],
@@ -56,7 +73,10 @@ def test_every_figure_says_what_it_shows(arguments):
         "correlations": ["with gain", "with IoU after", "wasserstein"],
         "methods": ["batchnorm", "other", "mean gain, polarity flipped"],
         "depth": ["Spearman with gain", "encoder1", "bottleneck", "before relu"],
-    }.items():
+        "channels": ["no variant with another weight decay"],
+    }
+    assert set(expected) == set(FIGURES), "every figure has its words"
+    for name, words in expected.items():
         for word in words:
             assert word in texts[name].replace("−", "-"), f"{name} lacks '{word}'"
     assert "does not occur" not in texts["predictions"]
@@ -65,7 +85,7 @@ def test_every_figure_says_what_it_shows(arguments):
 def test_channels_of_networks_with_another_weight_decay():
     rows = np.random.default_rng(0).standard_normal((512, 5))
     activations = {"before_relu": rows, "after_relu": rows.clip(0)}
-    figure = figures.channels({"a": activations, "a~decay": activations}, "bottleneck")
+    figure = of_latents.channels({"a": activations, "a~decay": activations}, "bottleneck")
     titles = [axes.get_title() for axes in figure.axes]
     assert titles[1] == "a, bottleneck after the ReLU: 0% dead, 100% not Gaussian" and len(titles) == 4
 
@@ -149,8 +169,8 @@ def test_the_gallery_takes_for_each_transform_a_domain_that_goes_through_it(tmp_
     with store.create(path) as file:
         for name, spec in specs.items():
             write_domain(file.create_group(name), spec, rng, 1, True)
-    *_, shifted = gallery(specs, scored_splits({}, {"all": path}, {"all": list(specs)}), ["0.30-0.70"])
-    assert {title: list(levels) for title, levels in shifted.items()} == {
+    found = gallery(specs, scored_splits({}, {"all": path}, {"all": list(specs)}), ["0.30-0.70"])
+    assert {title: list(levels) for title, levels in found.shifted.items()} == {
         "blur, px (sd of the Gaussian): 0.30-0.70": [0.0, 1.0, 2.0],
         "rotation, degrees, counter-clockwise: 0.10-0.50": [90.0],
     }
@@ -158,22 +178,28 @@ def test_the_gallery_takes_for_each_transform_a_domain_that_goes_through_it(tmp_
 
 def test_the_gallery_outlines_the_mask_in_the_rows_that_move_it():
     image, mask = np.zeros((8, 8), np.uint8), np.eye(8, dtype=np.uint8)
-    still, moved = {0.0: (image, mask), 1.0: (image, mask)}, {0.0: (image, mask), 90.0: (image, mask[::-1])}
-    shifted = {"blur": still, "rotation": moved, "noise": {0.1: (image, None)}}
-    canvas = figures.domains({"a": (image, mask)}, {"a": spec_of("a")}, ["a"], shifted).axes[0]
-    assert len(canvas.images) == 1 + 5
-    assert sum(isinstance(drawn, ContourSet) for drawn in canvas.collections) == 2
-    assert {"blur", "rotation", "noise", "0 (none)", "90"} <= {text.get_text() for text in canvas.texts}
+    here, there, none = Example(image, mask), Example(image, mask[::-1]), Example(image, None)
+    shifted = {"blur": {0.0: here, 1.0: here}, "rotation": {0.0: here, 90.0: there}, "noise": {0.1: none}}
+    figure = of_images.domains(Gallery({"a": here}, shifted), {"a": spec_of("a")}, ["a"])
+    panels = {axes.get_title(loc="left"): axes for axes in figure.get_axes() if axes.axison}
+    assert {title: len(axes.images) for title, axes in panels.items()} == {"": 1, "blur": 2, "rotation": 2, "noise": 1}
+    outlined = {title: sum(isinstance(one, ContourSet) for one in axes.collections) for title, axes in panels.items()}
+    assert outlined == {"": 0, "blur": 0, "rotation": 2, "noise": 0}
+    assert [label.get_text() for label in panels["rotation"].get_xticklabels()] == ["0 (none)", "90"]
 
 
 def test_a_case_without_a_method_leaves_its_column_empty():
     picture = np.zeros((8, 8), np.uint8)
-    all_of_them = {"image": picture, "tent": picture, "ynet+batchnorm": picture}
-    fewer = {"image": picture, "ynet+batchnorm": picture}
-    canvas = figures.predictions({"works": ("a", all_of_them), "fails": ("b", fewer), "harms": None}).axes[0]
-    lefts = [round(drawn.get_extent()[0], 2) for drawn in canvas.images]
-    assert lefts[:3] == sorted(set(lefts)) and lefts[3:] == [lefts[0], lefts[2]]
-    assert {"tent", "ynet\n+batchnorm", "does not occur in this study: harms"} <= {t.get_text() for t in canvas.texts}
+    rows = {
+        "works": PictureRow("a", {"image": picture, "tent": picture, "ynet+batchnorm": picture}),
+        "fails": PictureRow("b", {"image": picture, "ynet+batchnorm": picture}),
+        "harms": None,
+    }
+    axes = of_images.predictions(rows).axes[0]
+    assert [drawn.get_extent()[0] for drawn in axes.images] == [0, 1, 2, 0, 2]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["image", "tent", "ynet\n+batchnorm"]
+    assert {"works", "fails"} <= {text.get_text() for text in axes.texts}
+    assert axes.get_xlabel() == "does not occur in this study: harms"
 
 
 def test_methods_may_differ_between_families(tmp_path):
@@ -191,8 +217,8 @@ def test_methods_may_differ_between_families(tmp_path):
 def test_many_transforms_wrap_into_bands():
     names = [f"t{number}" for number in range(8)]
     key = {"source": "a", "target": "b", "level": 1.0, "polarity": "", "pixel_ceiling": 0.9}
-    table = pd.DataFrame([key | {"transform": name} | dict.fromkeys(figures.QUANTITIES, 0.1) for name in names])
-    shown = [axes for axes in figures.transforms(table, ["a"]).axes if axes.axison]
+    table = pd.DataFrame([key | {"transform": name} | dict.fromkeys(QUANTITIES, 0.1) for name in names])
+    shown = [axes for axes in of_outcomes.transforms(table, ["a"]).axes if axes.axison]
     assert [axes.get_title() for axes in shown if axes.get_title()] == names
     assert len(shown) == 3 * len(names)
     assert len({round(axes.get_position().x0, 3) for axes in shown}) == 4
@@ -208,3 +234,22 @@ def test_the_same_inputs_give_the_same_bytes(arguments, tmp_path):
 def test_a_figure_with_nothing_to_show_says_so(arguments):
     blank = {name for name, path in arguments["figure_paths"].items() if page.is_blank(path)}
     assert blank == {"channels"}
+
+
+def test_no_text_of_a_figure_lies_on_another(arguments, monkeypatch):
+    figures_drawn, texts = {}, []
+    monkeypatch.setattr(panels, "save", lambda figure, path: figures_drawn.update({Path(path).stem: figure}))
+    draw(**arguments)
+    write = Text.draw
+    monkeypatch.setattr(Text, "draw", lambda text, renderer: texts.append(text) or write(text, renderer))
+    for name, figure in figures_drawn.items():
+        texts.clear()
+        figure.draw_without_rendering()
+        # The box of a slanted text is larger than the text.
+        straight = [text for text in texts if text.get_visible() and text.get_text() and text.get_rotation() % 90 == 0]
+        boxes = {text: text.get_window_extent() for text in straight}
+        assert boxes
+        for (one, box), (other, another) in itertools.combinations(boxes.items(), 2):
+            shared = Bbox.intersection(box, another)
+            apart = shared is None or min(shared.width, shared.height) < 1  # pixel
+            assert apart, f"{name}: {one.get_text()!r} lies on {other.get_text()!r}"

@@ -38,7 +38,7 @@ rule compare:
         figure=report(
             "<results>/figures/baselines.svg",
             caption="../report/baselines.rst",
-            category="2 When it works",
+            category=figures("compare")["baselines"]["category"],
         ),
     log:
         "<logs>/compare.log",

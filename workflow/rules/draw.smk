@@ -18,61 +18,14 @@ rule draw:
         masks=expand("<results>/evaluated/{job}.h5", job=STUDY.job_names),
         latents=expand("<results>/latents/{job}.h5", job=STUDY.job_names),
     output:
-        domains=report(
-            "<results>/figures/domains.svg",
-            caption="../report/domains.rst",
-            category="1 The study",
-        ),
-        training=report(
-            "<results>/figures/training.svg",
-            caption="../report/training.rst",
-            category="1 The study",
-        ),
-        maps=report(
-            "<results>/figures/maps.svg",
-            caption="../report/maps.rst",
-            category="2 When it works",
-        ),
-        transforms=report(
-            "<results>/figures/transforms.svg",
-            caption="../report/transforms.rst",
-            category="2 When it works",
-        ),
-        predictions=report(
-            "<results>/figures/predictions.svg",
-            caption="../report/predictions.rst",
-            category="2 When it works",
-        ),
-        latents=report(
-            "<results>/figures/latents.svg",
-            caption="../report/latents.rst",
-            category="3 Can it be told",
-        ),
-        distances=report(
-            "<results>/figures/distances.svg",
-            caption="../report/distances.rst",
-            category="3 Can it be told",
-        ),
-        correlations=report(
-            "<results>/figures/correlations.svg",
-            caption="../report/correlations.rst",
-            category="3 Can it be told",
-        ),
-        depth=report(
-            "<results>/figures/depth.svg",
-            caption="../report/depth.rst",
-            category="3 Can it be told",
-        ),
-        methods=report(
-            "<results>/figures/methods.svg",
-            caption="../report/methods.rst",
-            category="2 When it works",
-        ),
-        channels=report(
-            "<results>/figures/channels.svg",
-            caption="../report/channels.rst",
-            category="3 Can it be told",
-        ),
+        **{
+            name: report(
+                f"<results>/figures/{name}.svg",
+                caption=f"../report/{name}.rst",
+                category=figure["category"],
+            )
+            for name, figure in figures("draw").items()
+        },
     log:
         "<logs>/draw.log",
     benchmark:
@@ -93,5 +46,6 @@ rule draw:
         layers=STUDY.layers,
         activation=config["latents"]["activations"][0],
         decays=STUDY.decays,
+        figures=figures("draw"),
     script:
         "../scripts/draw.py"

@@ -3,7 +3,9 @@ Reads   <results>/tables/*.csv, <results>/figures/*.svg
 Writes  <results>/report.html     one self-contained page
 """
 
-FIGURES = list(rules.draw.output.keys())
+STAGES = ["draw", "compare"] if STUDY.trainings else ["draw"]
+# Name -> heading, link and alternative text of every section that holds a figure.
+CONTENTS = figures(*STAGES, "predict")
 TABLES = [
     "pairs",
     "networks",
@@ -18,11 +20,8 @@ TABLES = [
 COMPARISON = {
     "baselines": "<results>/tables/baselines.csv",
     "costs": "<results>/tables/costs.csv",
-    "baselines_figure": "<results>/figures/baselines.svg",
-    "baselines_caption": workflow.source_path("../report/baselines.rst"),
     "talk": workflow.source_path("../report/talk.csv"),
 }
-CAPTIONS = [*FIGURES, "predictors"]
 
 
 report: "../report/workflow.rst"
@@ -33,13 +32,14 @@ rule report:
     input:
         **{name: f"<results>/tables/{name}.csv" for name in TABLES},
         **(COMPARISON if STUDY.trainings else {}),
-        figures=rules.draw.output,
+        figures=expand("<results>/figures/{name}.svg", name=figures(*STAGES)),
         predictor_figures=expand(
             "<results>/figures/predictors_{protocol}.svg", protocol=STUDY.protocols
         ),
         tree="<results>/tables/small_tree.txt",
-        captions=[workflow.source_path(f"../report/{name}.rst") for name in CAPTIONS],
+        captions=[workflow.source_path(f"../report/{name}.rst") for name in CONTENTS],
         template=workflow.source_path("../report/page.html.j2"),
+        glossary=workflow.source_path("../report/glossary.yaml"),
     output:
         page="<results>/report.html",
     log:
@@ -55,8 +55,8 @@ rule report:
         *code("report"),
         tables=TABLES,
         layers=STUDY.layers,
-        figures=FIGURES,
-        captions=CAPTIONS,
+        figures=list(figures(*STAGES)),
+        contents=CONTENTS,
         protocols=STUDY.protocols,
         comparison=list(COMPARISON) if STUDY.trainings else [],
         title=config["report"]["title"],

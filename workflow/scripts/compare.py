@@ -3,13 +3,12 @@
 What jobs cost differs from run to run, so it has a table of its own, which does not repeat byte for byte.
 """
 
-import numpy as np
 import pandas as pd
 
 from shiftgain.files import job, store
 from shiftgain.files.tables import read_csv, write_csv
-from shiftgain.report import figures, panels
-from shiftgain.report.pictures import first_example
+from shiftgain.report import of_images, panels
+from shiftgain.report.pictures import PictureRow, first_example
 from shiftgain.study.names import PAIR, full_names
 
 COSTS = ["stage", "method", "source", "target", "seed", "training_seconds", "peak_mb"]
@@ -38,7 +37,7 @@ def compare(
     measured = costs(benchmarks)
     write_csv(summary(of_pairs(segmentation, pairs), gains), baselines_path, "%.9g")
     write_csv(measured, costs_path, "%.9g")
-    panels.save(figures.masks_by_method(pictures(sorted(pairs), masks, targets)), figure_path)
+    panels.save(of_images.masks_by_method(pictures(sorted(pairs), masks, targets)), figure_path)
 
 
 def of_pairs(table: pd.DataFrame, pairs: set[tuple[str, str]]) -> pd.DataFrame:
@@ -80,22 +79,23 @@ def costs(benchmarks: dict[tuple[str, str, str, str, int], str]) -> pd.DataFrame
     return pd.DataFrame(rows, columns=COSTS).sort_values(COSTS[:5])
 
 
-def pictures(pairs: list[tuple[str, str]], masks: dict[str, str], targets: dict[str, str]) -> dict[str, dict]:
-    """Pair -> title -> picture uint8 of its first test image: the image, the truth, and each method's mask.
+def pictures(pairs: list[tuple[str, str]], masks: dict[str, str], targets: dict[str, str]) -> list[PictureRow]:
+    """Of the first test image of each pair: the image, the truth, and each method's mask.
 
     Of the first seed; the first shift family that holds the pair speaks for it.
     """
-    shown: dict[str, dict[str, np.ndarray]] = {}
+    rows: dict[str, PictureRow] = {}
     for source, target in pairs:
         for key, path in masks.items():
+            label = f"{source} → {target}"
             with store.read(path) as predicted:
-                if key.split("/")[0] == source and target in predicted and f"{source} → {target}" not in shown:
+                if key.split("/")[0] == source and target in predicted and label not in rows:
                     image, true = first_example((targets[key.split("/")[2]], f"{target}/test"))
-                    found = {"image": image} | ({} if true is None else {"true mask": 255 * true})
+                    drawn = {"image": image} | ({} if true is None else {"true mask": 255 * true})
                     for method in sorted(predicted[target], key=lambda name: (name != "source", name)):
-                        found[method] = 255 * predicted[f"{target}/{method}"][0]
-                    shown[f"{source} → {target}"] = found
-    return shown
+                        drawn[method] = 255 * predicted[f"{target}/{method}"][0]
+                    rows[label] = PictureRow(label, drawn)
+    return list(rows.values())
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from shiftgain.files import job
 from shiftgain.files.tables import read_csv
 from shiftgain.findings.pairs import by_method, example_cases, few, in_order, over_seeds, read_pairs, with_gains
-from shiftgain.report import figures, panels
+from shiftgain.report import of_images, of_latents, of_outcomes, panels
 from shiftgain.report.pictures import (
     channel_rows,
     gallery,
@@ -14,11 +14,14 @@ from shiftgain.report.pictures import (
 )
 from shiftgain.study.names import domain_of
 
+MODULES = {"images": of_images, "outcomes": of_outcomes, "latents": of_latents}
+CHANNEL_LAYER = "bottleneck"
+
 
 def draw(
     tables: dict[str, str], specs: dict[str, dict], curves: dict[str, str], data: dict[str, str],
     targets: dict[str, str], targets_of: dict[str, list[str]], masks: dict[str, str], latents: dict[str, str],
-    layers: list[str], activation: str, decays: list[str], figure_paths: dict[str, str],
+    layers: list[str], activation: str, decays: list[str], figures: dict[str, dict], figure_paths: dict[str, str],
 ) -> None:  # fmt: skip
     """Write a figure to each of ``figure_paths``.
 
@@ -26,37 +29,39 @@ def draw(
     ``domain/seed0``, ``data`` from a domain, ``targets`` from a shift family, ``masks`` and ``latents`` from
     ``source/seed0/family``. ``specs`` are the parameters of every domain by full name, ``targets_of`` the full names of
     the targets of every family. ``layers`` are in the order of the network, ``activation`` is the one that figures
-    show, ``decays`` the networks whose weight decay is compared.
+    show, ``decays`` the networks whose weight decay is compared. ``figures``: name -> the module it is ``of`` and what
+    it ``needs`` (:mod:`shiftgain.report.contents`).
     """
     pairs = read_pairs(tables["pairs"])
     gains, distances, correlations = (read_csv(tables[name]) for name in ("gains", "distances", "correlations"))
     splits = scored_splits(data, targets, targets_of)
     sources = list(dict.fromkeys(key.split("/")[0] for key in masks))
     cases = example_cases(pairs)
-    pooled = over_seeds(pairs)
     correlations = in_order(correlations, layers)
     shown = few(layers)
     clouds = distances.query("activation == @activation and unit == 'position' and layer in @shown")
     clouds = in_order(with_gains(clouds, pairs), layers)
-    own = list(dict.fromkeys(map(domain_of, sources)))
-    drawn = {
-        "domains": figures.domains(*gallery(specs, splits, own)),
-        "training": figures.training(training_curves(curves), sources),
-        "maps": figures.maps(pooled[pooled["transform"] == "identity"], specs, sources),
-        "transforms": figures.transforms(pooled, sources),
-        "predictions": figures.predictions(predicted_masks(cases, splits, masks, gains)),
-        "latents": figures.latents(latent_samples(cases, latents, shown, activation)),
-        "distances": figures.distances(
-            clouds,
-            correlations.query("activation == @activation and unit == 'position' and outcome == 'gain_iou'"),
-        ),
-        "depth": figures.depth(correlations, distances, layers),
-        "correlations": figures.correlations(correlations[correlations["layer"].isin(shown)]),
-        "methods": figures.methods(by_method(gains, pairs)),
-        "channels": figures.channels(channel_rows(latents, decays, "bottleneck"), "bottleneck"),
+    source_domains = list(dict.fromkeys(map(domain_of, sources)))
+    material = {
+        "sources": sources,
+        "source_domains": source_domains,
+        "specs": specs,
+        "layers": layers,
+        "pairs": over_seeds(pairs),
+        "gallery": gallery(specs, splits, source_domains),
+        "curves": training_curves(curves),
+        "cases": predicted_masks(cases, splits, masks, gains),
+        "samples": latent_samples(cases, latents, shown, activation),
+        "clouds": clouds,
+        "distance_table": distances,
+        "correlation_table": correlations,
+        "gains_by_method": by_method(gains, pairs),
+        "channel_rows": channel_rows(latents, decays, CHANNEL_LAYER),
+        "channel_layer": CHANNEL_LAYER,
     }
     for name, path in figure_paths.items():
-        panels.save(drawn[name], path)
+        function = getattr(MODULES[figures[name]["of"]], name)
+        panels.save(function(**{need: material[need] for need in figures[name]["needs"]}), path)
 
 
 if __name__ == "__main__":
@@ -73,5 +78,6 @@ if __name__ == "__main__":
             layers=snakemake.params.layers,
             activation=snakemake.params.activation,
             decays=snakemake.params.decays,
+            figures=snakemake.params.figures,
             figure_paths=dict(snakemake.output.items()),
         )

@@ -12,16 +12,17 @@ from shiftgain.report import answers, page
 
 
 def report(
-    tables: dict[str, str], layers: list[str], figures: dict[str, str], captions: dict[str, str],
-    predictor_figures: dict[str, str], tree_path: str, comparison: dict[str, str], title: str, settings: dict,
-    template_path: str, page_path: str,
+    tables: dict[str, str], layers: list[str], contents: dict[str, dict], figures: dict[str, str],
+    captions: dict[str, str], predictor_figures: dict[str, str], tree_path: str, comparison: dict[str, str], title: str,
+    settings: dict, glossary_path: str, template_path: str, page_path: str,
 ) -> None:  # fmt: skip
     """Write the page, which holds all figures.
 
     Dicts map to paths: ``tables`` from the name of a table, ``figures`` and ``captions`` from that of a figure,
-    ``predictor_figures`` from a protocol of stage predict, whose small tree in words is at ``tree_path``. ``layers``
-    are in the order of the network, ``settings`` is the config, to be printed, and ``comparison`` the arguments of
-    :func:`page.compared` by name, empty where no method trains with target images.
+    ``predictor_figures`` from a protocol of stage predict, whose small tree in words is at ``tree_path``. ``contents``:
+    :func:`shiftgain.report.contents.figures`. ``layers`` are in the order of the network, ``settings`` is the config,
+    to be printed, and ``comparison`` the arguments of :func:`page.compared` by name, empty where no method trains with
+    target images.
     """
     pairs = read_pairs(tables["pairs"])
     networks, gains, correlations, hypotheses = (
@@ -35,9 +36,10 @@ def report(
         when=list(answers.when(pairs)),
         why=list(answers.why(pairs)),
         told=list(answers.told(correlations)),
+        contents=contents,
         captions={name: page.paragraphs(path) for name, path in captions.items()},
-        figures={name: page.picture(path) for name, path in figures.items()},
-        blank=[name for name, path in figures.items() if page.is_blank(path)],
+        pictures={name: page.picture(path) for name, path in figures.items() if not page.is_blank(path)},
+        glossary=yaml.safe_load(Path(glossary_path).read_text()),
         tables=page.tables(pairs, gains, networks, correlations, hypotheses),
         **page.prediction(tables, pairs, predictor_figures, tree_path),
         unlabelled=page.unlabelled(pairs),
@@ -57,12 +59,14 @@ if __name__ == "__main__":
             tables={name: snakemake.input[name] for name in snakemake.params.tables},
             layers=snakemake.params.layers,
             figures=dict(zip(snakemake.params.figures, snakemake.input.figures, strict=True)),
-            captions=dict(zip(snakemake.params.captions, snakemake.input.captions, strict=True)),
+            contents=snakemake.params.contents,
+            captions=dict(zip(snakemake.params.contents, snakemake.input.captions, strict=True)),
             predictor_figures=dict(zip(snakemake.params.protocols, snakemake.input.predictor_figures, strict=True)),
             tree_path=snakemake.input.tree,
             comparison={name: snakemake.input[name] for name in snakemake.params.comparison},
             title=snakemake.params.title,
             settings=snakemake.params.settings,
+            glossary_path=snakemake.input.glossary,
             template_path=snakemake.input.template,
             page_path=snakemake.output.page,
         )

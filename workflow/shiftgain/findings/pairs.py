@@ -301,15 +301,15 @@ def by_training(pairs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns).rename_axis("network").reset_index()
 
 
-def between_directions(table: pd.DataFrame, columns: list[str]) -> tuple[int, dict[str, float]]:
-    """How many couples of domains ``table`` tries in both directions, untransformed, and by how much each of
-    ``columns`` differs between the two on average."""
-    there = table[table["transform"] == "identity"].set_index(["source", "target"])
+def between_directions(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """|value(A -> B) - value(B -> A)| of each of ``columns``.
+
+    A row per couple of domains that ``table`` tries in both directions, untransformed.
+    """
+    there = table[table["transform"] == "identity"].set_index(["source", "target"])[columns]
     couples = [(a, b) for a, b in there.index if a < b and (b, a) in there.index]
-    if not couples:
-        return 0, {}
-    both = [there.loc[pairs, columns].to_numpy() for pairs in (couples, [(b, a) for a, b in couples])]
-    return len(couples), dict(zip(columns, np.abs(both[0] - both[1]).mean(axis=0), strict=True))
+    back = [(b, a) for a, b in couples]
+    return pd.DataFrame(np.abs(there.loc[couples].to_numpy() - there.loc[back].to_numpy()), columns=columns)
 
 
 def _polarity(source: tuple[float, float] | None, target: tuple[float, float] | None) -> str:

@@ -1,13 +1,14 @@
 """The answer in words: when adaptation works and why, how well that is told without labels, what to do about a pair.
 
-Every number in a sentence is worked out here from the tables; a sentence over too few pairs is not made.
+Every number in a sentence is worked out here from the tables; a sentence over too few pairs is not made. What theory
+says whatever the tables hold stands in the captions, as theory.
 """
 
 from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
-from scipy.stats import mannwhitneyu
+from scipy.stats import binomtest, mannwhitneyu
 
 from shiftgain.findings.pairs import (
     CASES,
@@ -33,6 +34,8 @@ HELD_OUT = {
 # Adapted IoU this near the source's own is called restored.
 RESTORED = 0.03
 CARDS = 12
+# A conclusion over couples of domains is drawn where chance alone gives as uneven a count less often than this.
+SIGNIFICANT = 0.05
 
 
 def when(pairs: pd.DataFrame) -> Iterator[str]:
@@ -90,11 +93,11 @@ def why(pairs: pd.DataFrame) -> Iterator[str]:
     lost = table[(table["gain_iou"] < -SMALLEST_GAIN) & (table["polarity"] != "")]
     if len(lost) >= FEWEST:
         yield f"Of the {len(lost)} pairs that lose, {(lost['polarity'] == 'flipped').sum()} flip the polarity."
-    couples, apart = between_directions(table, ["gain_iou"])
-    if couples >= FEWEST:
+    apart = between_directions(table, ["gain_iou"])
+    if len(apart) >= FEWEST:
         yield (
-            f"Over the {couples} couples of domains tried in both directions, "
-            f"the two gains differ by {apart['gain_iou']:.3f} on average."
+            f"Over the {len(apart)} couples of domains tried in both directions, "
+            f"the two gains differ by {apart['gain_iou'].mean():.3f} on average."
         )
 
 
@@ -151,9 +154,8 @@ def _tellable(forest: pd.Series) -> str:
     if not 0 < forest["n_tellable"] < forest["n"]:
         return ""
     return (
-        f" In {forest['n'] - forest['n_tellable']:.0f} of these pairs the foreground share crosses one half: the same "
-        "images with the opposite masks would lie nearer to the source, which no method that goes by grey levels can "
-        "tell. "
+        f" In {forest['n'] - forest['n_tellable']:.0f} of these pairs the foreground shares of source and target lie "
+        "on no common side of one half. "
         f"Of the other {forest['n_tellable']:.0f} the Spearman correlation is {forest['spearman_tellable']:.2f}, "
         f"R² {forest['r2_tellable']:.2f}, the sign right in {forest['sign_accuracy_tellable']:.1%} and the loss "
         f"{forest['regret_tellable']:.4f}."
@@ -191,7 +193,7 @@ def advised(advice: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[str]:
 
 
 def explained(pairs: pd.DataFrame, scores: pd.DataFrame) -> Iterator[str]:
-    """Why: what is undone, what is harmed, what tells polarity and where asymmetry comes from.
+    """Why: what is undone, what is harmed, what tells polarity and how directions differ.
 
     ``pairs``: the table of :func:`pairs.pair_table`; ``scores``: the table of label-free scores.
     """
@@ -204,22 +206,31 @@ def explained(pairs: pd.DataFrame, scores: pd.DataFrame) -> Iterator[str]:
         named = ", ".join(f"{name} {share:.0%}" for name, share in ordered)
         yield (
             f"Share of the pairs of kept polarity whose adapted IoU comes within {RESTORED} of the source's own, by "
-            f"transformation: {named}. A positive affine change of grey levels is undone by the mean and variance of "
-            "the first layer; what bends, blurs or redraws the image is not."
+            f"transformation: {named}."
         )
     harmed = {name: rows["gain_iou"].mean() for name, rows in groups if rows["gain_iou"].mean() < -SMALLEST_GAIN}
     if harmed:
         named = ", ".join(f"{name} ({gain:+.3f})" for name, gain in sorted(harmed.items(), key=lambda item: item[1]))
-        yield f"On average adaptation harms, the polarity kept, under: {named}."
+        yield f"Where the polarity is kept, adaptation harms on average under {named}."
     yield from _polarity(pairs, scores)
-    couples, gap = between_directions(table, ["gain_iou", "iou_before", "iou_after"])
-    if couples >= FEWEST:
-        yield (
-            f"Between the two directions of {couples} couples of domains the gain differs by "
-            f"{gap['gain_iou']:.3f}, the IoU before adaptation by {gap['iou_before']:.3f} and after it by "
-            f"{gap['iou_after']:.3f}: the asymmetry is "
-            f"{'mostly' if gap['iou_before'] > gap['iou_after'] else 'not'} one of where the network starts."
-        )
+    yield from _asymmetry(between_directions(table, ["gain_iou", "iou_before", "iou_after"]))
+
+
+def _asymmetry(gaps: pd.DataFrame) -> Iterator[str]:
+    """``gaps``: a row per couple of domains, from :func:`pairs.between_directions`."""
+    if len(gaps) < FEWEST:
+        return
+    larger = int((gaps["iou_before"] > gaps["iou_after"]).sum())
+    unequal = int((gaps["iou_before"] != gaps["iou_after"]).sum())
+    yield (
+        f"Between the two directions of {len(gaps)} couples of domains the gain differs by "
+        f"{gaps['gain_iou'].mean():.3f}, the IoU before adaptation by {gaps['iou_before'].mean():.3f} and after it by "
+        f"{gaps['iou_after'].mean():.3f}; in {larger} couples the IoU differs more before than after."
+    )
+    # The sign test: a couple is as likely to differ more before as after, where neither explains the asymmetry.
+    if unequal and binomtest(larger, unequal).pvalue < SIGNIFICANT:
+        where = "starts" if 2 * larger > unequal else "ends"
+        yield f"The asymmetry is mostly one of where the network {where} (sign test, p < {SIGNIFICANT})."
 
 
 def _polarity(pairs: pd.DataFrame, scores: pd.DataFrame) -> Iterator[str]:
@@ -234,16 +245,13 @@ def _polarity(pairs: pd.DataFrame, scores: pd.DataFrame) -> Iterator[str]:
     best = sorted(areas, key=lambda name: (-areas[name], name))[:3]
     named = ", ".join(f"{name} ({areas[name]:.2f})" for name in best)
     yield (
-        f"Polarity is told apart without labels by (probability that a flipped pair stands on its own side of a kept "
-        f"one): {named}; all rest on the foreground being no half of the image, or on its shape."
+        f"Without labels, flipped pairs are parted from kept ones best by {named}: the probability that a flipped pair "
+        f"stands on its own side of a kept one, where 0.5 is chance."
     )
     equal = table[half]
     if equal["polarity"].value_counts().reindex(["kept", "flipped"]).fillna(0).min() >= FEWEST:
-        found = separation(equal[best[0]], equal["polarity"] == "flipped")
-        yield (
-            f"At a foreground share of one half a flip leaves the grey levels as they were and no unlabelled method "
-            f"can see it: there {best[0]} reaches {found:.2f}."
-        )
+        area = separation(equal[best[0]], equal["polarity"] == "flipped")
+        yield f"Over the {len(equal)} pairs whose foreground share is one half, {best[0]} reaches {area:.2f}."
 
 
 def separation(values: pd.Series, flipped: pd.Series) -> float:

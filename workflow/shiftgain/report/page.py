@@ -74,8 +74,8 @@ def verdicts(table: pd.DataFrame) -> pd.DataFrame:
     ]
 
 
-def compared(baselines: str, costs: str, baselines_figure: str, baselines_caption: str, talk: str) -> dict:
-    """What the section on the baselines shows: its tables in HTML, and its figure, of the files at these paths."""
+def compared(baselines: str, costs: str, talk: str) -> dict:
+    """The tables of the section on the baselines, in HTML, of the files at these paths."""
     table, measured = read_csv(baselines), read_csv(costs)
     seconds = measured.groupby(["method", "source", "target"])["training_seconds"].mean()
     at_home = {source: seconds.get(("source", source, source)) for source in table["source"]}
@@ -95,12 +95,7 @@ def compared(baselines: str, costs: str, baselines_figure: str, baselines_captio
     directions = {
         f"{source} → {target}": html(rows[shown]) for (source, target), rows in table.groupby(["source", "target"])
     }
-    return {
-        "directions": directions,
-        "talk": html(pd.read_csv(talk)),
-        "figure": picture(baselines_figure),
-        "caption": paragraphs(baselines_caption),
-    }
+    return {"directions": directions, "talk": html(pd.read_csv(talk))}
 
 
 def _place(method: str) -> int:

@@ -1,7 +1,7 @@
-"""How a figure is laid out and looks: panels in inches, pictures, heat maps, legends, SVG that repeats byte for byte.
+"""How a figure looks: its size, colours, pictures, heat maps and legends, and SVG that repeats byte for byte.
 
-Figures are :class:`Figure` objects and never pyplot's, which would keep them all and look for a screen. Panels are
-placed in inches: matplotlib's own layout takes longer than the drawing.
+Figures are :class:`Figure` objects and never pyplot's, which would keep them all and look for a screen. Matplotlib's
+constrained layout places panels, labels and legends; a height here is a choice of proportions, not of places.
 """
 
 from collections.abc import Collection
@@ -12,15 +12,24 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.textpath import TextPath
 
 from shiftgain.files.tables import replacing
+from shiftgain.findings.pairs import means, on_grid
 from shiftgain.study.names import BLANK
 
 WIDTH = 10  # inches
+TICK_SIZE = 7  # points
 BLUE, ORANGE, GREY, MISSING = "#0072b2", "#d55e00", "0.65", "0.92"
+QUANTITIES = {"iou_before": "IoU before", "iou_after": "IoU after", "gain_iou": "gain"}
+GAIN_COLOURS = "vlag_r"
+STATES = {"before": ORANGE, "after": BLUE}
+POLARITY = {"kept": BLUE, "flipped": ORANGE}
+# Domains that fill less of the grid of their means would make a map of empty cells: they stand under their names.
+FILLED_SHARE = 0.2
 
 sns.set_theme(context="paper", style="ticks", font="DejaVu Sans")
 matplotlib.rcParams.update(
@@ -33,8 +42,8 @@ matplotlib.rcParams.update(
         "axes.titlesize": 8,
         "axes.titlepad": 4,
         "axes.labelsize": 8,
-        "xtick.labelsize": 7,
-        "ytick.labelsize": 7,
+        "xtick.labelsize": TICK_SIZE,
+        "ytick.labelsize": TICK_SIZE,
         "legend.fontsize": 8,
         "axes.spines.top": False,
         "axes.spines.right": False,
@@ -43,9 +52,11 @@ matplotlib.rcParams.update(
 
 
 def save(figure: Figure, path: str) -> None:
-    """Write SVG without a date or a version, so that the same figure is the same bytes."""
+    """Write SVG without a date or a version, so that the same figure is the same bytes; white edges are cut off."""
     with replacing(path) as partial:
-        figure.savefig(partial, format="svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(
+            partial, format="svg", bbox_inches="tight", pad_inches=0.05, metadata={"Date": None, "Creator": None}
+        )
 
 
 def blank(message: str) -> Figure:
@@ -56,51 +67,69 @@ def blank(message: str) -> Figure:
     return figure
 
 
-def axes_grid(figure: Figure, shape: tuple[int, int], box: tuple, gap: tuple[float, float], **sharing) -> np.ndarray:
-    """Axes (rows, columns) in ``box`` (left, top, width, height), ``gap`` (x, y) apart: inches from the top left."""
-    width, height = figure.get_size_inches()
-    size = [(box[2 + axis] - gap[axis] * (shape[1 - axis] - 1)) / shape[1 - axis] for axis in (0, 1)]
-    grid = figure.add_gridspec(
-        *shape,
-        left=box[0] / width,
-        right=(box[0] + box[2]) / width,
-        top=1 - box[1] / height,
-        bottom=1 - (box[1] + box[3]) / height,
-        wspace=gap[0] / size[0],
-        hspace=gap[1] / size[1],
+def canvas(height: float, width: float = WIDTH) -> Figure:
+    """An empty figure, in inches."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def bands(heights: list[float], width: float = WIDTH) -> tuple[Figure, list[SubFigure]]:
+    """A figure of bands one above the other, each so many inches high."""
+    figure = canvas(sum(heights), width)
+    return figure, list(figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0])
+
+
+def write_heading(part: SubFigure, text: str) -> None:
+    part.suptitle(text, x=0.005, ha="left", size=9, weight="bold")
+
+
+def write_over(axes: Axes, points: float, text: str) -> None:
+    """``text`` so many points above a panel, higher than its title."""
+    axes.annotate(
+        text, (0.5, 1), (0, points), xycoords="axes fraction", textcoords="offset points", ha="center", weight="bold"
     )
-    return grid.subplots(squeeze=False, **sharing)
 
 
-def bare_canvas(figure: Figure) -> Axes:
-    """One bare axes over the whole figure, in inches from the upper left: for many pictures, cheaper than one each."""
-    width, height = figure.get_size_inches()
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, width), ylim=(height, 0))
-    axes.set_axis_off()
-    return axes
+def text_width(texts: Collection[str], size: float = TICK_SIZE) -> float:
+    """Inches that the longest of ``texts`` takes."""
+    return max((TextPath((0, 0), text, size=size).get_extents().width for text in texts), default=0) / 72
 
 
-def place_picture(canvas: Axes, picture: np.ndarray, box: tuple, framed: bool = False) -> None:
-    """Draw ``picture`` as large as fits into ``box`` = (left, top, width, height)."""
+def source_colours(sources: list[str]) -> dict[str, tuple]:
+    """One colour per source, the same in every figure."""
+    palette = sns.color_palette("colorblind" if len(sources) <= 10 else "husl", len(sources))
+    return dict(zip(sources, palette, strict=True))
+
+
+def grid_means(specs: dict[str, dict]) -> dict[str, tuple[float, float]]:
+    """Domain -> (mask mean, background mean), of those that are known by them; empty where they make no grid."""
+    grid = {name: pair for name, spec in specs.items() if on_grid(spec) and (pair := means(spec))}
+    cells = np.prod([len(values) for values in grid_axes(grid)])
+    return grid if len(grid) > 2 and len(grid) >= FILLED_SHARE * cells else {}
+
+
+def grid_axes(grid: dict[str, tuple[float, float]]) -> list[list[float]]:
+    """Mask means and background means that occur, each ascending."""
+    return [sorted({pair[axis] for pair in grid.values()}) for axis in (0, 1)]
+
+
+def picture_cells(axes: Axes, shape: tuple[float, float]) -> None:
+    """Bare axes of (rows, columns) square cells of side 1, the first in the upper left corner; ticks bear no lines."""
+    axes.set(xlim=(0, shape[1]), ylim=(shape[0], 0), aspect="equal", anchor="NW", xticks=[], yticks=[])
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def place_picture(axes: Axes, picture: np.ndarray, box: tuple, framed: bool = False) -> None:
+    """Draw ``picture`` as large as fits into ``box`` = (left, top, width, height), in cells."""
     x, y, width, height = box
     scale = min(width / picture.shape[1], height / picture.shape[0])
     width, height = scale * picture.shape[1], scale * picture.shape[0]
     extent = (x, x + width, y + height, y)
-    canvas.imshow(_thumbnail(picture), cmap="gray", vmin=0, vmax=255, extent=extent, interpolation="none")
+    axes.imshow(_thumbnail(picture), cmap="gray", vmin=0, vmax=255, extent=extent, interpolation="none")
     colour, line = (ORANGE, 2.5) if framed else ("0.5", 0.5)
-    canvas.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor=colour, linewidth=line))
-
-
-def write_heading(canvas: Axes, y: float, text: str) -> None:
-    canvas.text(0.05, y + 0.2, text, size=9, weight="bold")
-
-
-def write_over(axes: Axes, points: float, text: str, size: float = 8, x: float = 0.5, ha: str = "center") -> None:
-    """``text`` so many points above a panel, higher than its title."""
-    axes.annotate(
-        text, (x, 1), (0, points), xycoords="axes fraction", textcoords="offset points", ha=ha, size=size, weight="bold"
-    )
+    frame = Rectangle((x, y), width, height, fill=False, edgecolor=colour, linewidth=line, clip_on=False)
+    axes.add_patch(frame)
 
 
 def heat_map(axes: Axes, square: pd.DataFrame, colours: str, norm: Normalize, size: float) -> None:
@@ -117,22 +146,23 @@ def heat_map(axes: Axes, square: pd.DataFrame, colours: str, norm: Normalize, si
     axes.set(xlabel="", ylabel="")
 
 
+def mark_cell(axes: Axes, column: int, row: int) -> None:
+    axes.add_patch(Rectangle((column, row), 1, 1, fill=False, edgecolor=ORANGE, linewidth=2, clip_on=False))
+
+
 def draw_legend(figure: Figure, colours: dict, marker: str = "", loc: str = "lower center") -> None:
+    """A legend outside the panels, for which the figure grows: in as many columns, six at most, as fit its width."""
     handles = [
         Line2D([], [], color=colour, label=name, lw=0 if marker else 3, marker=marker)
         for name, colour in colours.items()
     ]
-    figure.legend(handles=handles, loc=loc, ncols=_legend_columns(colours), frameon=False, borderaxespad=0)
-
-
-def legend_height(names: Collection[str]) -> float:
-    """Inches that the rows of a legend take."""
-    return 0.22 * -(-len(names) // _legend_columns(names))
-
-
-def _legend_columns(names: Collection[str]) -> int:
-    """How many entries stand beside each other, six at most: the longest sets the width of all."""
-    return max(1, min(6, int(WIDTH / (0.5 + 0.065 * max(map(len, names), default=0)))))
+    for columns in range(min(6, len(handles)), 0, -1):
+        legend = figure.legend(handles=handles, loc=f"outside {loc}", ncols=columns, frameon=False, borderaxespad=0.2)
+        box = legend.get_window_extent()
+        if box.width <= figure.bbox.width or columns == 1:
+            break
+        legend.remove()
+    figure.set_figheight(figure.get_figheight() + box.height / figure.dpi)
 
 
 def _thumbnail(picture: np.ndarray, side: int = 200) -> np.ndarray:

@@ -1,5 +1,8 @@
 """Examples out of the files of a study, as the figures show them: images, masks, latents and training curves."""
 
+from dataclasses import dataclass
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 
@@ -10,6 +13,46 @@ from shiftgain.shifts.transforms import TRANSFORMS
 from shiftgain.study.names import target_name
 
 LATENT_CASES = ("works", "fails", "harms")
+
+
+class Example(NamedTuple):
+    """An image uint8 (H, W) or (H, W, 3) and its mask (H, W), None where there is none."""
+
+    image: np.ndarray
+    mask: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Domain -> an example; transform in words -> level -> an example."""
+
+    domains: dict[str, Example]
+    shifted: dict[str, dict[float, Example]]
+
+
+@dataclass(frozen=True)
+class PictureRow:
+    """A pair in words, and title -> picture uint8 (H, W) or (H, W, 3)."""
+
+    label: str
+    pictures: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """``rows`` (r, C), ``mean`` (C,) and standard deviation ``sd`` (C,) of the latents of one layer."""
+
+    rows: np.ndarray
+    mean: np.ndarray
+    sd: np.ndarray
+
+
+@dataclass(frozen=True)
+class LayerSamples:
+    """A layer, and state (source, before, after) -> its :class:`Sample`."""
+
+    layer: str
+    states: dict[str, Sample]
 
 
 def scored_splits(
@@ -26,21 +69,21 @@ def scored_splits(
     return splits
 
 
-def first_example(split: tuple[str, str]) -> tuple[np.ndarray, np.ndarray | None]:
-    """First image of a split, uint8 (H, W) or (H, W, 3), and its mask (H, W) where there is one."""
+def first_example(split: tuple[str, str]) -> Example:
+    """The first image of a split and its mask."""
     path, group = split
     with store.read(path) as file:
         images, masks = store.stacks(file[group])[0]
-        return images[0], None if masks is None else masks[0]
+        return Example(images[0], None if masks is None else masks[0])
 
 
-def gallery(specs: dict, splits: dict, sources: list[str]) -> tuple:
-    """What :func:`figures.domains` asks for: a transform is shown on the domain that has most levels of it, of several
+def gallery(specs: dict, splits: dict, sources: list[str]) -> Gallery:
+    """An example of every domain and level: a transform is shown on the domain that has most levels of it, of several
     on the one that has most of all transforms."""
     base = [name for name in specs if name in sources or specs[name]["level"] == 0]
     shifted = [spec for spec in specs.values() if spec["level"] != 0]
     names = [spec["name"] for spec in shifted]
-    levels: dict[str, dict[float, tuple]] = {}
+    levels: dict[str, dict[float, Example]] = {}
     for transform in dict.fromkeys(spec["transform"] for spec in shifted):
         own = [spec["name"] for spec in shifted if spec["transform"] == transform]
         domain = max(dict.fromkeys([*sources, *base, *own]), key=lambda name: (own.count(name), names.count(name)))
@@ -50,14 +93,16 @@ def gallery(specs: dict, splits: dict, sources: list[str]) -> tuple:
                 shown[spec["level"]] = target_name(domain, transform, spec["level"])
         title = f"{transform}, {TRANSFORMS[transform].unit}: {domain}"
         levels[title] = {level: first_example(splits[name]) for level, name in shown.items()}
-    return {name: first_example(splits[name]) for name in base}, specs, sources, levels
+    return Gallery({name: first_example(splits[name]) for name in base}, levels)
 
 
-def predicted_masks(cases: dict, splits: dict, masks: dict[str, str], gains: pd.DataFrame) -> dict:
-    """Case -> label and pictures of its first test image, as :func:`figures.predictions` asks for."""
+def predicted_masks(
+    cases: dict, splits: dict, masks: dict[str, str], gains: pd.DataFrame
+) -> dict[str, PictureRow | None]:
+    """Case -> its first test image, true mask and the mask by each method; None where the case does not occur."""
     main = main_method(gains)
     methods = [main, *(name for name in gains["method"].unique() if name != main)]
-    shown: dict = dict.fromkeys(cases)
+    rows: dict[str, PictureRow | None] = dict.fromkeys(cases)
     for name, pair in cases.items():
         if pair is not None:
             image, true = first_example(splits[pair["name"]])
@@ -67,31 +112,32 @@ def predicted_masks(cases: dict, splits: dict, masks: dict[str, str], gains: pd.
                 predicted = {method: 255 * kept[method][0] for method in ("source", *methods) if method in kept}
             pictures = {"image": image, "true mask": 255 * true, "unadapted": predicted.pop("source"), **predicted}
             scores = f"IoU {pair['iou_before']:.3f} → {pair['iou_after']:.3f}\n(source at home {pair['own_iou']:.3f})"
-            shown[name] = (f"{label(pair)}\n{scores}", pictures)
-    return shown
+            rows[name] = PictureRow(f"{label(pair)}\n{scores}", pictures)
+    return rows
 
 
-def latent_samples(cases: dict, paths: dict[str, str], layers: list[str], activation: str) -> dict:
-    """Samples of source and target for :data:`LATENT_CASES`, as :func:`figures.latents` asks for."""
-    shown = {}
+def latent_samples(
+    cases: dict, paths: dict[str, str], layers: list[str], activation: str
+) -> dict[str, list[LayerSamples]]:
+    """Samples of source and target in each of ``layers``, for those of :data:`LATENT_CASES` that occur."""
+    samples = {}
     for name, pair in cases.items():
         if pair is not None and name in LATENT_CASES:
             with store.read(file_of(pair, paths, "targets/")) as file:
                 states = {"source": file["source/reference"], **file[f"targets/{pair['name']}"]}
-                shown[f"{name}: {label(pair)}"] = {
-                    layer: {state: sample(group[f"{layer}/{activation}/position"]) for state, group in states.items()}
+                samples[f"{name}: {label(pair)}"] = [
+                    LayerSamples(
+                        layer,
+                        {state: sample(group[f"{layer}/{activation}/position"]) for state, group in states.items()},
+                    )
                     for layer in layers
-                }
-    return shown
+                ]
+    return samples
 
 
-def sample(group) -> dict[str, np.ndarray]:
-    """``rows`` (r, C), ``mean`` (C,) and standard deviation ``sd`` (C,) of one layer."""
-    return {
-        "rows": group["rows"][:],
-        "mean": group["mean"][:],
-        "sd": np.sqrt(np.diagonal(group["covariance"][:]).clip(0)),
-    }
+def sample(group) -> Sample:
+    """The latents of one layer, from its group in an HDF5 file."""
+    return Sample(group["rows"][:], group["mean"][:], np.sqrt(np.diagonal(group["covariance"][:]).clip(0)))
 
 
 def channel_rows(paths: dict[str, str], networks: list[str], layer: str) -> dict[str, dict[str, np.ndarray]]:

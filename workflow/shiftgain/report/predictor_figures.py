@@ -6,7 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from shiftgain.findings.pairs import TALK
-from shiftgain.report.panels import BLUE, GREY, ORANGE, WIDTH, blank
+from shiftgain.prediction.assessment import INTERVALS
+from shiftgain.report.panels import BLUE, GREY, ORANGE, blank, canvas
 
 # measure -> its axis, and the range that is shown
 PANELS = {
@@ -26,20 +27,15 @@ def predictors(judged: pd.DataFrame, predicted: pd.DataFrame | None) -> Figure:
     if judged.empty or predicted is None:
         return blank("this study has too few labelled groups to hold out")
     rows = chosen(judged)
-    bar, top, bottom, left = 0.2, 0.35, 0.5, 2.8
-    square = 3.2
-    height = top + bar * len(rows) + bottom
-    figure = Figure(figsize=(WIDTH, height + square + 0.9))
-    total = figure.get_figheight()
-    across = (WIDTH - left) / len(PANELS)
-    for number, (measure, (label, (low, high))) in enumerate(PANELS.items()):
-        place = (left + number * across) / WIDTH, (total - height + bottom) / total
-        axes = figure.add_axes((*place, (across - 0.4) / WIDTH, bar * len(rows) / total))
+    heights = [0.2 * len(rows) + 0.4, 3.8]  # inches
+    figure = canvas(sum(heights))
+    panels: dict[str, Axes] = figure.subplot_mosaic([list(PANELS), ["pairs", "pairs", ".", "."]], height_ratios=heights)
+    for measure, (label, (low, high)) in PANELS.items():
+        axes = panels[measure]
         _bars(axes, rows, measure, low, high)
         axes.set_xlabel(label)
-        axes.set_yticks(range(len(rows)), [_label(row) for _, row in rows.iterrows()] if number == 0 else [])
-    axes = figure.add_axes((left / WIDTH, 0.5 / total, square / WIDTH, square / total))
-    _scatter(axes, predicted)
+        axes.set_yticks(range(len(rows)), [] if axes is not panels["spearman"] else rows["predictor"].map(_label))
+    _scatter(panels["pairs"], predicted)
     return figure
 
 
@@ -59,8 +55,7 @@ def _bars(axes: Axes, rows: pd.DataFrame, measure: str, low: float, high: float 
     places = np.arange(len(rows))
     shown = np.clip(values, low, np.inf)
     axes.barh(places, shown, color=[COLOURS[kind] for kind in rows["kind"]], height=0.7)
-    prefix = {"spearman": "ci"}.get(measure, measure)
-    edges = rows[[f"{prefix}_low", f"{prefix}_high"]].to_numpy().clip(low, np.inf)
+    edges = rows[[f"{INTERVALS[measure]}_{edge}" for edge in ("low", "high")]].to_numpy().clip(low, np.inf)
     axes.hlines(places, edges[:, 0], edges[:, 1], color="black", linewidth=0.8)
     for place, value in enumerate(values):
         if np.isfinite(value):
@@ -73,8 +68,8 @@ def _bars(axes: Axes, rows: pd.DataFrame, measure: str, low: float, high: float 
     axes.set_ylim(-0.6, len(rows) - 0.4)
 
 
-def _label(row: pd.Series) -> str:
-    return row["predictor"].replace("_before_relu_position", "").replace("_", " ")
+def _label(predictor: str) -> str:
+    return predictor.replace("_before_relu_position", "").replace("_", " ")
 
 
 def _scatter(axes: Axes, predicted: pd.DataFrame) -> None:
@@ -89,8 +84,7 @@ def _scatter(axes: Axes, predicted: pd.DataFrame) -> None:
     axes.axline((0, 0), slope=1, color="black", linewidth=0.6)
     axes.axhline(0, color="black", linewidth=0.4)
     axes.axvline(0, color="black", linewidth=0.4)
-    axes.set_xlim(-1.05, 1.05)
-    axes.set_ylim(-1.05, 1.05)
+    axes.set(xlim=(-1.05, 1.05), ylim=(-1.05, 1.05), aspect="equal", anchor="W")
     axes.set_xlabel("true gain")
     axes.set_ylabel("gain predicted by the forest, without labels")
     axes.set_title(f"{len(predicted)} held-out pairs and their intervals")
