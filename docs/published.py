@@ -251,8 +251,13 @@ def on_a_gpu(measured: dict) -> dict:
     throughput, together, sharing = rows["throughput"], rows["together"], rows["sharing"]
     wholes = [row for name, row in together.items() if name.startswith("trained_grouped")]
     return measured | {
-        "tests": rows["tests"]["pytest"],
-        "limits": throughput["limits"],
+        "tests": {"passed": 0, "failed": 0} | rows["tests"]["pytest"],
+        "limits": ", ".join(
+            f"{name.removesuffix('_tflops')} {value:,.0f} TFLOP/s"
+            for name, value in throughput["limits"].items()
+            if name.endswith("_tflops")
+        ),
+        "copied": throughput["limits"]["copy_gbytes"],
         "throughput": [
             [
                 *[name.replace("_", ", ", 1).replace("_", ", batch "), f"{row['images_per_second']:,.0f}"],
