@@ -1,7 +1,9 @@
 """The tables of results/published as rows of text, for the page docs/results.md."""
 
+import json
 import re
 from collections.abc import Callable
+from operator import itemgetter
 from pathlib import Path
 
 import pandas as pd
@@ -67,6 +69,9 @@ def results() -> dict:
         "further": baselines(published("baselines.csv"), FURTHER, bold=False),
         "methods": list(METHODS.values()),
         "further_methods": list(FURTHER.values()),
+        "gpu": on_a_gpu(json.loads((PUBLISHED / "gpu.json").read_text())),
+        "gpu_map": map_rows(published("gpu_talk.csv")),
+        "gpu_distances": distance_rows(published("gpu_distances.csv"), published("gpu_talk.csv")),
         "lead": LEAD,
         "smallest_gain": SMALLEST_GAIN,
     }
@@ -238,3 +243,65 @@ def baselines(table: pd.DataFrame, methods: dict[str, str], bold: bool) -> list[
 
 def interval_of_seeds(mean: float, spread: float) -> str:
     return number(mean) if pd.isna(spread) else f"{mean:.3f} ± {spread:.3f}"
+
+
+def on_a_gpu(measured: dict) -> dict:
+    """What `make gpu` measured: the card, and a row per work, per number of networks at once, and of jobs at once."""
+    rows = {name: part["rows"] for name, part in measured["parts"].items()}
+    throughput, together, sharing = rows["throughput"], rows["together"], rows["sharing"]
+    wholes = [row for name, row in together.items() if name.startswith("trained_grouped")]
+    return measured | {
+        "tests": {"passed": 0, "failed": 0} | rows["tests"]["pytest"],
+        "limits": ", ".join(
+            f"{name.removesuffix('_tflops')} {value:,.0f} TFLOP/s"
+            for name, value in throughput["limits"].items()
+            if name.endswith("_tflops")
+        ),
+        "copied": throughput["limits"]["copy_gbytes"],
+        "throughput": [
+            [
+                *[name.replace("_", ", ", 1).replace("_", ", batch "), f"{row['images_per_second']:,.0f}"],
+                *[row["numbers"], share(row["share_of_arithmetic"]), share(row["share_of_memory"])],
+            ]
+            for name, row in throughput.items()
+            if name != "limits"
+        ],
+        "alone": together["trained_alone"],
+        "together": [
+            [str(row["k"]), number(row["times_alone"], 1), fine(row["iou_minus_alone_largest"])]
+            for row in sorted(wholes, key=itemgetter("k"))
+        ],
+        "sharing": [
+            [
+                *[str(row["at_once"]), "yes" if row["service"] else "no", number(row["jobs_per_minute"], 1)],
+                number(row["jobs_per_minute"] / sharing["jobs_1"]["jobs_per_minute"], 1),
+            ]
+            for name, row in sharing.items()
+            if name.startswith("jobs")
+        ],
+        "trained": rows["talk"]["trained"],
+        "nulls": rows["talk"]["distances"],
+    }
+
+
+def map_rows(gains: pd.DataFrame) -> list[list[str]]:
+    """A row per contrast of targets, the mean of the mask minus that of the background: their IoU and gain."""
+    means = gains["target"].str.split("-", expand=True).astype(float)
+    rows = []
+    for contrast, group in gains.groupby((means[0] - means[1]).round(1)):
+        span = f"{group['gain_iou'].min():+.3f} to {group['gain_iou'].max():+.3f}"
+        means_of_iou = map(number, group[["iou_before", "iou_after"]].mean())
+        rows.append([f"{contrast:+.1f}", str(len(group)), *means_of_iou, span])
+    return rows
+
+
+def distance_rows(distances: pd.DataFrame, gains: pd.DataFrame) -> list[list[str]]:
+    """A row per distance and state: null, median, how often it is above the null, Spearman with gain and IoU."""
+    table = distances.merge(gains, on=["source", "target"], validate="many_to_one")
+    rows = []
+    for (distance, state), group in table.groupby(["distance", "state"]):
+        above = f"{(group['value'] > group['null']).sum()} of {len(group)}"
+        told = [group["value"].corr(group[name], "spearman") for name in ("gain_iou", "iou_after", "iou_before")]
+        cells = [number(group["null"].iloc[0], 2), number(group["value"].median(), 2), above]
+        rows.append([distance, state, *cells, *(number(value, 2) for value in told)])
+    return rows

@@ -1,7 +1,7 @@
 """`make bench`: what the project costs, each figure beside what it is compared with, in one run.
 
 Writes results/bench.json: name -> value, unit, ratio to what, and how far it is from the limit of what.
-`python -m tests.bench NAME ...` runs some of them.
+`PYTHONPATH=workflow python -m tests.bench NAME ...` runs some of them.
 """
 
 import json

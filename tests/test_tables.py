@@ -12,6 +12,8 @@ ROOT = Path(__file__).parents[1]
 SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/tables.schema.yaml").read_text())
 VALIDATOR = Draft202012Validator(SCHEMA)
 PUBLISHED = sorted((ROOT / "results/published").glob("*.csv"))
+# Tables of `make gpu` are called by it; its curve of a training is no table of a study.
+OF_GPU = {"gpu_talk": "gains", "gpu_distances": "distances"}
 
 
 def faults(name: str, path: Path) -> Iterator[str]:
@@ -29,9 +31,11 @@ def test_the_contract_is_a_schema_with_words():
         assert set(table["items"]["required"]) <= set(table["items"]["properties"]), name
 
 
-@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [path for path in PUBLISHED if path.stem != "gpu_talk_curve"], ids=lambda path: path.stem
+)
 def test_published_tables_follow_the_contract(path):
-    assert not list(faults(path.stem.partition("_")[0], path))
+    assert not list(faults(OF_GPU.get(path.stem, path.stem.partition("_")[0]), path))
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,11 @@
 """Networks trained as one: each ends as it would have ended alone."""
 
 import h5py
-import numpy as np
 import pytest
 import torch
-from torch.nn import functional
 
-from shiftgain.files import store
-from shiftgain.files.errors import StudyError
-from shiftgain.network import together, training
+from shiftgain.network import training
+from tests import together
 from tests.conftest import MODEL, write_domain
 
 OPTIONS = {
@@ -35,17 +32,11 @@ def fresh(seed, **model):
     return training.fresh(MODEL | model, OPTIONS, CPU)
 
 
-def at_once(domains, options=OPTIONS, products=False):
-    networks = [together.standardised(fresh(*pair), domain, CPU) for *pair, domain in zip(SEEDS, domains, strict=True)]
-    several = together.Stacked(networks, options, CPU, products)
-    return networks, together.fit(several, networks, domains, options, SEEDS, CPU)
-
-
-@pytest.mark.parametrize("products", [False, True])
 @pytest.mark.parametrize("patience", [4, 1])
-def test_each_follows_the_path_it_follows_alone(domains, tmp_path, products, patience):
+def test_each_follows_the_path_it_follows_alone(domains, tmp_path, patience):
     options = OPTIONS | {"patience": patience}
-    networks, curves = at_once(domains, options, products)
+    networks = [together.standardised(fresh(seed), domain, CPU) for seed, domain in zip(SEEDS, domains, strict=True)]
+    curves = together.fit(networks, domains, options, SEEDS, CPU)
     for k, (network, curve, seed) in enumerate(zip(networks, curves, SEEDS, strict=True)):
         alone = fresh(seed)
         resume = tmp_path / f"{k}.h5"
@@ -58,11 +49,11 @@ def test_each_follows_the_path_it_follows_alone(domains, tmp_path, products, pat
 
 def test_networks_come_out_of_a_stack_as_they_went_in():
     networks = [fresh(seed) for seed in range(3)]
-    whole = together.stack(networks)
+    whole = together.SideBySide(networks)
     images = torch.rand(2, 3, 16, 16)
     said = whole.eval()(images)
     for j, network in enumerate(networks):
-        torch.testing.assert_close(together.unstack(whole.state_dict(), 3, j), network.state_dict(), rtol=0, atol=0)
+        torch.testing.assert_close(whole.state(j), network.state_dict(), rtol=0, atol=0)
         torch.testing.assert_close(said[:, j], network.eval()(images[:, j : j + 1])[:, 0])
 
 
@@ -78,25 +69,3 @@ def test_losses_are_those_of_single_networks():
     logits, masks = torch.randn(4, 3, 8, 8), torch.rand(4, 3, 8, 8).round()
     expected = [training.segmentation_loss(logits[:, j : j + 1], masks[:, j : j + 1]) for j in range(3)]
     torch.testing.assert_close(together.losses(logits, masks), torch.stack(expected))
-
-
-def test_products_are_the_convolution_and_its_gradients():
-    images = torch.randn(2, 3 * 2, 5, 7, dtype=torch.float64, requires_grad=True)
-    weight = torch.randn(3 * 4, 2, 3, 3, dtype=torch.float64, requires_grad=True)
-    own, torchs = together.convolve(images, weight, 3), functional.conv2d(images, weight, padding=1, groups=3)
-    torch.testing.assert_close(own, torchs)
-    upwards = torch.randn_like(own)
-    for gradient, expected in zip(*(torch.autograd.grad(y, (images, weight), upwards) for y in (own, torchs)),
-                                  strict=True):  # fmt: skip
-        torch.testing.assert_close(gradient, expected)
-
-
-def test_what_cannot_be_trained_as_one_is_refused(domains):
-    store.append(domains[1]["train"], np.zeros((1, 16, 16), np.uint8), np.zeros((1, 16, 16), np.uint8))
-    with pytest.raises(StudyError, match="as many images"):
-        at_once(domains)
-
-
-def test_a_loss_that_is_not_finite_is_named(domains):
-    with pytest.raises(training.Diverged, match="network 1 of 3"):
-        at_once(domains, OPTIONS | {"learning_rate": 1e30})

@@ -15,13 +15,12 @@ class Block(nn.Module):
     out (``after_relu``).
     """
 
-    def __init__(self, channels_in: int, channels_out: int, networks: int = 1):
+    def __init__(self, channels_in: int, channels_out: int):
         super().__init__()
-        channels_in, channels_out = networks * channels_in, networks * channels_out
-        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False, groups=networks)
+        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False)
         self.norm1 = nn.BatchNorm2d(channels_out)
         self.relu1 = nn.ReLU(inplace=True)
-        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False, groups=networks)
+        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(channels_out)
         self.relu2 = nn.ReLU(inplace=True)
 
@@ -36,28 +35,24 @@ class UNet(nn.Module):
     Blocks are named as in the tables: ``encoder1`` ... ``encoder{depth}``, ``bottleneck``,
     ``decoder{depth}`` ... ``decoder1``; block k has ``width * 2**(k-1)`` channels. Buffers ``input_mean`` and
     ``input_sd`` (channels, 1, 1) standardise the input; training sets them from the source images.
-
-    ``networks`` of them lie side by side where it is above 1: every axis of channels holds those of one network after
-    those of another, and every convolution has a group for each (:mod:`shiftgain.network.together`).
     """
 
     input_mean: Tensor
     input_sd: Tensor
 
-    def __init__(self, channels: int, width: int, depth: int, outputs: int = 1, networks: int = 1):
+    def __init__(self, channels: int, width: int, depth: int, outputs: int = 1):
         super().__init__()
-        self.depth, self.networks = depth, networks
-        self.register_buffer("input_mean", torch.zeros(networks * channels, 1, 1))
-        self.register_buffer("input_sd", torch.ones(networks * channels, 1, 1))
+        self.depth = depth
+        self.register_buffer("input_mean", torch.zeros(channels, 1, 1))
+        self.register_buffer("input_sd", torch.ones(channels, 1, 1))
         widths = [width * 2**level for level in range(depth + 1)]
         for level, (before, after) in enumerate(zip([channels, *widths[:-2]], widths[:-1], strict=True), start=1):
-            self.add_module(f"encoder{level}", Block(before, after, networks))
-        self.bottleneck = Block(widths[-2], widths[-1], networks)
+            self.add_module(f"encoder{level}", Block(before, after))
+        self.bottleneck = Block(widths[-2], widths[-1])
         for level in range(depth, 0, -1):
-            coarse, fine = networks * widths[level], networks * widths[level - 1]
-            self.add_module(f"up{level}", nn.ConvTranspose2d(coarse, fine, 2, stride=2, groups=networks))
-            self.add_module(f"decoder{level}", Block(2 * widths[level - 1], widths[level - 1], networks))
-        self.head = nn.Conv2d(networks * width, networks * outputs, 1, groups=networks)
+            self.add_module(f"up{level}", nn.ConvTranspose2d(widths[level], widths[level - 1], 2, stride=2))
+            self.add_module(f"decoder{level}", Block(2 * widths[level - 1], widths[level - 1]))
+        self.head = nn.Conv2d(width, outputs, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (n, 1, H, W) of images (n, channels, H, W); H and W are multiples of ``2**depth``."""
@@ -84,16 +79,8 @@ class UNet(nn.Module):
         """What the head receives, from what :meth:`encode` returned."""
         for level in range(self.depth, 0, -1):
             images = self.get_submodule(f"up{level}")(images)
-            images = self.get_submodule(f"decoder{level}")(self._join(skips[level - 1], images))
+            images = self.get_submodule(f"decoder{level}")(torch.cat([skips[level - 1], images], dim=1))
         return images
-
-    def _join(self, skip: Tensor, images: Tensor) -> Tensor:
-        """Channels of the skip and of what comes from below, network by network."""
-        if self.networks == 1:
-            return torch.cat([skip, images], dim=1)
-        # Channels last in memory, as the convolutions want them.
-        both = [tensor.movedim(1, -1).unflatten(-1, (self.networks, -1)) for tensor in (skip, images)]
-        return torch.cat(both, dim=-1).flatten(-2).movedim(-1, 1)
 
 
 def to_input(images, device: torch.device) -> Tensor:
