@@ -351,11 +351,11 @@ def test_the_forest_is_as_large_as_asked_and_knows_the_range_of_its_pairs(table)
 def test_a_threshold_parts_rounded_scores_as_it_parts_the_scores():
     """The largest float32 at or below it: no float32 score changes sides."""
     thresholds = np.random.default_rng(0).normal(size=1000)
-    rounded = predictors._rounded_down(thresholds)
+    rounded = forest._rounded_down(thresholds)
     assert rounded.dtype == np.float32 and (rounded <= thresholds).all()
     assert (np.nextafter(rounded, np.float32(np.inf)) > thresholds).all()
     exact = np.array([0.5, -2.0])
-    np.testing.assert_array_equal(predictors._rounded_down(exact), exact)
+    np.testing.assert_array_equal(forest._rounded_down(exact), exact)
 
 
 def test_the_trees_correct_the_estimates():
