@@ -360,10 +360,10 @@ def test_stage_measures_from_the_reference_and_the_null_to_the_other_half(tmp_pa
         for name, sample in rows.items():
             for key, array in {"rows": sample, "mean": sample.mean(0), "covariance": np.cov(sample.T)}.items():
                 store.put(latents, f"{name}/encoder1/before_relu/position/{key}", array)
-    measure(*(str(tmp_path / name) for name in ("latents.h5", "targets.h5", "d.csv", "c.csv")), list(DISTANCES), 16,
-            "a", 0)  # fmt: skip
+    paths = [str(tmp_path / name) for name in ("latents.h5", "targets.h5", "d.csv", "c.csv")]
+    measure(*paths, list(DISTANCES), 16, "a", seed=5)
     reference, half, taken = (of_rows(sample) for sample in rows.values())
-    directions = projections(4, 16, seed=0)
+    directions = projections(4, 16, seed=0)  # Those of every seed of the study.
     table = pd.read_csv(tmp_path / "d.csv").set_index("distance")
     for name, distance in DISTANCES.items():
         assert table.loc[name, "value"] == pytest.approx(distance(reference, taken, directions), rel=1e-6)

@@ -14,7 +14,7 @@ from matplotlib.transforms import Bbox
 
 from scripts.draw import MODULES, draw
 from shiftgain.files import store
-from shiftgain.findings.pairs import CASES, abroad, by_method, example_cases, method_scores, read_pairs
+from shiftgain.findings.pairs import CASES, abroad, by_method, by_training, example_cases, method_scores, read_pairs
 from shiftgain.report import of_images, of_latents, of_outcomes, page, panels
 from shiftgain.report.contents import figures
 from shiftgain.report.panels import QUANTITIES
@@ -131,6 +131,18 @@ def test_methods_are_summarised_over_the_shifts():
     table = method_scores(gains.assign(iou_after=0.5 + gains["gain_iou"]), pairs).set_index("method")
     assert table.loc["batchnorm", ["n", "gain_iou", "gained", "lost"]].tolist() == pytest.approx([2, 0.1, 0.5, 0.5])
     assert table.loc["tent", ["n", "gain_iou", "gained", "lost"]].tolist() == pytest.approx([1, 0.01, 0, 0])
+
+
+def test_networks_trained_in_several_ways_are_compared_at_home_and_where_polarity_is_kept():
+    rows = [
+        pair(source, target, gain_iou=gain, home=target == "a", polarity=polarity, own_iou=own, variant=variant)
+        for source, own, variant in (("a", 0.9, ""), ("a~wide", 0.8, "wide"))
+        for target, gain, polarity in (("a", 0.1 - own / 10, "kept"), ("b", 0.3, "kept"), ("c", -0.5, "flipped"))
+    ]
+    table = by_training(pd.DataFrame([*rows, pair("b", "c")])).set_index("network")
+    assert table["own_iou"].to_dict() == pytest.approx({"a": 0.9, "a~wide": 0.8})
+    assert table["gain_at_home"].to_dict() == pytest.approx({"a": 0.01, "a~wide": 0.02})
+    assert table["gain_elsewhere"].to_dict() == pytest.approx({"a": 0.3, "a~wide": 0.3})
 
 
 def test_methods_are_compared_on_the_pairs_that_they_share():

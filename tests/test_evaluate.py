@@ -1,5 +1,7 @@
 """Scores: exact on hand-made masks, and the table of the stage."""
 
+from copy import deepcopy
+
 import h5py
 import numpy as np
 import pandas as pd
@@ -90,6 +92,31 @@ def test_scores_see_the_test_split_alone(tmp_path, targets_path, network):
     assert list(whole["clipped_share"].unique()) == [0.1, 0.2] and (whole["pixel_ceiling"] < 0.9).all()
     delete(targets_path, "discs/adapt", "discs@brightness=0.2/adapt")
     assert run().equals(whole)
+
+
+def test_a_baseline_is_scored_and_adapted_with_its_own_weights(tmp_path, targets_path, network):
+    """It calls background what the source calls foreground: its rows are those of a study with it as the source."""
+    name, other = "discs@brightness=0.2", deepcopy(network)
+    other.head.weight.neg_()
+    other.head.bias.neg_()
+    checkpoint.save(tmp_path / "model.h5", network, MODEL, {})
+    checkpoint.save(tmp_path / "ynet.h5", other, MODEL, {"image_presentations": 0, "status": ""})
+
+    def run(model: str, **more) -> pd.DataFrame:
+        paths = [str(tmp_path / stem) for stem in (model, "targets.h5", "adapted.h5", "scores.csv", "masks.h5")]
+        adapt(paths[0], paths[1], paths[2], METHODS, 0, "cpu")
+        evaluate(*paths, source="dark", seed=3, threshold=0.5, examples=2, device="cpu", **more)
+        return pd.read_csv(tmp_path / "scores.csv").query("transform == 'brightness'").set_index("method")
+
+    methods = ["batchnorm", "ynet", "ynet+batchnorm"]
+    found = run("model.h5", baseline_paths={(name, "ynet"): str(tmp_path / "ynet.h5")}, methods=methods)
+    own = run("ynet.h5")
+    for method, same in (("ynet", "source"), ("ynet+batchnorm", "batchnorm")):
+        share = found.loc[method, "predicted_foreground"]
+        assert (
+            share == own.loc[same, "predicted_foreground"] == pytest.approx(1 - found.loc[same, "predicted_foreground"])
+        )
+        assert found.loc[method, "iou"] == own.loc[same, "iou"] != found.loc[same, "iou"]
 
 
 def test_adapting_to_one_test_batch_of_all_is_adapting_to_the_test_split(tmp_path, targets_path, network):

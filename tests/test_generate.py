@@ -109,6 +109,15 @@ def test_a_transform_draws_other_noise_for_every_split_and_domain(tmp_path):
         assert one.std() > 20 and all((one == other).mean() < 0.05 for other in parts[:number])
 
 
+def test_domains_of_equal_masks_and_means_have_other_noise(tmp_path):
+    generate({name: SPEC | {"name": name} for name in "ab"}, SPLITS, str(tmp_path / "a.h5"), at_top=False, workers=1)
+    with h5py.File(tmp_path / "a.h5") as file:
+        for split in SPLITS:
+            one, other = file[f"a/{split}"], file[f"b/{split}"]
+            assert np.array_equal(one["masks"], other["masks"])
+            assert (one["images"][...] == other["images"][...]).mean() < 0.05
+
+
 def test_the_clipped_share_weighs_every_block_by_its_pixels(tmp_path):
     """A folder of two sizes: 4 black pixels and 12 grey ones."""
     (tmp_path / "images").mkdir()
@@ -189,6 +198,7 @@ def test_drawn_numbers_count_through_all_sizes(two_sizes):
     drawn = Inputs(two_sizes, torch.device("cpu")).draw(5, seed=0)
     assert [round(255 * number) for batch in drawn for number in batch[:, 0, 0, 0].tolist()] == drawn.chosen.tolist()
     assert drawn.count == 5
+    assert Inputs(two_sizes, torch.device("cpu")).draw(99, seed=0).chosen.tolist() == list(range(11))
 
 
 def test_halves_share_no_image_and_leave_none(two_sizes):

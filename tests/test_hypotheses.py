@@ -72,6 +72,14 @@ MEASURES = [
         ],
         -1,
     ),
+    (
+        "H1b",
+        [
+            brightness(k, clipped_share=k, iou_batchnorm=iou, own_iou=own)
+            for k, iou, own in ((0.1, 0.5, 0.9), (0.2, 0.8, 0.9), (0.3, 0.6, 0.65))
+        ],
+        1,
+    ),
     ("H2a", [{"target": "0.90-0.10", "iou_batchnorm": 0.1}, {"target": "0.70-0.30", "iou_batchnorm": 0.5}], 0.15),
     ("H2a", [{"target": "0.10-0.90", "iou_batchnorm": 0.1}], None),
     ("H2a", [{"transform": "inversion", "level": 1, "iou_batchnorm": 0.1}], -0.25),
@@ -104,6 +112,9 @@ MEASURES = [
         [
             {"transform": "noise", "level": k, "iou_batchnorm": iou, "iou_target_trained": oracle}
             for k, iou, oracle in ((0, 0.72, 0.8), (0.1, 0.8, 1.0), (0.2, 0.684, 0.8))
+        ]
+        + [
+            {"target": "0.10-0.90", "transform": "noise", "level": 0.2, "iou_batchnorm": 0.1, "iou_target_trained": 0.8}
         ],
         0.95,
     ),
@@ -160,6 +171,16 @@ MEASURES = [
             {"transform": "contrast", "level": 1, "iou_mean_only": 0.5},
         ],
         0.9,
+    ),
+    ("H7a", [brightness(iou_mean_only=0.86), brightness(0.2, iou_batchnorm=0.6, iou_mean_only=0.51)], 0.37 / 0.5),
+    (
+        "H7b",
+        [
+            {"transform": "noise", "level": 0.1, "iou_mean_only": 0.6},
+            {"transform": "contrast", "level": 1, "iou_mean_only": 0.8},
+            brightness(iou_mean_only=0.1),
+        ],
+        0.2,
     ),
     ("H7b", [{"transform": "noise", "level": 0.1, "iou_mean_only": 0.6}], 0.3),
     ("H8a", [{"iou_batchnorm": 0.5}, {"source": "0.30-0.70~early", "iou_batchnorm": 0.6}], 0.1),
@@ -275,6 +296,10 @@ def test_the_strongest_distance_over_both_polarities():
     rows = each_seed(*({"target": target, "iou_batchnorm": iou} for target, iou in zip(targets, ious, strict=True)))
     found = distances(rows, wasserstein_before=[1, 2, 2, 1], sliced_after=[4, 2, 3, 1])
     assert measured("H2b", rows, found) == pytest.approx(0.8)
+    # The source at home orders nothing: it would lie nearest and score best.
+    home = each_seed({"iou_batchnorm": 0.9})
+    found = pd.concat([found, distances(home, wasserstein_before=[0], sliced_after=[0])])
+    assert measured("H2b", rows + home, found) == pytest.approx(0.8)
 
 
 def test_the_distance_of_a_changed_structure():
@@ -296,6 +321,10 @@ def test_residual_distances_are_chosen_on_other_families():
     two = [row for row in rows if row["transform"] != "gamma"]
     turned = distances(two, wasserstein_after=[1, 2, 3, 3, 2, 1], sliced_after=[1, 3, 2], sliced_before=[1, 2, 3])
     assert measured("H10", two, turned) == pytest.approx(-1 - 1)
+    home = each_seed({"iou_batchnorm": 0.9})
+    at_home = distances(home, wasserstein_before=[9.0], wasserstein_after=[0.0])
+    value = measured("H10", rows + home, pd.concat([found, at_home]))
+    assert value == pytest.approx(1 - (1 + 1 - 0.5) / 3)
     one = [row for row in rows if row["transform"] == "blur"]
     assert judge(tables(one, found), {"H10": HYPOTHESES["H10"]}).iloc[0]["verdict"] == "not tested"
 

@@ -65,6 +65,25 @@ def test_the_table_follows_the_contract(arguments):
     assert set(kinds["transparent"]) == {"small_tree", "linear"} and LEARNED in kinds["learned"]
 
 
+def test_a_protocol_holds_out_what_it_is_named_for(arguments, table):
+    """The constant of each: the mean gain of the other groups, and how far off it is. The gain has intervals."""
+    held_out = {
+        "leave_source_out": "source",
+        "leave_transform_out": "transform",
+        "leave_means_out": "target",
+        "leave_seed_out": "seed",
+    }
+    found = pd.read_csv(arguments["predictors_path"]).query("outcome == 'gain_iou'")
+    constants = found[found["predictor"] == "constant"].set_index("protocol")
+    assert set(constants.index) == set(held_out)
+    for protocol, column in held_out.items():
+        others = table[column].map(
+            {name: table.loc[table[column] != name, "gain_iou"].mean() for name in table[column]}
+        )
+        assert constants.loc[protocol, "mae"] == pytest.approx((table["gain_iou"] - others).abs().mean()), protocol
+    assert found.loc[found["predictor"] == LEARNED, ["ci_low", "ci_high", "regret_low"]].notna().all(axis=None)
+
+
 def test_figures_name_what_they_show(arguments):
     text = " ".join(ElementTree.parse(arguments["figure_paths"]["leave_source_out"]).getroot().itertext())
     for word in ("Spearman", "right sign", "regret", "forest", "small tree", "told after", "always adapt", "true gain"):

@@ -333,14 +333,13 @@ def test_each_state_is_of_the_images_it_says(arguments, network, domain_path, ta
     for name, state in {"before": {}, "after": batchnorm.batchnorm(partner, [images])}.items():
         other = predictions(partner, shown, state) > threshold
         assert found[f"seed_agreement_{name}"] == pytest.approx(overlap(masks[name], other), abs=2e-3)
-    assert found["grey_shift"] == pytest.approx(grey_shift(domain_path, shown), rel=1e-4)
-
-
-def grey_shift(domain_path, shown):
-    """Of the images shown from those of the validation split of the source."""
     with h5py.File(domain_path) as file:
-        grey = file["validation"]["images"][:6] / 255
-    return (float(shown.mean()) - grey.mean()) / grey.std()
+        home, true = (file["validation"][name][:6] for name in ("images", "masks"))
+    own = predictions(network, torch.from_numpy(home)[:, None] / 255, {}) > threshold
+    assert found["own_iou"] == pytest.approx(overlap(own, true.astype(bool)), abs=2e-3)
+    assert found["grey_shift"] == pytest.approx(
+        (float(shown.mean()) - home.mean() / 255) / (home / 255).std(), rel=1e-4
+    )
 
 
 def test_the_reference_is_the_source_with_its_masks(network, domain_path):

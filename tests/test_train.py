@@ -65,18 +65,34 @@ def test_same_seed_same_weights(tmp_path, domain_path):
 
 
 def test_sees_the_training_images_and_is_judged_on_validation_alone(tmp_path, domain_path):
-    whole = weights(run(tmp_path, domain_path, epochs=2))
+    whole = weights(run(tmp_path, domain_path, epochs=1))
     curve = pd.read_csv(tmp_path / "model.csv")
     delete(domain_path, "adapt", "test")
-    torch.testing.assert_close(weights(run(tmp_path, domain_path, epochs=2)), whole, rtol=0, atol=0)
+    torch.testing.assert_close(weights(run(tmp_path, domain_path, epochs=1)), whole, rtol=0, atol=0)
     with h5py.File(domain_path, "a") as domain:
         # Whatever the network calls foreground is now wrong, and nothing is right.
         domain["validation/masks"][...] = 0
         mean = domain["train/images"][...].mean() / 255
-    unlike = weights(run(tmp_path, domain_path, "other", epochs=2))
+    unlike = weights(run(tmp_path, domain_path, "other", epochs=1))
     assert unlike["input_mean"].item() == whole["input_mean"].item() == pytest.approx(mean, rel=1e-5)
     assert pd.read_csv(tmp_path / "other.csv")["loss"].equals(curve["loss"])
     assert not pd.read_csv(tmp_path / "other.csv")["validation_iou"].equals(curve["validation_iou"])
+
+
+def judged_by(monkeypatch, ious: list) -> list[torch.Tensor]:
+    """Epochs have these IoU in turn, or end in this exception; filled with a weight of the network after each."""
+    after: list[torch.Tensor] = []
+    judged = iter(ious)
+
+    def scores(_) -> dict[str, float]:
+        iou = next(judged)
+        if not isinstance(iou, float):
+            raise iou
+        return {"iou": iou}
+
+    monkeypatch.setattr(training, "predict", lambda network, *_: after.append(network.head.bias.clone()))
+    monkeypatch.setattr(metrics, "scores", scores)
+    return after
 
 
 @pytest.mark.parametrize(
@@ -91,10 +107,7 @@ def test_sees_the_training_images_and_is_judged_on_validation_alone(tmp_path, do
 def test_stops_after_patience_and_keeps_the_first_of_equal_epochs(
     tmp_path, domain_path, monkeypatch, ious, patience, epochs, best
 ):
-    after = []
-    judged = iter(ious)
-    monkeypatch.setattr(training, "predict", lambda network, *_: after.append(network.head.bias.clone()))
-    monkeypatch.setattr(metrics, "scores", lambda _: {"iou": next(judged)})
+    after = judged_by(monkeypatch, ious)
     kept = weights(run(tmp_path, domain_path, epochs=len(ious), patience=patience))["head.bias"]
     assert len(pd.read_csv(tmp_path / "model.csv")) == len(after) == epochs
     assert [torch.equal(kept, bias) for bias in after].index(True) == best - 1
@@ -109,7 +122,7 @@ def test_an_epochs_loss_is_the_mean_over_its_images_and_batch_norm_trains_in_all
         return {"loss": images.mean() + masks.mean() + 10 * (len(images) == 5)}
 
     with store.read(domain_path) as domain:
-        learner = training.Learner(network, network, [training.adam(network, 0.0)], step)
+        learner = training.Learner(network, network, [training.adam(network, 0.01)], step)
         images = TrainingImages(domain["train"], batch=5)
         options = OPTIONS | {"epochs": 2}
         rest = (options, {}, 0, CPU, tmp_path / "a.resume.h5", "a")
@@ -118,6 +131,28 @@ def test_an_epochs_loss_is_the_mean_over_its_images_and_batch_norm_trains_in_all
     assert len(modes) == 10 and all(modes)
     assert [row["loss"] for row in curve] == pytest.approx([mean + 10 * 20 / 24] * 2, rel=1e-5)
     assert [row["presented"] for row in curve] == [24, 24]
+    # Of the last batch, which 20 images went before.
+    rates = [learning_rate((epoch + 20 / 24) / 2, 0.01) for epoch in range(2)]
+    assert [row["learning_rate"] for row in curve] == pytest.approx(rates)
+
+
+def killed_and_run_again(tmp_path, domain_path, monkeypatch) -> tuple[list[bool], pd.DataFrame]:
+    """Killed in the third of four epochs, judged 0.6, 0.5, 0.55, 0.4: which weights are kept, and the curve."""
+    after = judged_by(monkeypatch, [0.6, 0.5, KeyboardInterrupt, 0.55, 0.4])
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, domain_path, epochs=4)
+    kept = weights(run(tmp_path, domain_path, epochs=4))["head.bias"]
+    return [torch.equal(kept, bias) for bias in after], pd.read_csv(tmp_path / "model.csv")
+
+
+def test_a_training_that_goes_on_keeps_its_best_epoch(tmp_path, domain_path, monkeypatch):
+    kept, curve = killed_and_run_again(tmp_path, domain_path, monkeypatch)
+    assert kept == [True, False, False, False, False] and len(curve) == 4
+
+
+def test_the_curve_of_a_training_that_goes_on_has_its_columns(tmp_path, domain_path, monkeypatch):
+    _, curve = killed_and_run_again(tmp_path, domain_path, monkeypatch)
+    assert list(curve["validation_iou"]) == [0.6, 0.5, 0.55, 0.4] and list(curve["epoch"]) == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("change", ["none", "domain", "seed", "options"])
