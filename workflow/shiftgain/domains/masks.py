@@ -54,8 +54,8 @@ def tally(labels: np.ndarray) -> Counter:
     if labels.dtype.kind in "ui" and labels.min() >= 0 and labels.max() < COUNTABLE:
         counts = np.bincount(labels.ravel())
         return Counter({int(value): int(counts[value]) for value in np.flatnonzero(counts)})
-    found, counts = np.unique(labels, return_counts=True)
-    return Counter(dict(zip(found.tolist(), counts.tolist(), strict=True)))
+    values, counts = np.unique(labels, return_counts=True)
+    return Counter(dict(zip(values.tolist(), counts.tolist(), strict=True)))
 
 
 def rule(key: str, spec: dict, counts: Counter) -> dict:
@@ -64,25 +64,25 @@ def rule(key: str, spec: dict, counts: Counter) -> dict:
     One of the first two may be left out: it is all the rest. ``counts``: of all its masks; ``key``: of the domain in
     the config. Errors: :class:`StudyError` naming the values, and the key that answers.
     """
-    asked = {name: _listed(spec[name]) for name in ("foreground", "background", "ignore") if name in spec}
-    ignore = asked.pop("ignore", [])
+    lists = {name: _listed(spec[name]) for name in ("foreground", "background", "ignore") if name in spec}
+    ignore = lists.pop("ignore", [])
     held = sorted(set(counts) - set(ignore))
     if "threshold" in spec:
-        if asked:
-            raise StudyError(f"config key {key}: 'threshold' and '{next(iter(asked))}' are given; remove one")
+        if lists:
+            raise StudyError(f"config key {key}: 'threshold' and '{next(iter(lists))}' are given; remove one")
         if held and held[-1] >= COLOUR:
             raise StudyError(f"config key {key}.threshold: the masks hold colours; give `foreground: ['#rrggbb']`")
         return {"threshold": spec["threshold"], "ignore": ignore}
-    for name, wanted in asked.items():
+    for name, wanted in lists.items():
         if len(held) > 1 and not set(wanted) & set(held):
             raise StudyError(f"config key {key}.{name}: {_text(wanted)} is in no mask; they hold {shares(counts)}")
-    if len(asked) == 2:
-        both = set(asked["foreground"]) & set(asked["background"])
-        if left := sorted(both or set(held) - set(asked["foreground"]) - set(asked["background"])):
+    if len(lists) == 2:
+        both = set(lists["foreground"]) & set(lists["background"])
+        if left := sorted(both or set(held) - set(lists["foreground"]) - set(lists["background"])):
             which = "in both 'foreground' and" if both else "in neither 'foreground' nor"
             raise StudyError(f"config key {key}: {_text(left)} is {which} 'background'; correct them")
-    if asked:
-        return asked | {"ignore": ignore}
+    if lists:
+        return lists | {"ignore": ignore}
     if held in ([], [0]):
         return {"foreground": [], "background": [0], "ignore": ignore}
     if len(held) == 2 and held[0] == 0:

@@ -96,8 +96,8 @@ def reader_of(file: Path) -> Callable[[Path, Request], Stack] | None:
     """The reader of a file, or of the folder that is an OME-Zarr; None where there is none."""
     if file.is_dir():
         return zarr if any((file / name).exists() for name in ("zarr.json", ".zgroup", ".zarray")) else None
-    found = READERS.get(file.suffix.lower())
-    return hdf5 if found is None and h5py.is_hdf5(file) else found
+    reader = READERS.get(file.suffix.lower())
+    return hdf5 if reader is None and h5py.is_hdf5(file) else reader
 
 
 def read(file: Path, request: Request) -> Stack:

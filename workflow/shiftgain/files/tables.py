@@ -94,5 +94,5 @@ def _number(error: Exception) -> int:
     """The errno of an error; HDF5 hides it in its text."""
     if isinstance(error, OSError) and error.errno:
         return error.errno
-    found = re.search(r"errno = (\d+)", str(error))
-    return int(found.group(1)) if found else 0
+    match = re.search(r"errno = (\d+)", str(error))
+    return int(match.group(1)) if match else 0

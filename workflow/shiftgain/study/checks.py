@@ -67,17 +67,17 @@ def _looks(config: dict, names: Iterable[str]) -> dict[str, dict]:
     config and the code are as they were.
     """
     real_ones = {DomainName.parse(name).base for name in names}
-    found = {}
+    looks = {}
     for name in sorted(real_ones & {name for name, entry in config["domains"].items() if "path" in entry}):
         spec = domain_spec(config, name)
         try:
             key = [{key: value for key, value in spec.items() if key != "split"}, real.stamp(spec), code("generate")]
             place = Path(config["results"], "looks", f"{name}.json")
-            found[name] = remembered(place, key, partial(real.look, name, spec))
-            real.check_split(name, spec, found[name])
+            looks[name] = remembered(place, key, partial(real.look, name, spec))
+            real.check_split(name, spec, looks[name])
         except StudyError as error:
-            found[name] = {"fault": str(error)}
-    return found
+            looks[name] = {"fault": str(error)}
+    return looks
 
 
 class _Loader(yaml.SafeLoader):
