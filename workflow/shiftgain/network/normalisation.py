@@ -34,6 +34,6 @@ def adapted(network: UNet, state: State) -> Iterator[UNet]:
 
 def put(network: nn.Module, state: State) -> None:
     """Copy the tensors of ``state`` into ``network``."""
-    own = network.state_dict()
+    tensors = network.state_dict()
     for name, tensor in state.items():
-        own[name].copy_(tensor)
+        tensors[name].copy_(tensor)

@@ -227,10 +227,10 @@ def _epoch(
     ) as bar:
         for batch, masks in images.epoch(np.random.default_rng((seed, epoch))):
             _set_rates(learner.optimisers, (epoch + seen / images.per_epoch) / options["epochs"])
-            shown = pad(to_input(batch, device), depth)
+            inputs = pad(to_input(batch, device), depth)
             true = pad(_truth(masks, images.ignores), depth)
             other = pad(to_input(next(others)[0], device), depth) if others else None
-            for name, loss in learner.step(shown, true, other).items():
+            for name, loss in learner.step(inputs, true, other).items():
                 totals[name] = loss * len(batch) + totals.get(name, 0)
             seen += len(batch)
             presented += len(batch) + (0 if other is None else len(other))

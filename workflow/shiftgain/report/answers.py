@@ -40,10 +40,10 @@ SIGNIFICANT = 0.05
 
 def when(pairs: pd.DataFrame) -> Iterator[str]:
     """Sentences on when adaptation works, from the table of :func:`pairs.pair_table`."""
-    own = pairs.groupby("source")["own_iou"].mean()
-    each = _list([f"{iou:.3f} ({source})" for source, iou in own.items()])
-    many = f"{own.mean():.3f} on average ({own.min():.3f} to {own.max():.3f})"
-    yield f"On test images of its own domain a source network reaches an IoU of {each if len(own) <= 4 else many}."
+    own_iou = pairs.groupby("source")["own_iou"].mean()
+    each = _list([f"{iou:.3f} ({source})" for source, iou in own_iou.items()])
+    many = f"{own_iou.mean():.3f} on average ({own_iou.min():.3f} to {own_iou.max():.3f})"
+    yield f"On test images of its own domain a source network reaches an IoU of {each if len(own_iou) <= 4 else many}."
 
     table = abroad(pairs)
     gain = table["gain_iou"]
@@ -167,8 +167,8 @@ def cards(advice: pd.DataFrame, unlabelled: list[str]) -> list[dict]:
     first = advice[advice["target"].isin(unlabelled)]
     rest = advice[~advice["target"].isin(unlabelled)].sort_values(["gain", *KEY], kind="stable")
     room = max(0, CARDS - len(first))
-    shown = pd.concat([first, rest.tail(room - room // 2)[::-1], rest.head(room // 2)])
-    return shown.drop_duplicates(KEY).head(CARDS).to_dict("records")
+    rows = pd.concat([first, rest.tail(room - room // 2)[::-1], rest.head(room // 2)])
+    return rows.drop_duplicates(KEY).head(CARDS).to_dict("records")
 
 
 def advised(advice: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[str]:

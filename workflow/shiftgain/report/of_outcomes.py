@@ -146,7 +146,7 @@ def methods(gains_by_method: pd.DataFrame) -> Figure:
 
 
 def _maps_of_source(
-    panels: np.ndarray, table: pd.DataFrame, grid: dict, own: tuple | None, norms: dict, size: float
+    panels: np.ndarray, table: pd.DataFrame, grid: dict, source_means: tuple | None, norms: dict, size: float
 ) -> None:
     across, down = grid_axes(grid)
     for axes, (column, title) in zip(panels, MAPPED.items(), strict=True):
@@ -156,8 +156,8 @@ def _maps_of_source(
         heat_map(axes, square, COLOURS[column], norms[column], size)
         axes.invert_yaxis()
         axes.set(title=title, xlabel="mask mean", ylabel="background mean" if column == "iou_before" else "")
-        if own is not None:
-            mark_cell(axes, across.index(own[0]), down.index(own[1]))
+        if source_means is not None:
+            mark_cell(axes, across.index(source_means[0]), down.index(source_means[1]))
 
 
 def _boundaries(panels: np.ndarray, spec: dict, scales: list[list[float]]) -> None:
