@@ -130,7 +130,7 @@ def stacks(split: h5py.Group) -> list[tuple[h5py.Dataset, h5py.Dataset | None]]:
 def batches(
     split: h5py.Group, pixels: int, at_most: int | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-    """(images, masks or None) of a split in order: about ``pixels`` pixels, ``at_most`` so many images at a time."""
+    """(images, masks or None) of a split in order: batches of about ``pixels`` pixels and ``at_most`` images."""
     for images, masks in stacks(split):
         for part in _parts(len(images), _batch(images, pixels, at_most)):
             yield images[part], None if masks is None else masks[part]

@@ -84,7 +84,10 @@ def write_csv(table: "pd.DataFrame", path: str | Path, float_format: str | None 
 
 
 def write_rows(rows: list[dict], path: str | Path) -> None:
-    """Write the rows of one job, dicts of equal keys, in full precision: only tables of the contract are rounded."""
+    """Write the rows of one job, dicts of equal keys, in full precision.
+
+    Later stages read these numbers; only the tables made of them are rounded.
+    """
     import pandas as pd
 
     write_csv(pd.DataFrame(rows), path)

@@ -8,7 +8,7 @@ from shiftgain.findings.pairs import SMALLEST_GAIN, near_half
 
 # measure -> what its interval is called
 INTERVALS = {"spearman": "ci", "r2": "r2", "sign_accuracy": "sign_accuracy", "regret": "regret"}
-# Measured once more of the tellable pairs alone.
+# Given for the tellable pairs alone as well, as NAME_tellable.
 OF_TELLABLE = ["spearman", "r2", "sign_accuracy", "regret"]
 MEASURES = [
     *["spearman", "r2", "mae", "sign_accuracy", "base_rate", "regret", "regret_always_adapt", "coverage", "n"],
@@ -18,10 +18,10 @@ MEASURES = [
 
 
 def tellable(source_share: pd.Series, target_share: pd.Series) -> pd.Series:
-    """Whether images can say what is foreground: both shares lie on the same side of one half, and not near it.
+    """Whether (source_share - 1/2) (target_share - 1/2) > 0, with neither share near one half (:func:`near_half`).
 
-    Else a domain of the opposite polarity and the complementary share, whose images are alike, is nearer to the source
-    than the truth: who goes by grey levels takes the one for the other.
+    Where the shares lie on opposite sides of one half, inverting the target's masks gives a domain with equal images
+    and a share closer to the source's: a method that sees only images must prefer that wrong reading.
     """
     sides = [np.sign(share - 0.5).mask(near_half(share), 0) for share in (source_share, target_share)]
     return sides[0] * sides[1] > 0
@@ -31,7 +31,7 @@ def judge(table: pd.DataFrame, outcome: str, n_bootstrap: int, seed: int) -> dic
     """Every measure of :func:`measures`, and ``NAME_low`` and ``NAME_high`` of :data:`INTERVALS`.
 
     ``table`` has a row per pair: ``source``, ``target``, ``iou_before``, ``iou_after``, ``gain_iou``, ``predicted``,
-    ``tellable`` (of these pairs alone some measures are given once more) and, where there is an interval, ``low`` and
+    ``tellable`` (:data:`OF_TELLABLE` are also given for these pairs alone) and, where there is an interval, ``low`` and
     ``high``. Intervals are the 2.5th and 97.5th percentile over ``n_bootstrap`` resamples of the domains; NaN over one
     source and one target. Spearman's is ``ci_low``, ``ci_high``.
     """

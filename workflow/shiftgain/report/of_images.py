@@ -126,7 +126,7 @@ def _by_name(part: SubFigure, examples: dict[str, Example], sources: list[str]) 
 
 
 def _by_level(part: SubFigure, shifted: dict[str, dict[float, Example]], shape: tuple[int, int, int]) -> None:
-    """Panels (rows, columns) of (at most) so many levels, a transform each."""
+    """A panel for each transform; ``shape``: rows and columns of panels, and the most levels in one."""
     write_heading(part, "every transform and level (the mask is outlined where it changes)")
     panels = part.subplots(*shape[:2], squeeze=False).ravel()
     for axes, (transform, levels) in zip(panels, shifted.items(), strict=False):
