@@ -24,7 +24,7 @@ from shiftgain.study.names import DISTANCE, KEY
 METHOD = "batchnorm"
 ROW = ["predictor", "kind", "protocol", "outcome"]
 # What is judged of a pair beside what is predicted of it.
-JUDGED = ["source", "target", *OUTCOMES, "tellable"]
+JUDGED_COLUMNS = ["source", "target", *OUTCOMES, "tellable"]
 
 
 def predict(
@@ -108,7 +108,7 @@ def in_folds(
     for (predictor, kind, outcome), predicted in pooled.items():
         has_interval = (predictor, outcome) == (LEARNED, "gain_iou")
         low, high = (predicted - half, predicted + half) if has_interval else (np.nan, np.nan)
-        yield predictor, kind, outcome, table[JUDGED].assign(predicted=predicted, low=low, high=high)
+        yield predictor, kind, outcome, table[JUDGED_COLUMNS].assign(predicted=predicted, low=low, high=high)
 
 
 def frozen(table: pd.DataFrame, frozen_path: str | None) -> Iterator[tuple[str, str, str, pd.DataFrame]]:
@@ -120,9 +120,9 @@ def frozen(table: pd.DataFrame, frozen_path: str | None) -> Iterator[tuple[str, 
     half = model.width * spread
     for outcome, predicted in zip(OUTCOMES, expected.T, strict=True):
         low, high = (predicted - half, predicted + half) if outcome == "gain_iou" else (np.nan, np.nan)
-        yield LEARNED, "learned", outcome, table[JUDGED].assign(predicted=predicted, low=low, high=high)
+        yield LEARNED, "learned", outcome, table[JUDGED_COLUMNS].assign(predicted=predicted, low=low, high=high)
     for name, size in (("always_adapt", 1.0), ("never_adapt", -1.0)):
-        yield name, "baseline", "gain_iou", table[JUDGED].assign(predicted=size, low=np.nan, high=np.nan)
+        yield name, "baseline", "gain_iou", table[JUDGED_COLUMNS].assign(predicted=size, low=np.nan, high=np.nan)
 
 
 if __name__ == "__main__":

@@ -17,9 +17,9 @@ from shiftgain.files.store import IGNORED
 COLOUR = 2**32
 KEYS = ("foreground", "background", "threshold")
 # More values than this are not labels of classes, but objects counted through, or shades.
-CLASSES = 8
+MOST_CLASSES = 8
 # Above it a table of counts would be larger than the image is worth.
-COUNTABLE = 2**22
+COUNTABLE_VALUES = 2**22
 
 Value = int | float
 
@@ -51,7 +51,7 @@ def values(file: Path, pixels: np.ndarray) -> np.ndarray:
 
 def tally(labels: np.ndarray) -> Counter:
     """Value -> its number of pixels."""
-    if labels.dtype.kind in "ui" and labels.min() >= 0 and labels.max() < COUNTABLE:
+    if labels.dtype.kind in "ui" and labels.min() >= 0 and labels.max() < COUNTABLE_VALUES:
         counts = np.bincount(labels.ravel())
         return Counter({int(value): int(counts[value]) for value in np.flatnonzero(counts)})
     values, counts = np.unique(labels, return_counts=True)
@@ -132,15 +132,15 @@ def meaning(rule: dict) -> str:
 def shares(counts: Counter) -> str:
     """The values by their shares of the pixels: ``0 (70.0 %), 1 (30.0 %)``."""
     total = max(1, counts.total())
-    parts = [f"{_name(value)} ({100 * count / total:.1f} %)" for value, count in counts.most_common(CLASSES)]
-    return ", ".join(parts) + (f" and {len(counts) - CLASSES} others" if len(counts) > CLASSES else "")
+    parts = [f"{_name(value)} ({100 * count / total:.1f} %)" for value, count in counts.most_common(MOST_CLASSES)]
+    return ", ".join(parts) + (f" and {len(counts) - MOST_CLASSES} others" if len(counts) > MOST_CLASSES else "")
 
 
 def _advice(held: list[Value]) -> str:
     extremes = [value for value in held if value < 0 or (value in (255, 65535) and len(held) > 2)]
     if len(held) == 1:
         return f"`foreground: {_text(held)}`, or `background: {_name(held[0])}`"
-    if len(held) > CLASSES and held[-1] < COLOUR:
+    if len(held) > MOST_CLASSES and held[-1] < COLOUR:
         middle = (held[0] + held[-1]) / 2
         text = f"{middle:g}" if isinstance(middle, float) and middle % 1 and held[-1] <= 1 else f"{int(middle)}"
         return f"`threshold: {text}` for shades, or `background: {_name(held[0])}` where each object has its own number"

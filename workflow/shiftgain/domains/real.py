@@ -42,7 +42,7 @@ from shiftgain.files.errors import StudyError
 SPLITS = ("train", "validation", "adapt", "test")
 BLOCK_BYTES = 2**24
 # Images whose grey levels are looked at, spread over the series.
-LOOKED_AT = 64
+SAMPLED_IMAGES = 64
 
 
 class Series(NamedTuple):
@@ -91,7 +91,7 @@ def look(name: str, spec: dict) -> dict:
     low = high = None
     if series.dtype != np.uint8:
         last = len(series.shapes) - 1
-        numbers = sorted({round(share * last) for share in np.linspace(0, 1, LOOKED_AT)})
+        numbers = sorted({round(share * last) for share in np.linspace(0, 1, SAMPLED_IMAGES)})
         low, high = grey.range_of(series.images(number, number + 1)[0] for number in numbers)
     return facts | {"low": low, "high": high} | _look_at_masks(name, spec, series)
 

@@ -16,8 +16,8 @@ PANELS = {
     "sign_accuracy": ("right sign", (0, 1)),
     "regret": ("IoU lost (regret)", (0, None)),
 }
-# Of single scores and of distances, the best few by absolute Spearman, and the talk's own.
-BEST = 6
+# Single scores, and distances, that are shown beside the talk's own: the best by absolute Spearman.
+BEST_PREDICTORS = 6
 COLOURS = {"baseline": GREY, "score": "#56b4e9", "distance": "#e69f00", "transparent": "#009e73", "learned": BLUE}
 
 
@@ -44,7 +44,7 @@ def chosen(judged: pd.DataFrame) -> pd.DataFrame:
     parts = [judged[judged["kind"] == "baseline"]]
     for kind in ("distance", "score"):
         of_kind = judged[judged["kind"] == kind]
-        best = of_kind.sort_values("spearman", key=lambda value: -value.abs(), kind="stable").head(BEST)
+        best = of_kind.sort_values("spearman", key=lambda value: -value.abs(), kind="stable").head(BEST_PREDICTORS)
         talk = of_kind[(of_kind["predictor"] == TALK) & ~of_kind.index.isin(best.index)]
         parts += [talk, best[::-1]]
     return pd.concat([*parts, judged[judged["kind"].isin(["transparent", "learned"])]])

@@ -31,9 +31,9 @@ from shiftgain.study.plan import (
 
 SCHEMA = Path(__file__).parents[2] / "schemas" / "config.schema.yaml"
 # Arguments that a stage gives to the function of a method or a baseline; the others are options of the config.
-GIVEN = {"network", "batches", "model", "options", "autocast"}
+GIVEN_ARGUMENTS = {"network", "batches", "model", "options", "autocast"}
 # Tables use these for other things: methods source and target, and columns iou_NAME of tables/pairs.csv.
-TAKEN = {"source", "target", "before", "after", "target_trained"}
+TAKEN_NAMES = {"source", "target", "before", "after", "target_trained"}
 
 
 def study(config: dict) -> Study:
@@ -168,7 +168,7 @@ def _own_faults(config: dict) -> Iterator[str]:
             options = baseline_options(entry)
             yield from _option_faults(f"baselines.{name}", "adaptation/baselines", "BASELINES", entry, options)
     for section in ("methods", "baselines"):
-        for name in sorted(TAKEN & config[section].keys()):
+        for name in sorted(TAKEN_NAMES & config[section].keys()):
             yield f"config key {section}.{name}: tables use this name for something else; rename it"
     names = [block["name"] for block in config["pairs"]]
     for name in sorted({name for name in names if names.count(name) > 1}):
@@ -201,7 +201,7 @@ def _own_faults(config: dict) -> Iterator[str]:
 def _option_faults(key: str, module: str, functions: str, entry: dict, options: dict) -> Iterator[str]:
     """Options that the function of an entry does not take, and those that it needs and does not get."""
     signature = signatures(module, functions)[entry["function"]]
-    known = [argument for argument in signature.arguments if argument not in GIVEN]
+    known = [argument for argument in signature.arguments if argument not in GIVEN_ARGUMENTS]
     takes = f"it takes {', '.join(known)}" if known else "it takes none"
     for name in options:
         if name not in known:
