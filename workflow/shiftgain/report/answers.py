@@ -207,8 +207,8 @@ def explained(pairs: pd.DataFrame, scores: pd.DataFrame) -> Iterator[str]:
         ordered = sorted(restored.items(), key=lambda item: (-item[1], item[0]))
         named = ", ".join(f"{name} {share:.0%}" for name, share in ordered)
         yield (
-            f"Share of the pairs of kept polarity whose adapted IoU comes within {RESTORED_MARGIN} of the source's own, "
-            f"by transformation: {named}."
+            f"Share of the pairs of kept polarity whose adapted IoU comes within {RESTORED_MARGIN} of the source's "
+            f"own, by transformation: {named}."
         )
     harmed = {name: rows["gain_iou"].mean() for name, rows in groups if rows["gain_iou"].mean() < -SMALLEST_GAIN}
     if harmed:
