@@ -24,18 +24,18 @@ def adapt(
         for target, splits in store.targets(targets):
             group = adapted.create_group(target)
             for name, method in methods.items():
-                kept = group.create_group(name)
+                artefact = group.create_group(name)
                 if "at_test" in method:
-                    store.put_json(kept, "method", method)
+                    store.put_json(artefact, "method", method)
                     continue
                 images = Inputs(splits["adapt"], torch_device)
                 if "images" in method:
                     images = images.draw(method["images"], seed)
                 counted = Counted(images)
                 state = batchnorm.METHODS[method["function"]](network, counted, **method["options"])
-                checkpoint.put_tensors(kept, state)
-                store.put_json(kept, "n_target_images", images.count)
-                store.put_json(kept, "image_presentations", counted.presented)
+                checkpoint.put_tensors(artefact, state)
+                store.put_json(artefact, "n_target_images", images.count)
+                store.put_json(artefact, "image_presentations", counted.presented)
 
 
 class Counted:

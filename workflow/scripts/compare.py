@@ -64,7 +64,7 @@ def summary(segmentation: pd.DataFrame, gains: pd.DataFrame) -> pd.DataFrame:
             gain_iou=("gain_iou", "mean"),
             gain_sd=("gain_iou", "std"),
             gap_closed=("gap_closed", "mean"),
-            status=("status", lambda found: "; ".join(sorted(set(found) - {""}))),
+            status=("status", lambda statuses: "; ".join(sorted(set(statuses) - {""}))),
         )
         .reset_index()
     )

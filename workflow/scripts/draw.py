@@ -38,8 +38,8 @@ def draw(
     sources = list(dict.fromkeys(key.split("/")[0] for key in masks))
     cases = example_cases(pairs)
     correlations = in_order(correlations, layers)
-    shown = few(layers)
-    clouds = distances.query("activation == @activation and unit == 'position' and layer in @shown")
+    few_layers = few(layers)
+    clouds = distances.query("activation == @activation and unit == 'position' and layer in @few_layers")
     clouds = in_order(with_gains(clouds, pairs), layers)
     source_domains = list(dict.fromkeys(map(domain_of, sources)))
     material = {
@@ -51,7 +51,7 @@ def draw(
         "gallery": gallery(specs, splits, source_domains),
         "curves": training_curves(curves),
         "cases": predicted_masks(cases, splits, masks, gains),
-        "samples": latent_samples(cases, latents, shown, activation),
+        "samples": latent_samples(cases, latents, few_layers, activation),
         "clouds": clouds,
         "distance_table": distances,
         "correlation_table": correlations,

@@ -56,14 +56,14 @@ def evaluate(
 
         def score(target: str, method: str, network: UNet, state: State, how: dict, origin: dict) -> None:
             splits = targets[target]
-            kept: list[np.ndarray] = []
+            first_masks: list[np.ndarray] = []
             with normalisation.adapted(network, state):
                 predictions = predict(network, splits["test"], threshold, torch_device, **how)
-                scores = metrics.scores(keep(predictions, examples, kept))
+                scores = metrics.scores(keep(predictions, examples, first_masks))
             if origin["status"].startswith("diverged"):
-                kept = [np.zeros_like(part) for part in kept]
+                first_masks = [np.zeros_like(part) for part in first_masks]
                 scores |= dict.fromkeys(scores.keys() - {"n_images", "true_foreground"}, np.nan)
-            store.put(masks, f"{target}/{method}", np.concatenate(kept).astype(np.uint8))
+            store.put(masks, f"{target}/{method}", np.concatenate(first_masks).astype(np.uint8))
             spec = store.get_json(splits, "domain")
             rows.append(row_key(source, spec, seed) | {"method": method} | scores | facts | origin)
 
@@ -76,14 +76,14 @@ def evaluate(
                 if towards != target:
                     continue
                 origin = origin_of(checkpoint.about(path))
-                own = checkpoint.load(path, torch_device)
+                baseline = checkpoint.load(path, torch_device)
                 if name in methods:
-                    score(target, name, own, {}, {}, origin)
+                    score(target, name, baseline, {}, {}, origin)
                 if f"{name}+batchnorm" in methods:
                     images = Inputs(splits["adapt"], torch_device)
-                    state = batchnorm.batchnorm(own, images)
+                    state = batchnorm.batchnorm(baseline, images)
                     presented = origin["image_presentations"] + images.count
-                    score(target, f"{name}+batchnorm", own, state, {}, origin | {"image_presentations": presented})
+                    score(target, f"{name}+batchnorm", baseline, state, {}, origin | {"image_presentations": presented})
     write_rows(rows, scores_path)
 
 
@@ -117,12 +117,12 @@ def artefact(group: h5py.Group, network: UNet) -> tuple[dict, dict]:
     return {}, {"adapt": function, "at_most": method["at_test"]}
 
 
-def keep(pairs: Iterator, n: int, kept: list[np.ndarray]) -> Iterator:
-    """Pass ``pairs`` of (predicted, true) on, and put the first ``n`` predicted masks, of one size, into ``kept``."""
+def keep(pairs: Iterator, n: int, masks: list[np.ndarray]) -> Iterator:
+    """Pass ``pairs`` of (predicted, true) on, and put the first ``n`` predicted masks, of one size, into ``masks``."""
     for predicted, true in pairs:
-        room = n - sum(len(part) for part in kept)
-        if room > 0 and (not kept or kept[0].shape[1:] == predicted.shape[1:]):
-            kept.append(predicted[:room])
+        room = n - sum(len(part) for part in masks)
+        if room > 0 and (not masks or masks[0].shape[1:] == predicted.shape[1:]):
+            masks.append(predicted[:room])
         yield predicted, true
 
 

@@ -39,8 +39,8 @@ def latents(
             if store.count(split) < 2:
                 raise StudyError(f"{split.file.filename}: {split.name} needs two images at least; lengthen that split")
             images = Inputs(split, torch_device, half)
-            found = summarise(network, images, store.count(split) // 2, layers, activations, units, rows)
-            for layer, arrays in found.items():
+            summaries = summarise(network, images, store.count(split) // 2, layers, activations, units, rows)
+            for layer, arrays in summaries.items():
                 for key, array in arrays.items():
                     store.put(latents, f"{name}/{layer}/{key}", array)
 

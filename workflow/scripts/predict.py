@@ -24,7 +24,7 @@ from shiftgain.study.names import DISTANCE, KEY
 METHOD = "batchnorm"
 ROW = ["predictor", "kind", "protocol", "outcome"]
 # What is judged of a pair beside what is predicted of it.
-JUDGED = ["source", "target", *OUTCOMES, "tellable"]
+JUDGED_COLUMNS = ["source", "target", *OUTCOMES, "tellable"]
 
 
 def predict(
@@ -49,7 +49,7 @@ def predict(
     scores = read_csv(scores_path, [*KEY, "own_foreground"])
     candidates, kinds = predictors.candidates(scores, read_csv(distances_path, [*KEY, *DISTANCE, "value", "null"]))
     table, names = labelled(read_pairs(pairs_path), candidates), predictors.features(scores)
-    judged, shown = [], {}
+    judged, predictions = [], {}
     # Processes, since most of the work is of Python; what each says does not depend on how many there are.
     with Parallel(threads) as pool:
         for protocol in [*PROTOCOLS, *asked]:
@@ -65,15 +65,15 @@ def predict(
             for (predictor, kind, outcome, predicted), numbers in zip(runs, measured, strict=True):
                 judged.append(dict(zip(ROW, (predictor, kind, protocol, outcome), strict=True)) | numbers)
                 if (predictor, outcome) == (LEARNED, "gain_iou"):
-                    shown[protocol] = predicted
-    found = pd.DataFrame(judged, columns=[*ROW, *MEASURES]).sort_values(ROW, kind="stable")
-    write_csv(found, predictors_path, "%.9g")
+                    predictions[protocol] = predicted
+    assessments = pd.DataFrame(judged, columns=[*ROW, *MEASURES]).sort_values(ROW, kind="stable")
+    write_csv(assessments, predictors_path, "%.9g")
     with replacing(tree_path) as partial:
         partial.write_text(predictors.small_tree_text(names, table, "gain_iou") if len(table) else "no labels\n")
     forest.save(predictors.fit_with_interval(names, table, options, threads), forest_path)
     for protocol, path in figure_paths.items():
-        rows = found[(found["protocol"] == protocol) & (found["outcome"] == "gain_iou")]
-        panels.save(predictor_figures.predictors(rows, shown.get(protocol)), path)
+        rows = assessments[(assessments["protocol"] == protocol) & (assessments["outcome"] == "gain_iou")]
+        panels.save(predictor_figures.predictors(rows, predictions.get(protocol)), path)
 
 
 def bootstraps(kind: str, outcome: str, options: dict) -> int:
@@ -99,16 +99,16 @@ def in_folds(
     parts = pool(
         delayed(predictors.held_out)(table[~rows], table[rows], column, kinds, names, options) for rows in held
     )
-    found = {key: np.full(len(table), np.nan) for key in parts[0][0]}
+    pooled = {key: np.full(len(table), np.nan) for key in parts[0][0]}
     half = np.full(len(table), np.nan)
     for rows, (predictions, width) in zip(held, parts, strict=True):
         half[rows] = width
         for key, predicted in predictions.items():
-            found[key][rows] = predicted
-    for (predictor, kind, outcome), predicted in found.items():
-        told = (predictor, outcome) == (LEARNED, "gain_iou")
-        low, high = (predicted - half, predicted + half) if told else (np.nan, np.nan)
-        yield predictor, kind, outcome, table[JUDGED].assign(predicted=predicted, low=low, high=high)
+            pooled[key][rows] = predicted
+    for (predictor, kind, outcome), predicted in pooled.items():
+        has_interval = (predictor, outcome) == (LEARNED, "gain_iou")
+        low, high = (predicted - half, predicted + half) if has_interval else (np.nan, np.nan)
+        yield predictor, kind, outcome, table[JUDGED_COLUMNS].assign(predicted=predicted, low=low, high=high)
 
 
 def frozen(table: pd.DataFrame, frozen_path: str | None) -> Iterator[tuple[str, str, str, pd.DataFrame]]:
@@ -120,9 +120,9 @@ def frozen(table: pd.DataFrame, frozen_path: str | None) -> Iterator[tuple[str, 
     half = model.width * spread
     for outcome, predicted in zip(OUTCOMES, expected.T, strict=True):
         low, high = (predicted - half, predicted + half) if outcome == "gain_iou" else (np.nan, np.nan)
-        yield LEARNED, "learned", outcome, table[JUDGED].assign(predicted=predicted, low=low, high=high)
+        yield LEARNED, "learned", outcome, table[JUDGED_COLUMNS].assign(predicted=predicted, low=low, high=high)
     for name, size in (("always_adapt", 1.0), ("never_adapt", -1.0)):
-        yield name, "baseline", "gain_iou", table[JUDGED].assign(predicted=size, low=np.nan, high=np.nan)
+        yield name, "baseline", "gain_iou", table[JUDGED_COLUMNS].assign(predicted=size, low=np.nan, high=np.nan)
 
 
 if __name__ == "__main__":

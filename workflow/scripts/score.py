@@ -46,7 +46,7 @@ def score(
     torch_device = devices.pick(device)
     network = checkpoint.load(model_path, torch_device)
     partner = checkpoint.load(partner_paths["model"], torch_device) if partner_paths else None
-    found = []
+    table = []
     with (
         store.read(source_path) as labelled,
         store.read(targets_path) as targets,
@@ -72,8 +72,8 @@ def score(
                 for name, state in others.items():
                     other = view(partner, batches, batches, rows, threshold, state)
                     seeds[f"seed_agreement_{name}"] = agreement(reference, states[name], other)
-            found.append(row_key(source, spec, seed) | scores(reference, states) | seeds)
-    write_rows(found, scores_path)
+            table.append(row_key(source, spec, seed) | scores(reference, states) | seeds)
+    write_rows(table, scores_path)
 
 
 def statistics(group: h5py.Group, network: UNet) -> normalisation.State:
@@ -98,7 +98,7 @@ def view(
     """
     batches = list(batches)
     per_image = -(-rows // sum(len(images) for images in batches))
-    probabilities, kept, at = [], [], []
+    probabilities, samples, at = [], [], []
     with normalisation.adapted(network, state or {}):
         for number, images in enumerate(batches):
             height, width = images.shape[-2:]
@@ -109,12 +109,14 @@ def view(
             chosen = rng.integers(0, height * width, (len(images), per_image))
             places = torch.from_numpy(chosen).to(images.device)
             pixels = features[:, :, :height, :width].flatten(2).float()
-            kept.append(pixels.gather(2, places[:, None].expand(-1, pixels.shape[1], -1)).movedim(1, 2).flatten(0, 1))
+            samples.append(
+                pixels.gather(2, places[:, None].expand(-1, pixels.shape[1], -1)).movedim(1, 2).flatten(0, 1)
+            )
             at.append(p.flatten(1).gather(1, places).flatten())
     return View(
         images=[images.mean(1).cpu().numpy() for images in shown],
         probabilities=probabilities,
-        rows=torch.cat(kept).cpu().numpy().astype(float),
+        rows=torch.cat(samples).cpu().numpy().astype(float),
         row_probabilities=torch.cat(at).cpu().numpy(),
         threshold=threshold,
         labels=labels,

@@ -29,7 +29,7 @@ BASELINES: dict[str, Callable[..., Learner]] = {
 }
 
 # A mean loss of the discriminator below this over an epoch: it is never wrong, and teaches nothing any more.
-COLLAPSED = 1e-3
+COLLAPSED_LOSS = 1e-3
 
 
 def train(
@@ -79,6 +79,6 @@ def train(
 def status(curve: list[dict[str, float]]) -> str:
     """What went wrong in a training that ended, by its curve; empty where nothing did."""
     for row in curve:
-        if row.get("discriminator", 1) < COLLAPSED:
+        if row.get("discriminator", 1) < COLLAPSED_LOSS:
             return f"discriminator collapsed in epoch {row['epoch']}"
     return ""

@@ -60,9 +60,9 @@ def cellseguda(
         with autocast:
             logits, others = network(images).float(), network(unlabelled).float()
             of_source, of_target = torch.sigmoid(logits), torch.sigmoid(others)
-            told = label_loss(discriminator(of_source.detach()), SOURCE)
-            told = told + label_loss(discriminator(of_target.detach()), TARGET)
-        descend(discriminating, told)
+            discriminator_loss = label_loss(discriminator(of_source.detach()), SOURCE)
+            discriminator_loss = discriminator_loss + label_loss(discriminator(of_target.detach()), TARGET)
+        descend(discriminating, discriminator_loss)
         with autocast:
             fooled = label_loss(discriminator(of_target), SOURCE)
             rebuilt = reconstruction_loss(network, rebuilder(of_target), unlabelled)
@@ -76,7 +76,7 @@ def cellseguda(
             "segmentation": segmented.detach(),
             "adversarial": fooled.detach(),
             "reconstruction": rebuilt.detach(),
-            "discriminator": told.detach() / 2,
+            "discriminator": discriminator_loss.detach() / 2,
         }
 
     return Learner(network, parts, [segmenting, discriminating, rebuilding], step)

@@ -60,8 +60,8 @@ def pseudo_label_loss(logits: Tensor, taught: Tensor, confidence: float) -> Tens
 @torch.no_grad()
 def follow(teacher: nn.Module, student: nn.Module, decay: float) -> None:
     """Each parameter of ``teacher``: ``decay`` of itself and the rest of the student's."""
-    for own, other in zip(teacher.parameters(), student.parameters(), strict=True):
-        own.lerp_(other, 1 - decay)
+    for of_teacher, of_student in zip(teacher.parameters(), student.parameters(), strict=True):
+        of_teacher.lerp_(of_student, 1 - decay)
 
 
 def perturb(images: Tensor, strength: float) -> Tensor:

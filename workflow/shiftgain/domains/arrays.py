@@ -21,7 +21,7 @@ MASKS = ("masks", "mask", "labels", "label", "volumes/labels", "volumes/label")
 # Of an array, read at once at most.
 READ_BYTES = 2**24
 # Axes of an array that names none, by what its last sides are.
-FREE = {2: "YX", 3: "IYX"}
+UNNAMED_AXES = {2: "YX", 3: "IYX"}
 
 Opening = Callable[[], AbstractContextManager[Any]]
 
@@ -134,14 +134,14 @@ def _letters(where: str, shape: tuple[int, ...], named: str | None, request: Req
     """Axes of an array: those named, or what its shape leaves no doubt of."""
     if named and len(named) == len(shape):
         return named.upper().replace("S", "I")
-    if len(shape) in FREE and 0 not in shape:
-        return FREE[len(shape)]
+    if len(shape) in UNNAMED_AXES and 0 not in shape:
+        return UNNAMED_AXES[len(shape)]
     if len(shape) == 4 and 0 not in shape:
         if shape[3] in (1, 3):
             return "IYXC" if shape[3] == 1 or axes.is_one(request) else "IYXS"
-        if shape[1] == 1 or request.channel is not None or (shape[1] <= axes.NARROW < shape[3]):
-            return "ICYX" if shape[3] > axes.NARROW else "IYXC"
-    channels = next((size for size in (*shape[3:], *shape[1:2]) if 1 < size <= axes.NARROW), None)
+        if shape[1] == 1 or request.channel is not None or (shape[1] <= axes.MOST_SAMPLES < shape[3]):
+            return "ICYX" if shape[3] > axes.MOST_SAMPLES else "IYXC"
+    channels = next((size for size in (*shape[3:], *shape[1:2]) if 1 < size <= axes.MOST_SAMPLES), None)
     hint = f", or name a channel by {request.key}.channel" if channels and len(shape) == 4 else ""
     raise StudyError(f"{where} is {shape}; make it (n, H, W) or (n, H, W, 3), not empty{hint}")
 

@@ -10,8 +10,9 @@ from shiftgain.domains.stack import Request
 from shiftgain.files.errors import StudyError
 
 Index = tuple[int | slice, ...]
-# An image is not narrower than this beside a side four times as long: those are samples that no axis names.
-NARROW = 4
+# A last axis at most this long is the samples of a pixel (grey, RGB, RGBA), where the other sides are four times it:
+# no image is so narrow.
+MOST_SAMPLES = 4
 
 
 def images_of(where: str, axes: str, shape: Sequence[int], request: Request) -> tuple[str, list[Index]]:
@@ -67,7 +68,7 @@ def asked(where: str, channels: int, request: Request) -> str:
 
 def check_sides(where: str, count: int, rows: int, columns: int) -> None:
     """Errors: :class:`StudyError` where the last axis looks like samples: (64, 64, 3) is one image, not 64."""
-    if columns <= NARROW and min(count, rows) >= 4 * NARROW:
+    if columns <= MOST_SAMPLES and min(count, rows) >= 4 * MOST_SAMPLES:
         raise StudyError(
             f"{where} is ({count}, {rows}, {columns}), which would be {count} images of {rows} x {columns}; "
             f"store one colour image as (1, H, W, 3), and grey ones as (n, H, W)"

@@ -15,27 +15,27 @@ import numpy as np
 from shiftgain.files.errors import StudyError
 
 BITS = (8, 10, 12, 14, 16, 20, 24, 32, 64)
-# Of the pixels, that may lie beyond a window on either side.
-TAIL = 0.001
+# Share of the pixels that may lie beyond a window on either side: hot and dead ones.
+TAIL_SHARE = 0.001
 # A domain in fewer grey levels than this would be read as nearly blank.
-LEVELS = 8
-# Pixels of an image that are looked at.
-SAMPLE = 2**16
+FEWEST_LEVELS = 8
+# Pixels of an image that are looked at: some sixty lie beyond each quantile of TAIL_SHARE.
+SAMPLED_PIXELS = 2**16
 
 Window = tuple[float, float]
 
 
 def range_of(images: Iterable[np.ndarray]) -> Window:
-    """The values between which all but :data:`TAIL` of the pixels lie on either side, from a grid of each image."""
+    """The quantiles :data:`TAIL_SHARE` and 1 - :data:`TAIL_SHARE` of the pixels, from a grid of each image."""
     samples = []
     for image in images:
-        step = max(1, math.isqrt(image.size // SAMPLE))
+        step = max(1, math.isqrt(image.size // SAMPLED_PIXELS))
         pixels = image[::step, ::step].ravel()
         samples.append(pixels[np.isfinite(pixels)])
     pixels = np.concatenate(samples)
     if not len(pixels):
         return 0.0, 0.0
-    low, high = np.quantile(pixels.astype(np.float64), [TAIL, 1 - TAIL])
+    low, high = np.quantile(pixels.astype(np.float64), [TAIL_SHARE, 1 - TAIL_SHARE])
     return float(low), float(high)
 
 
@@ -43,18 +43,19 @@ def windows(facts: dict[str, dict]) -> dict[str, tuple[Window | None, str]]:
     """(window, where it comes from) of every domain of a study; None where 8 bits pass unchanged.
 
     ``facts``: domain -> ``dtype``, ``low`` and ``high`` of :func:`range_of`, ``bits`` and ``window`` or None.
-    Errors: :class:`StudyError` naming the config key, where a domain would keep fewer than :data:`LEVELS` grey levels.
+    Errors: :class:`StudyError` naming the config key, where a domain would keep fewer grey levels than
+    :data:`FEWEST_LEVELS`.
     """
-    found: dict[str, tuple[Window | None, str]] = {}
+    window_of: dict[str, tuple[Window | None, str]] = {}
     shared: dict[str, list[str]] = {"i": [], "f": []}
     for name, fact in facts.items():
         if fact["dtype"] == "uint8":
-            found[name] = None, "8 bits as stored"
+            window_of[name] = None, "8 bits as stored"
         elif fact["window"]:
             low, high = fact["window"]
-            found[name] = (low, high), "of the config"
+            window_of[name] = (low, high), "of the config"
         elif fact["bits"] and fact["high"] < 2 ** fact["bits"]:
-            found[name] = (0, 2 ** fact["bits"] - 1), f"{fact['bits']} bits by the metadata"
+            window_of[name] = (0, 2 ** fact["bits"] - 1), f"{fact['bits']} bits by the metadata"
         else:
             shared["f" if np.dtype(fact["dtype"]).kind == "f" else "i"].append(name)
     for kind, names in shared.items():
@@ -63,8 +64,8 @@ def windows(facts: dict[str, dict]) -> dict[str, tuple[Window | None, str]]:
         window = _window(kind, [facts[name] for name in names])
         for name in names:
             _check_levels(name, facts[name], window, _window(kind, [facts[name]]), kind, names)
-            found[name] = window, f"the smallest that holds {', '.join(names)}"
-    return {name: found[name] for name in facts}
+            window_of[name] = window, f"the smallest that holds {', '.join(names)}"
+    return {name: window_of[name] for name in facts}
 
 
 def levels(images: np.ndarray, window: Window | None) -> np.ndarray:
@@ -96,11 +97,11 @@ def _window(kind: str, facts: list[dict]) -> Window:
     return 0, next(2**bits - 1 for bits in BITS if high < 2**bits or bits == BITS[-1])
 
 
-def _check_levels(name: str, fact: dict, window: Window, own: Window, kind: str, names: list[str]) -> None:
+def _check_levels(name: str, fact: dict, window: Window, window_alone: Window, kind: str, names: list[str]) -> None:
     used = 255 * (fact["high"] - fact["low"]) / (window[1] - window[0])
-    if 0 < used < LEVELS and (kind == "f" or own != window):
+    if 0 < used < FEWEST_LEVELS and (kind == "f" or window_alone != window):
         low, high = (f"{fact[side]:.4g}" for side in ("low", "high"))
-        others = f", as {', '.join(names)} need" if own != window else ""
+        others = f", as {', '.join(names)} need" if window_alone != window else ""
         raise StudyError(
             f"config key domains.{name}: its values, {low} to {high}, would be {math.ceil(used)} of 256 grey levels "
             f"under the window [{window[0]:g}, {window[1]:g}]{others}; give `window: [{low}, {high}]`, "

@@ -53,7 +53,7 @@ def layout(folder: Path, key: str, images: str | None = None, masks: str | None 
     for named, leaf in ((images, "images"), (masks, "masks")):
         if named is not None and not (folder / named).is_dir():
             raise StudyError(f"config key {key}.{leaf}: no folder '{named}' in {folder}; correct it")
-    kept: dict[str, list[_File]] = {"images": [], "masks": []}
+    files_by_role: dict[str, list[_File]] = {"images": [], "masks": []}
     passed_over = []
     files = sorted(_walk(folder), key=lambda file: _natural(file.relative_to(folder)))
     in_folders = images is not None or any(_said(file.relative_to(folder).parts[:-1], IMAGE_FOLDERS) for file in files)
@@ -68,19 +68,19 @@ def layout(folder: Path, key: str, images: str | None = None, masks: str | None 
         elif role is None:
             passed_over.append((file, f"outside of {images or 'images'}/"))
         else:
-            kept[role].append(_File(file, place, file.stem))
-    found, labels = kept["images"], kept["masks"]
+            files_by_role[role].append(_File(file, place, file.stem))
+    image_files, labels = files_by_role["images"], files_by_role["masks"]
     if not labels:
-        found, labels = _beside(found)
-    if not found:
+        image_files, labels = _beside(image_files)
+    if not image_files:
         where = folder / images if images else folder / "images" if (folder / "images").is_dir() else folder
         names = ", ".join(sorted({file.name for file, _ in passed_over})[:4])
         others = f" (passed over: {names})" if names else ""
         raise StudyError(f"{where}: no {KINDS} file in it{others}; put the files there")
-    _check_stems(found)
+    _check_stems(image_files)
     labelled = bool(labels) or _said_folders(folder, masks)
-    pairs = _pairs(found, labels, folder, key) if labelled else None
-    return Layout([file.path for file in found], pairs, passed_over)
+    pairs = _pairs(image_files, labels, folder, key) if labelled else None
+    return Layout([file.path for file in image_files], pairs, passed_over)
 
 
 def _walk(folder: Path) -> Iterable[Path]:

@@ -17,9 +17,9 @@ from shiftgain.files.store import IGNORED
 COLOUR = 2**32
 KEYS = ("foreground", "background", "threshold")
 # More values than this are not labels of classes, but objects counted through, or shades.
-CLASSES = 8
+MOST_CLASSES = 8
 # Above it a table of counts would be larger than the image is worth.
-COUNTABLE = 2**22
+COUNTABLE_VALUES = 2**22
 
 Value = int | float
 
@@ -51,11 +51,11 @@ def values(file: Path, pixels: np.ndarray) -> np.ndarray:
 
 def tally(labels: np.ndarray) -> Counter:
     """Value -> its number of pixels."""
-    if labels.dtype.kind in "ui" and labels.min() >= 0 and labels.max() < COUNTABLE:
+    if labels.dtype.kind in "ui" and labels.min() >= 0 and labels.max() < COUNTABLE_VALUES:
         counts = np.bincount(labels.ravel())
         return Counter({int(value): int(counts[value]) for value in np.flatnonzero(counts)})
-    found, counts = np.unique(labels, return_counts=True)
-    return Counter(dict(zip(found.tolist(), counts.tolist(), strict=True)))
+    values, counts = np.unique(labels, return_counts=True)
+    return Counter(dict(zip(values.tolist(), counts.tolist(), strict=True)))
 
 
 def rule(key: str, spec: dict, counts: Counter) -> dict:
@@ -64,25 +64,25 @@ def rule(key: str, spec: dict, counts: Counter) -> dict:
     One of the first two may be left out: it is all the rest. ``counts``: of all its masks; ``key``: of the domain in
     the config. Errors: :class:`StudyError` naming the values, and the key that answers.
     """
-    asked = {name: _listed(spec[name]) for name in ("foreground", "background", "ignore") if name in spec}
-    ignore = asked.pop("ignore", [])
+    lists = {name: _listed(spec[name]) for name in ("foreground", "background", "ignore") if name in spec}
+    ignore = lists.pop("ignore", [])
     held = sorted(set(counts) - set(ignore))
     if "threshold" in spec:
-        if asked:
-            raise StudyError(f"config key {key}: 'threshold' and '{next(iter(asked))}' are given; remove one")
+        if lists:
+            raise StudyError(f"config key {key}: 'threshold' and '{next(iter(lists))}' are given; remove one")
         if held and held[-1] >= COLOUR:
             raise StudyError(f"config key {key}.threshold: the masks hold colours; give `foreground: ['#rrggbb']`")
         return {"threshold": spec["threshold"], "ignore": ignore}
-    for name, wanted in asked.items():
+    for name, wanted in lists.items():
         if len(held) > 1 and not set(wanted) & set(held):
             raise StudyError(f"config key {key}.{name}: {_text(wanted)} is in no mask; they hold {shares(counts)}")
-    if len(asked) == 2:
-        both = set(asked["foreground"]) & set(asked["background"])
-        if left := sorted(both or set(held) - set(asked["foreground"]) - set(asked["background"])):
+    if len(lists) == 2:
+        both = set(lists["foreground"]) & set(lists["background"])
+        if left := sorted(both or set(held) - set(lists["foreground"]) - set(lists["background"])):
             which = "in both 'foreground' and" if both else "in neither 'foreground' nor"
             raise StudyError(f"config key {key}: {_text(left)} is {which} 'background'; correct them")
-    if asked:
-        return asked | {"ignore": ignore}
+    if lists:
+        return lists | {"ignore": ignore}
     if held in ([], [0]):
         return {"foreground": [], "background": [0], "ignore": ignore}
     if len(held) == 2 and held[0] == 0:
@@ -132,15 +132,15 @@ def meaning(rule: dict) -> str:
 def shares(counts: Counter) -> str:
     """The values by their shares of the pixels: ``0 (70.0 %), 1 (30.0 %)``."""
     total = max(1, counts.total())
-    parts = [f"{_name(value)} ({100 * count / total:.1f} %)" for value, count in counts.most_common(CLASSES)]
-    return ", ".join(parts) + (f" and {len(counts) - CLASSES} others" if len(counts) > CLASSES else "")
+    parts = [f"{_name(value)} ({100 * count / total:.1f} %)" for value, count in counts.most_common(MOST_CLASSES)]
+    return ", ".join(parts) + (f" and {len(counts) - MOST_CLASSES} others" if len(counts) > MOST_CLASSES else "")
 
 
 def _advice(held: list[Value]) -> str:
     extremes = [value for value in held if value < 0 or (value in (255, 65535) and len(held) > 2)]
     if len(held) == 1:
         return f"`foreground: {_text(held)}`, or `background: {_name(held[0])}`"
-    if len(held) > CLASSES and held[-1] < COLOUR:
+    if len(held) > MOST_CLASSES and held[-1] < COLOUR:
         middle = (held[0] + held[-1]) / 2
         text = f"{middle:g}" if isinstance(middle, float) and middle % 1 and held[-1] <= 1 else f"{int(middle)}"
         return f"`threshold: {text}` for shades, or `background: {_name(held[0])}` where each object has its own number"

@@ -34,7 +34,7 @@ MODES = {
     "YCbCr": ("RGB", np.uint8),
 }
 # EXIF orientations that exchange rows and columns.
-TURNED = {5, 6, 7, 8}
+TURNED_ORIENTATIONS = {5, 6, 7, 8}
 ORIENTATION = 0x0112
 TURNING = ("JPEG", "MPO")
 
@@ -49,7 +49,7 @@ def picture(file: Path, request: Request) -> Stack:
         mode, dtype = MODES[image.mode]
         # Of a PNG, pillow would decode all pixels to find one.
         orientation = image.getexif().get(ORIENTATION, 1) if image.format in TURNING else 1
-        sides = (image.width, image.height) if orientation in TURNED else (image.height, image.width)
+        sides = (image.width, image.height) if orientation in TURNED_ORIENTATIONS else (image.height, image.width)
         has_alpha = image.mode in ("LA", "RGBA") or "transparency" in image.info
         notes = [note for note, holds in {
             "alpha dropped": has_alpha,
@@ -96,8 +96,8 @@ def reader_of(file: Path) -> Callable[[Path, Request], Stack] | None:
     """The reader of a file, or of the folder that is an OME-Zarr; None where there is none."""
     if file.is_dir():
         return zarr if any((file / name).exists() for name in ("zarr.json", ".zgroup", ".zarray")) else None
-    found = READERS.get(file.suffix.lower())
-    return hdf5 if found is None and h5py.is_hdf5(file) else found
+    reader = READERS.get(file.suffix.lower())
+    return hdf5 if reader is None and h5py.is_hdf5(file) else reader
 
 
 def read(file: Path, request: Request) -> Stack:

@@ -42,7 +42,7 @@ from shiftgain.files.errors import StudyError
 SPLITS = ("train", "validation", "adapt", "test")
 BLOCK_BYTES = 2**24
 # Images whose grey levels are looked at, spread over the series.
-LOOKED_AT = 64
+SAMPLED_IMAGES = 64
 
 
 class Series(NamedTuple):
@@ -87,13 +87,13 @@ def look(name: str, spec: dict) -> dict:
     passed_over: dict[str, list[str]] = {}
     for file, why in series.passed_over:
         passed_over.setdefault(why, []).append(file.name)
-    found = _description(series) | {"passed_over": passed_over, "notes": series.notes, "bits": series.bits}
+    facts = _description(series) | {"passed_over": passed_over, "notes": series.notes, "bits": series.bits}
     low = high = None
     if series.dtype != np.uint8:
         last = len(series.shapes) - 1
-        numbers = sorted({round(share * last) for share in np.linspace(0, 1, LOOKED_AT)})
+        numbers = sorted({round(share * last) for share in np.linspace(0, 1, SAMPLED_IMAGES)})
         low, high = grey.range_of(series.images(number, number + 1)[0] for number in numbers)
-    return found | {"low": low, "high": high} | _look_at_masks(name, spec, series)
+    return facts | {"low": low, "high": high} | _look_at_masks(name, spec, series)
 
 
 def settled(specs: dict[str, dict], looks: dict[str, dict]) -> dict[str, dict]:
@@ -102,13 +102,13 @@ def settled(specs: dict[str, dict], looks: dict[str, dict]) -> dict[str, dict]:
     Errors: :class:`StudyError` as :func:`grey.windows`.
     """
     facts = {name: looks[name] | {"window": spec.get("window")} for name, spec in specs.items()}
-    found = {}
+    full_specs = {}
     for name, (window, origin) in grey.windows(facts).items():
         seen = looks[name]
         summary = {key: seen[key] for key in ("images", "sizes", "dtype", "coloured", "passed_over", "notes", "values")}
         answers = {"window": list(window) if window else None, "rule": seen["rule"]}
-        found[name] = specs[name] | answers | {"look": summary | {"window": origin}}
-    return found
+        full_specs[name] = specs[name] | answers | {"look": summary | {"window": origin}}
+    return full_specs
 
 
 def summary(spec: dict) -> list[str]:
@@ -160,7 +160,7 @@ def row(spec: dict, name: str, split: str, images: int, counts: np.ndarray, grey
 
 def stamp(spec: dict) -> str:
     """Digest of the names, sizes and times of all files that a domain may be read from."""
-    path, found = _path(spec), sha256()
+    path, digest = _path(spec), sha256()
     # Text, not paths: of thousands of files, making and sorting those takes longer than looking at them.
     files = [f"{root}/{name}" for root, _, names in os.walk(path, followlinks=True) for name in names]
     if path.is_file():
@@ -169,8 +169,8 @@ def stamp(spec: dict) -> str:
     for file in sorted(files):
         with suppress(OSError):
             about = os.stat(file)  # noqa: PTH116
-            found.update(f"{file}\0{about.st_size}\0{about.st_mtime_ns}\n".encode())
-    return found.hexdigest()
+            digest.update(f"{file}\0{about.st_size}\0{about.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
 
 
 def check_split(name: str, spec: dict, seen: dict) -> dict[str, tuple[int, int]]:
@@ -268,23 +268,23 @@ def _series(key: str, spec: dict) -> Series:
     path = _path(spec)
     if not path.exists():
         raise StudyError(f"{path}: no such file or folder; correct the path of the domain in the config")
-    asked = Request(key, channel=spec.get("channel"), channels=spec["channels"])
-    for_masks = asked._replace(masks=True)
+    request = Request(key, channel=spec.get("channel"), channels=spec["channels"])
+    for_masks = request._replace(masks=True)
     passed_over: list[tuple[Path, str]] = []
     labels: list[Stack] | None = None
     if path.is_dir() and reader_of(path) is None:
-        found = layout(path, key, spec.get("images"), spec.get("masks"))
-        passed_over = found.passed_over
-        images = [read(file, asked) for file in found.images]
-        labels = None if found.masks is None else [read(file, for_masks) for file in found.masks]
+        files = layout(path, key, spec.get("images"), spec.get("masks"))
+        passed_over = files.passed_over
+        images = [read(file, request) for file in files.images]
+        labels = None if files.masks is None else [read(file, for_masks) for file in files.masks]
     elif reader_of(path) in WHOLE:
-        images = [read(path, asked._replace(dataset=spec.get("images")))]
+        images = [read(path, request._replace(dataset=spec.get("images")))]
         if spec.get("masks") or (arrays.has_labels(path) if path.is_dir() else arrays.mask_names(path)):
             labels = [read(path, for_masks._replace(dataset=spec.get("masks")))]
     else:
         if spec.get("images"):
             raise StudyError(f"config key {key}.images: {path.name} holds one series; remove it")
-        images = [read(path, asked)]
+        images = [read(path, request)]
         if file := _mask_file(path, key, spec.get("masks")):
             labels = [read(file, for_masks)]
     _check_images(images)
@@ -309,10 +309,10 @@ def _mask_file(path: Path, key: str, name: str | None) -> Path | None:
         if not file.is_file():
             raise StudyError(f"config key {key}.masks: no file '{file}'; give it relative to the folder of {path.name}")
         return file
-    found = _mask_files(path)
-    if len(found) > 1:
-        raise StudyError(f"{path}: {found[0]} and {found[1]} may be its masks; name one by config key {key}.masks")
-    return path.parent / found[0] if found else None
+    names = _mask_files(path)
+    if len(names) > 1:
+        raise StudyError(f"{path}: {names[0]} and {names[1]} may be its masks; name one by config key {key}.masks")
+    return path.parent / names[0] if names else None
 
 
 def _mask_files(path: Path) -> list[str]:

@@ -113,11 +113,11 @@ def _planes(file: Path, handle, series, request: Request, notes: dict[str, None]
     end_to_end = len(series.pages) == 1 and int(np.prod(outer)) > 1
     for index in indices:
         number = int(np.ravel_multi_index(index[: len(outer)], outer)) if outer else 0  # type: ignore[arg-type]
-        own = series.pages[0 if end_to_end else number]
-        if own is None:
+        plane = series.pages[0 if end_to_end else number]
+        if plane is None:
             raise StudyError(f"{file}: its OME metadata name planes of other files; save all of them in one file")
         yield _Plane(
-            own.index, index[len(outer) :], image_axes, shape, np.dtype(np.uint8) if pillow else np.dtype(page.dtype),
+            plane.index, index[len(outer) :], image_axes, shape, np.dtype(np.uint8) if pillow else np.dtype(page.dtype),
             number if end_to_end else None, white, palette, pillow,
         )  # fmt: skip
 

@@ -15,9 +15,9 @@ def remembered(path: Path, key: list, learn: Callable[[], dict]) -> dict:
     A place that cannot be written to costs the time of learning at every run, and no more.
     """
     with suppress(OSError, ValueError, KeyError, TypeError):
-        kept = json.loads(path.read_text())
-        if kept["key"] == key:
-            return kept["value"]
+        entry = json.loads(path.read_text())
+        if entry["key"] == key:
+            return entry["value"]
     value = json.loads(json.dumps(learn()))
     with suppress(OSError, StudyError), replacing(path) as partial:
         partial.write_text(json.dumps({"key": key, "value": value}))

@@ -112,7 +112,7 @@ def append(group: h5py.Group, images: np.ndarray, masks: np.ndarray | None) -> N
 
 def stacks(split: h5py.Group) -> list[tuple[h5py.Dataset, h5py.Dataset | None]]:
     """(images, masks or None) of a split, one pair for each image size."""
-    number, found = 0, []
+    number, pairs = 0, []
     while (name := _suffixed("images", number)) in split:
         # Not `split.get`, which takes damaged masks for missing ones.
         images, masks = split[name], split[mask_name] if (mask_name := _suffixed("masks", number)) in split else None
@@ -120,17 +120,17 @@ def stacks(split: h5py.Group) -> list[tuple[h5py.Dataset, h5py.Dataset | None]]:
             raise KeyError(f"{images.name} of shape {images.shape} is no stack of images")
         if masks is not None and masks.shape != images.shape[:3]:
             raise KeyError(f"{masks.name} of shape {masks.shape} does not fit images of shape {images.shape}")
-        found.append((images, masks))
+        pairs.append((images, masks))
         number += 1
-    if not found:
+    if not pairs:
         raise KeyError(f"no dataset 'images' in {split.name}")
-    return found
+    return pairs
 
 
 def batches(
     split: h5py.Group, pixels: int, at_most: int | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-    """(images, masks or None) of a split in order: about ``pixels`` pixels, ``at_most`` so many images at a time."""
+    """(images, masks or None) of a split in order: batches of about ``pixels`` pixels and ``at_most`` images."""
     for images, masks in stacks(split):
         for part in _parts(len(images), _batch(images, pixels, at_most)):
             yield images[part], None if masks is None else masks[part]
@@ -152,8 +152,8 @@ def image_batches(
         if chosen is not None:
             numbers = np.intersect1d(numbers, chosen - first)
         for part in _parts(len(numbers), _batch(images, pixels)):
-            own = numbers[part]
-            yield images[own] if chosen is not None else images[own[0] : own[-1] + 1]
+            indices = numbers[part]
+            yield images[indices] if chosen is not None else images[indices[0] : indices[-1] + 1]
         first += n
 
 

@@ -84,7 +84,10 @@ def write_csv(table: "pd.DataFrame", path: str | Path, float_format: str | None 
 
 
 def write_rows(rows: list[dict], path: str | Path) -> None:
-    """Write the rows of one job, dicts of equal keys, in full precision: only tables of the contract are rounded."""
+    """Write the rows of one job, dicts of equal keys, in full precision.
+
+    Later stages read these numbers; only the tables made of them are rounded.
+    """
     import pandas as pd
 
     write_csv(pd.DataFrame(rows), path)
@@ -94,5 +97,5 @@ def _number(error: Exception) -> int:
     """The errno of an error; HDF5 hides it in its text."""
     if isinstance(error, OSError) and error.errno:
         return error.errno
-    found = re.search(r"errno = (\d+)", str(error))
-    return int(found.group(1)) if found else 0
+    match = re.search(r"errno = (\d+)", str(error))
+    return int(match.group(1)) if match else 0

@@ -162,8 +162,8 @@ def best_mix(tables: Tables) -> pd.Series:
 def decoder_harm(tables: Tables) -> pd.Series:
     """min(kept, 1 - left) of adapting the encoder only.
 
-    kept = gain(encoder_only) / gain(batchnorm) under brightness and contrast; left = that ratio under shifts of the
-    foreground share, where gains are losses.
+    kept = gain(encoder_only) / gain(batchnorm) under brightness and contrast; left = gain(encoder_only) /
+    gain(batchnorm) under shifts of the foreground share, where both gains are losses.
     """
     kept = _gain_ratio(_shifted(tables, AFFINE), "encoder_only")
     left = _gain_ratio(_shifted(tables, ["foreground"]), "encoder_only")
@@ -282,7 +282,7 @@ def residual_tells_more(tables: Tables) -> pd.Series:
     """s(after) - s(before): how well distances of each state order the IoU of unseen transforms.
 
     s is the mean over transforms, each held out in turn, of sign x Spearman(distance, IoU) on the one held out. The
-    distance and layer, and the sign, are those of the largest |Spearman| on all others.
+    distance, its layer and its sign have the largest |Spearman| on all other transforms.
     """
     table = tables.distances.merge(_abroad(tables)[[*KEY, "iou_batchnorm"]], on=KEY)
 
@@ -316,10 +316,10 @@ def polarity_told_at_half(tables: Tables) -> pd.Series:
 
 
 def _polarity_told(tables: Tables, at_half: bool) -> pd.Series:
-    """Mean over sources, each held out in turn, of (share of flips told right + share of kept told right) / 2.
+    """Mean over sources, each held out in turn, of (right share of flipped + right share of kept pairs) / 2.
 
-    A pair is told by a threshold on one of :data:`POLARITY_SCORES`: score, threshold and direction are those that are
-    best on all other sources.
+    The polarity of a pair is read from one of :data:`POLARITY_SCORES` by a threshold. Score, threshold and direction
+    are chosen on all other sources, for the largest such mean.
     """
     table = _abroad(tables).merge(tables.scores[[*KEY, *POLARITY_SCORES]], on=KEY)
     table = table[table["polarity"] != ""]
@@ -418,7 +418,10 @@ def input_share(tables: Tables) -> pd.Series:
 
 
 def input_falls_short(tables: Tables) -> pd.Series:
-    """mean |IoU(standardise) - IoU| under noise and foreground shifts, less that mean under brightness and contrast."""
+    """mean |IoU(standardise) - IoU(batchnorm)| under noise and foreground shifts, minus its mean under affine changes.
+
+    Affine changes are brightness and contrast.
+    """
 
     def error(table: pd.DataFrame) -> pd.Series:
         known = table.dropna(subset="iou_standardise")

@@ -47,7 +47,7 @@ SMALLEST_GAIN = 0.02
 # grey levels. Test splits of domains drawn at one half have shares within 0.01 of it.
 NEAR_HALF = 0.05
 # A statement over fewer pairs than this is not made.
-FEWEST = 3
+FEWEST_PAIRS = 3
 # The distance that the talk plotted against the gain, as a predictor of it.
 TALK = "bhattacharyya_bottleneck_before_relu_position_before"
 

@@ -56,12 +56,12 @@ def predicted_iou(
     ``source``, ``target``: (mask mean, background mean); ``sds``: their deviations in both; ``share`` of foreground.
     """
     parts = np.array([[share], [1 - share]])
-    own, other = (parts * np.stack(list(map(grey_distribution, means, sds))) for means in (source, target))
-    chosen = best_levels(*own)
-    (own_mean, own_sd), (mean, sd) = _moments(own.sum(0)), _moments(other.sum(0))
+    of_source, of_target = (parts * np.stack(list(map(grey_distribution, means, sds))) for means in (source, target))
+    chosen = best_levels(*of_source)
+    (source_mean, source_sd), (mean, sd) = _moments(of_source.sum(0)), _moments(of_target.sum(0))
     levels = np.arange(256)
-    moved = np.rint((levels - mean) / max(sd, 1e-9) * own_sd + own_mean).clip(0, 255).astype(int)
-    return iou(chosen, *other), iou(chosen[moved], *other)
+    moved = np.rint((levels - mean) / max(sd, 1e-9) * source_sd + source_mean).clip(0, 255).astype(int)
+    return iou(chosen, *of_target), iou(chosen[moved], *of_target)
 
 
 def predicted_map(

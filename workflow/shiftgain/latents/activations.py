@@ -33,10 +33,10 @@ class Summary:
         positions = activation.permute(0, 2, 3, 1).flatten(1, 2).float()
         images, area, channels = positions.shape
         for k in range(images):
-            kept = np.random.default_rng((self.stream, self.images + k)).choice(
+            places = np.random.default_rng((self.stream, self.images + k)).choice(
                 area, min(area, self.rows_per_image), replace=False
             )
-            self.rows.append(positions[k, torch.from_numpy(np.sort(kept)).to(positions.device)].cpu().numpy())
+            self.rows.append(positions[k, torch.from_numpy(np.sort(places)).to(positions.device)].cpu().numpy())
         self.images += images
         flat = positions.reshape(-1, channels)
         if self.shift is None or self.first is None or self.second is None:

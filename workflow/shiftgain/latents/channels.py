@@ -4,10 +4,10 @@ import numpy as np
 from scipy import stats
 
 # A channel whose deviation is below this share of the layer's root mean square does not vary: it is dead.
-DEAD = 0.01
+DEAD_DEVIATION = 0.01
 # A living channel whose Kolmogorov distance to the Gaussian of its mean and deviation exceeds this is not one.
 # A unit Gaussian through a ReLU has 0.25; 512 draws of a Gaussian stay below 0.06.
-NON_GAUSSIAN = 0.1
+NON_GAUSSIAN_DISTANCE = 0.1
 
 
 def kolmogorov(rows: np.ndarray) -> np.ndarray:
@@ -25,5 +25,8 @@ def kolmogorov(rows: np.ndarray) -> np.ndarray:
 def shares(rows: np.ndarray) -> dict[str, float]:
     """Of the channels of ``rows`` (n, C): the share that is ``dead``, and that is alive and ``non_gaussian``."""
     sd = rows.std(axis=0)
-    dead = sd <= DEAD * np.sqrt(np.mean(sd**2))
-    return {"dead": float(dead.mean()), "non_gaussian": float((~dead & (kolmogorov(rows) > NON_GAUSSIAN)).mean())}
+    dead = sd <= DEAD_DEVIATION * np.sqrt(np.mean(sd**2))
+    return {
+        "dead": float(dead.mean()),
+        "non_gaussian": float((~dead & (kolmogorov(rows) > NON_GAUSSIAN_DISTANCE)).mean()),
+    }

@@ -61,8 +61,8 @@ class Latents:
         Rounding in the null space would enter :func:`wasserstein` by its square root, 1e-8 a channel.
         """
         values, vectors = np.linalg.eigh(self.covariance)
-        kept = values > values.size * np.finfo(float).eps * values.max()
-        return vectors[:, kept] * np.sqrt(values[kept])
+        above_rounding = values > values.size * np.finfo(float).eps * values.max()
+        return vectors[:, above_rounding] * np.sqrt(values[above_rounding])
 
     def along(self, directions: np.ndarray) -> np.ndarray:
         """The rows along each of ``directions`` (C, p), each column sorted by itself: (n, p)."""
@@ -146,8 +146,8 @@ def bhattacharyya(reference: Latents, latents: Latents, directions: np.ndarray) 
     diagonal = ridge * np.eye(reference.mean.size)
     middle = (reference.covariance + latents.covariance) / 2 + diagonal
     shift = reference.mean - latents.mean
-    own = [_log_determinant(side.covariance + diagonal) for side in (reference, latents)]
-    ratio = _log_determinant(middle) - sum(own) / 2
+    log_determinants = [_log_determinant(side.covariance + diagonal) for side in (reference, latents)]
+    ratio = _log_determinant(middle) - sum(log_determinants) / 2
     return float(max(0.0, shift @ np.linalg.solve(middle, shift) / 8 + ratio / 2))
 
 

@@ -57,7 +57,7 @@ class TrainingImages:
             self.resident = [self._put(dataset[:] for dataset in stack) for stack in self.stacks]
 
     def epoch(self, rng: np.random.Generator) -> Iterator[tuple[Tensor, ...]]:
-        """At most ``batch`` images each, with masks, uint8 on the device; ``per_epoch`` in all, or a batch fewer."""
+        """Batches uint8 on the device, of at most ``batch`` images, until one would exceed ``per_epoch`` images."""
         left = self.per_epoch
         for window in self._windows(rng):
             order = rng.permutation(np.repeat(np.arange(len(window[0])), self.crops_per_image))

@@ -30,11 +30,11 @@ def get_state(group: h5py.Group, network: UNet) -> dict[str, Tensor]:
 
     Errors: KeyError, which :func:`shiftgain.files.store.read` turns into one line, where names or shapes do not fit.
     """
-    own, found = network.state_dict(), get_tensors(group)
-    for name, tensor in found.items():
-        if name not in own or own[name].shape != tensor.shape:
+    network_tensors, tensors = network.state_dict(), get_tensors(group)
+    for name, tensor in tensors.items():
+        if name not in network_tensors or network_tensors[name].shape != tensor.shape:
             raise KeyError(f"{group.name}/{name} of shape {tuple(tensor.shape)} does not fit the network")
-    return {name: tensor.to(own[name].device) for name, tensor in found.items()}
+    return {name: tensor.to(network_tensors[name].device) for name, tensor in tensors.items()}
 
 
 def save(path: str | Path, network: UNet, model: dict, about: dict) -> None:

@@ -8,6 +8,8 @@ from shiftgain.files.errors import StudyError
 def pick(name: str) -> torch.device:
     """The device for config key ``device``: ``auto`` takes a GPU where there is one.
 
+    Also makes cuDNN deterministic and forbids it TF32, for the whole process.
+
     Errors: :class:`StudyError` when ``cuda`` is asked for and there is none.
     """
     if name == "cuda" and not torch.cuda.is_available():

@@ -55,7 +55,7 @@ def predict(
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     """(predicted, true) masks (n, H, W) of a split in order, boolean and as stored; true is None without labels.
 
-    With ``adapt`` the network is adapted to each batch, of ``at_most`` so many images, before it predicts that batch.
+    With ``adapt`` the network is adapted to each batch, of ``at_most`` images, before it predicts that batch.
     """
     for images, masks in store.batches(split, BATCH_PIXELS, at_most):
         batch = to_input(images, device)

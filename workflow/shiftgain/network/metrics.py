@@ -35,13 +35,13 @@ def scores(masks: Iterable[tuple[np.ndarray, np.ndarray | None]]) -> dict[str, f
     Pixels whose truth is :data:`store.IGNORED` are left out. Where the truth is None, only ``n_images`` and
     ``predicted_foreground`` are numbers.
     """
-    found, pixels, labelled = [], 0, True
+    batch_counts, pixels, labelled = [], 0, True
     for predicted, true in masks:
         labelled &= true is not None
         counted = np.ones_like(predicted) if true is None else true != IGNORED
-        found.append(counts(predicted & counted, predicted if true is None else true == 1))
+        batch_counts.append(counts(predicted & counted, predicted if true is None else true == 1))
         pixels += int(np.count_nonzero(counted))
-    count = np.concatenate(found)
+    count = np.concatenate(batch_counts)
     pooled = count.sum(axis=0)
     missing = float("nan")
     return {

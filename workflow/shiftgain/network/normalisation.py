@@ -1,4 +1,4 @@
-"""The batch-norm layers of a network, and tensors that are in place only for a while."""
+"""The batch-norm layers of a network, and a context in which a network has other tensors than its own."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ def statistics(network: nn.Module) -> State:
 
 @contextmanager
 def adapted(network: UNet, state: State) -> Iterator[UNet]:
-    """The network with the tensors of ``state`` in place; as it was, when the block ends."""
+    """``network`` with the tensors of ``state`` in place; when the block ends its own are put back."""
     before = {name: tensor.clone() for name, tensor in network.state_dict().items() if name in state}
     put(network, state)
     try:
@@ -34,6 +34,6 @@ def adapted(network: UNet, state: State) -> Iterator[UNet]:
 
 def put(network: nn.Module, state: State) -> None:
     """Copy the tensors of ``state`` into ``network``."""
-    own = network.state_dict()
+    tensors = network.state_dict()
     for name, tensor in state.items():
-        own[name].copy_(tensor)
+        tensors[name].copy_(tensor)

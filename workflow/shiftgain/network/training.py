@@ -28,7 +28,13 @@ from shiftgain.network.inference import Inputs, predict
 from shiftgain.network.normalisation import norm_layers
 from shiftgain.network.unet import UNet, input_moments, pad, to_input
 
+# Share of the training in which the rate rises: Adam knows its moments from few batches at first.
 WARM_UP = 0.1
+# The rate starts where it would be after this share of the training, since a rate of 0 moves nothing.
+HEAD_START = 0.01
+# Probability above which a pixel is foreground when epochs are compared: the middle, to which the loss trains. The
+# config's evaluate.threshold is of the scores alone, and changes no network.
+SELECTION_THRESHOLD = 0.5
 CURVE = ["epoch", "loss", "validation_iou", "learning_rate", "presented"]
 
 
@@ -85,7 +91,7 @@ def segmentation_loss(logits: Tensor, masks: Tensor) -> Tensor:
 def learning_rate(progress: float, peak: float) -> float:
     """Linear warm-up over the first tenth of training, then a cosine to zero; ``progress`` in [0, 1]."""
     if progress < WARM_UP:
-        return peak * (progress + 0.01) / (WARM_UP + 0.01)
+        return peak * (progress + HEAD_START) / (WARM_UP + HEAD_START)
     return peak * 0.5 * (1 + math.cos(math.pi * (progress - WARM_UP) / (1 - WARM_UP)))
 
 
@@ -184,7 +190,7 @@ def fit(
             if not math.isfinite(mean):
                 raise Diverged(title, f"the {_words(name)} is not finite in epoch {epoch + 1}", state.curve)
         network.eval()
-        iou = metrics.scores(predict(network, validation, 0.5, device))["iou"]
+        iou = metrics.scores(predict(network, validation, SELECTION_THRESHOLD, device))["iou"]
         rate = learner.optimisers[0].param_groups[0]["lr"]
         state.curve.append(
             {"epoch": epoch + 1, **means, "validation_iou": iou, "learning_rate": rate, "presented": presented}
@@ -211,9 +217,10 @@ def _epoch(
     device: torch.device,
     title: str,
 ) -> tuple[dict[str, float], int]:
-    """One pass over ``images``: mean losses by name, and how many images were shown."""
+    """One pass over ``images``: mean losses by name, and how many images went through a step."""
     depth = learner.network.depth
     others = unlabelled.endless(np.random.default_rng((seed, epoch, 1))) if unlabelled else None
+    # No training has that many epochs, so that no two pairs (seed, epoch) give one number.
     torch.manual_seed(100_003 * seed + epoch)
     learner.parts.train()
     totals: dict[str, Tensor] = {}
@@ -227,10 +234,10 @@ def _epoch(
     ) as bar:
         for batch, masks in images.epoch(np.random.default_rng((seed, epoch))):
             _set_rates(learner.optimisers, (epoch + seen / images.per_epoch) / options["epochs"])
-            shown = pad(to_input(batch, device), depth)
+            inputs = pad(to_input(batch, device), depth)
             true = pad(_truth(masks, images.ignores), depth)
             other = pad(to_input(next(others)[0], device), depth) if others else None
-            for name, loss in learner.step(shown, true, other).items():
+            for name, loss in learner.step(inputs, true, other).items():
                 totals[name] = loss * len(batch) + totals.get(name, 0)
             seen += len(batch)
             presented += len(batch) + (0 if other is None else len(other))

@@ -91,7 +91,10 @@ def to_input(images, device: torch.device) -> Tensor:
 
 
 def input_moments(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (channels, 1, 1) of ``batches`` (n, channels, H, W), at least one grey level."""
+    """Mean and standard deviation (channels, 1, 1) of ``batches`` (n, channels, H, W).
+
+    The standard deviation is at least 1/255, so that images of one grey level do not divide by zero.
+    """
     powers = (torch.stack([(images**power).double().sum((0, 2, 3)) for power in range(3)]) for images in batches)
     count, first, second = reduce(torch.add, powers)
     mean = first / count

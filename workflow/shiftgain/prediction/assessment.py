@@ -8,7 +8,7 @@ from shiftgain.findings.pairs import SMALLEST_GAIN, near_half
 
 # measure -> what its interval is called
 INTERVALS = {"spearman": "ci", "r2": "r2", "sign_accuracy": "sign_accuracy", "regret": "regret"}
-# Measured once more of the tellable pairs alone.
+# Given for the tellable pairs alone as well, as NAME_tellable.
 OF_TELLABLE = ["spearman", "r2", "sign_accuracy", "regret"]
 MEASURES = [
     *["spearman", "r2", "mae", "sign_accuracy", "base_rate", "regret", "regret_always_adapt", "coverage", "n"],
@@ -18,10 +18,10 @@ MEASURES = [
 
 
 def tellable(source_share: pd.Series, target_share: pd.Series) -> pd.Series:
-    """Whether images can say what is foreground: both shares lie on the same side of one half, and not near it.
+    """Whether (source_share - 1/2) (target_share - 1/2) > 0, with neither share near one half (:func:`near_half`).
 
-    Else a domain of the opposite polarity and the complementary share, whose images are alike, is nearer to the source
-    than the truth: who goes by grey levels takes the one for the other.
+    Where the shares lie on opposite sides of one half, inverting the target's masks gives a domain with equal images
+    and a share closer to the source's: a method that sees only images must prefer that wrong reading.
     """
     sides = [np.sign(share - 0.5).mask(near_half(share), 0) for share in (source_share, target_share)]
     return sides[0] * sides[1] > 0
@@ -31,12 +31,12 @@ def judge(table: pd.DataFrame, outcome: str, n_bootstrap: int, seed: int) -> dic
     """Every measure of :func:`measures`, and ``NAME_low`` and ``NAME_high`` of :data:`INTERVALS`.
 
     ``table`` has a row per pair: ``source``, ``target``, ``iou_before``, ``iou_after``, ``gain_iou``, ``predicted``,
-    ``tellable`` (of these pairs alone some measures are given once more) and, where there is an interval, ``low`` and
+    ``tellable`` (:data:`OF_TELLABLE` are also given for these pairs alone) and, where there is an interval, ``low`` and
     ``high``. Intervals are the 2.5th and 97.5th percentile over ``n_bootstrap`` resamples of the domains; NaN over one
     source and one target. Spearman's is ``ci_low``, ``ci_high``.
     """
     once = np.ones((len(table), 1))
-    found = {name: float(value.item()) for name, value in measures(table, outcome, once).items()}
+    row = {name: float(value.item()) for name, value in measures(table, outcome, once).items()}
     source, target = table["source"].to_numpy(), table["target"].to_numpy()
     drawn: dict[str, list[np.ndarray]] = {name: [] for name in INTERVALS}
     if n_bootstrap and (len(np.unique(source)) > 1 or len(np.unique(target)) > 1):
@@ -48,12 +48,12 @@ def judge(table: pd.DataFrame, outcome: str, n_bootstrap: int, seed: int) -> dic
         values = np.concatenate(drawn[name]) if drawn[name] else np.array([np.nan])
         known = values[np.isfinite(values)]
         edges = np.percentile(known, [2.5, 97.5]) if len(known) else [np.nan, np.nan]
-        found |= {f"{prefix}_low": float(edges[0]), f"{prefix}_high": float(edges[1])}
+        row |= {f"{prefix}_low": float(edges[0]), f"{prefix}_high": float(edges[1])}
     plain = table[table["tellable"]]
     if len(plain):
         again = measures(plain, outcome, np.ones((len(plain), 1)))
-        found |= {f"{name}_tellable": float(again[name].item()) for name in OF_TELLABLE}
-    return found | {"n": len(table), "n_tellable": len(plain)}
+        row |= {f"{name}_tellable": float(again[name].item()) for name in OF_TELLABLE}
+    return row | {"n": len(table), "n_tellable": len(plain)}
 
 
 def measures(table: pd.DataFrame, outcome: str, weights: np.ndarray) -> dict[str, np.ndarray]:
@@ -75,17 +75,17 @@ def measures(table: pd.DataFrame, outcome: str, weights: np.ndarray) -> dict[str
         centre = true @ weights / total
         spread = (true**2) @ weights / total - centre**2
         r2 = np.where(spread > 1e-12, 1 - mean((true - predicted) ** 2) / spread, np.nan)
-    found = {"spearman": spearman(true, predicted, weights), "r2": r2, "mae": mean(np.abs(true - predicted))}
+    numbers = {"spearman": spearman(true, predicted, weights), "r2": r2, "mae": mean(np.abs(true - predicted))}
     gain = table["gain_iou"].to_numpy()
     empty = np.full(len(total), np.nan)
-    found |= dict.fromkeys(["sign_accuracy", "base_rate", "regret", "regret_always_adapt", "coverage"], empty)
+    numbers |= dict.fromkeys(["sign_accuracy", "base_rate", "regret", "regret_always_adapt", "coverage"], empty)
     if outcome == "gain_iou":
-        told = (np.abs(gain) > SMALLEST_GAIN).astype(float)
-        positive = mean((gain > 0).astype(float), told)
-        found["sign_accuracy"] = mean((np.sign(predicted) == np.sign(gain)).astype(float), told)
-        found["base_rate"] = np.maximum(positive, 1 - positive)
-        found["regret"] = mean(np.where(predicted > 0, (-gain).clip(0), gain.clip(0)))
-        found["regret_always_adapt"] = mean((-gain).clip(0))
+        has_sign = (np.abs(gain) > SMALLEST_GAIN).astype(float)
+        positive = mean((gain > 0).astype(float), has_sign)
+        numbers["sign_accuracy"] = mean((np.sign(predicted) == np.sign(gain)).astype(float), has_sign)
+        numbers["base_rate"] = np.maximum(positive, 1 - positive)
+        numbers["regret"] = mean(np.where(predicted > 0, (-gain).clip(0), gain.clip(0)))
+        numbers["regret_always_adapt"] = mean((-gain).clip(0))
     if "low" in table and table["low"].notna().any():
-        found["coverage"] = mean(table[outcome].between(table["low"], table["high"]).to_numpy(float))
-    return found
+        numbers["coverage"] = mean(table[outcome].between(table["low"], table["high"]).to_numpy(float))
+    return numbers

@@ -142,8 +142,8 @@ class Forest:
         return node
 
     def _next(self, node: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        asked = rows[np.arange(len(rows)), self.feature[node].clip(0)]
-        return np.where(asked <= self.threshold[node], node + 1, self.right[node])
+        values = rows[np.arange(len(rows)), self.feature[node].clip(0)]
+        return np.where(values <= self.threshold[node], node + 1, self.right[node])
 
 
 def _rounded_down(thresholds: np.ndarray) -> np.ndarray:

@@ -31,7 +31,7 @@ PROTOCOLS = {
 LEARNED = "forest"
 # Each fold fits every predictor anew: more would make a study of many domains wait for hours.
 MOST_FOLDS = 24
-# For the interval, inside each of those folds.
+# For the width of an interval, in each fold and for the shipped forest: every inner fold fits one more forest.
 INNER_FOLDS = 4
 # As many scores as a reader can follow in a predictor that is to be read.
 TRANSPARENT_SCORES = 5
@@ -98,7 +98,7 @@ def never_adapt(train: pd.DataFrame, test: pd.DataFrame, outcome: str) -> np.nda
 
 
 def headroom_with_labels(train: pd.DataFrame, test: pd.DataFrame, outcome: str) -> np.ndarray:
-    """Monotone in the unadapted IoU, which only labels of the target tell: what stands to be gained."""
+    """Monotone in the unadapted IoU, which takes labels of the target: the room that is left for a gain."""
     return single("iou_before", train, test, outcome)
 
 
@@ -163,9 +163,9 @@ TRANSPARENT: dict[str, Callable[[list[str], pd.DataFrame, pd.DataFrame, str], np
 def fit(names: list[str], train: pd.DataFrame, trees: int, leaf: int, seed: int, threads: int = 1) -> Forest:
     """Extremely randomised trees (Geurts et al. 2006) on scores ``names``, as plain arrays.
 
-    What is fitted is the outcomes less the estimates that two of the scores are (:data:`forest.ESTIMATES`), so that a
-    network unlike all others is still told by those. All outcomes are fitted together, a third of the scores tried at
-    each split, at least ``leaf`` pairs in a leaf.
+    Trees are fitted to outcome minus estimate: two scores estimate IoU already (:data:`forest.ESTIMATES`), and of a
+    network unlike all in ``train`` they still say something. All outcomes are fitted together, a third of the scores
+    tried at each split, at least ``leaf`` pairs in a leaf.
     """
     model = ExtraTreesRegressor(
         trees, min_samples_leaf=leaf, max_features=1 / 3, random_state=seed, n_jobs=threads, criterion="squared_error"

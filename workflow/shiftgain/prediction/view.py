@@ -16,7 +16,7 @@ from shiftgain.prediction import otsu, shapes
 from shiftgain.prediction.calibration import platt
 
 # Probabilities are kept this far from 0 and 1: the rounding of float32.
-SMALLEST = 1e-7
+SMALLEST_PROBABILITY = 1e-7
 # A share of pixels is kept this far from 0 and 1 where its logit is taken.
 SMALLEST_SHARE = 1e-3
 # Added to the parts of a ratio, in their unit, so that empty masks and flat images give finite numbers.
@@ -63,7 +63,7 @@ class View:
     @cached_property
     def p(self) -> np.ndarray:
         """Foreground probabilities of all pixels (p,)."""
-        return flat(self.probabilities).clip(SMALLEST, 1 - SMALLEST)
+        return flat(self.probabilities).clip(SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
 
     @cached_property
     def logits(self) -> np.ndarray:

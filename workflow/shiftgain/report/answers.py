@@ -12,7 +12,7 @@ from scipy.stats import binomtest, mannwhitneyu
 
 from shiftgain.findings.pairs import (
     CASES,
-    FEWEST,
+    FEWEST_PAIRS,
     SMALLEST_GAIN,
     TALK,
     abroad,
@@ -31,23 +31,23 @@ HELD_OUT = {
     "leave_means_out": "On target domains that it was not fitted on",
     "leave_seed_out": "On networks (seeds) that it was not fitted on",
 }
-# Adapted IoU this near the source's own is called restored.
-RESTORED = 0.03
+# Adapted IoU at most this far below the source's own is called restored, as in the talk's case `works`.
+RESTORED_MARGIN = 0.03
 CARDS = 12
 # A conclusion over couples of domains is drawn where chance alone gives as uneven a count less often than this.
-SIGNIFICANT = 0.05
+SIGNIFICANCE = 0.05
 
 
 def when(pairs: pd.DataFrame) -> Iterator[str]:
     """Sentences on when adaptation works, from the table of :func:`pairs.pair_table`."""
-    own = pairs.groupby("source")["own_iou"].mean()
-    each = _list([f"{iou:.3f} ({source})" for source, iou in own.items()])
-    many = f"{own.mean():.3f} on average ({own.min():.3f} to {own.max():.3f})"
-    yield f"On test images of its own domain a source network reaches an IoU of {each if len(own) <= 4 else many}."
+    own_iou = pairs.groupby("source")["own_iou"].mean()
+    each = _list([f"{iou:.3f} ({source})" for source, iou in own_iou.items()])
+    many = f"{own_iou.mean():.3f} on average ({own_iou.min():.3f} to {own_iou.max():.3f})"
+    yield f"On test images of its own domain a source network reaches an IoU of {each if len(own_iou) <= 4 else many}."
 
     table = abroad(pairs)
     gain = table["gain_iou"]
-    if len(table) >= FEWEST:
+    if len(table) >= FEWEST_PAIRS:
         gained, lost = int((gain > SMALLEST_GAIN).sum()), int((gain < -SMALLEST_GAIN).sum())
         yield (
             f"Of {len(table)} pairs of a source and a shifted target, {gained} gain more than {SMALLEST_GAIN} of IoU "
@@ -55,14 +55,14 @@ def when(pairs: pd.DataFrame) -> Iterator[str]:
             f"the mean IoU {_moves(table)}."
         )
     bright = table[table["brightness"]]
-    if len(bright) >= FEWEST:
+    if len(bright) >= FEWEST_PAIRS:
         before, after = ((bright[name] - bright["own_iou"]).abs().mean() for name in ("iou_before", "iou_after"))
         yield (
             f"Under a pure brightness shift ({len(bright)} pairs) the IoU lies {after:.3f} from the source's own "
             f"on average with adaptation, {before:.3f} without."
         )
     kept, flipped = table[table["polarity"] == "kept"], table[table["polarity"] == "flipped"]
-    if min(len(kept), len(flipped)) >= FEWEST:
+    if min(len(kept), len(flipped)) >= FEWEST_PAIRS:
         yield (
             f"Where the polarity is kept ({len(kept)} pairs) the mean IoU {_moves(kept)}; "
             f"where it flips ({len(flipped)} pairs) it {_moves(flipped)}."
@@ -78,23 +78,23 @@ def why(pairs: pd.DataFrame) -> Iterator[str]:
     table = abroad(pairs)
     for case, word in zip(CASES[:2], ("nearly every pixel", "hardly any pixel"), strict=True):
         blank = table[case.among(table)]
-        if len(blank) >= FEWEST:
+        if len(blank) >= FEWEST_PAIRS:
             yield (
                 f"In {len(blank)} pairs the unadapted network calls {word} foreground ({case.name}); "
                 f"there the mean IoU {_moves(blank)}."
             )
     plain = table[(table["transform"] == "identity") & table["towards_mask"].notna()]
     white, black = (plain.loc[case.among(plain), "towards_mask"] for case in CASES[:2])
-    if min(len(white), len(black)) >= FEWEST:
+    if min(len(white), len(black)) >= FEWEST_PAIRS:
         yield (
             f"Without a transform, {(white > 0).sum()} of the {len(white)} all white pairs have their target towards "
             f"the grey level of the source's mask, {(black < 0).sum()} of the {len(black)} all black ones away from it."
         )
     lost = table[(table["gain_iou"] < -SMALLEST_GAIN) & (table["polarity"] != "")]
-    if len(lost) >= FEWEST:
+    if len(lost) >= FEWEST_PAIRS:
         yield f"Of the {len(lost)} pairs that lose, {(lost['polarity'] == 'flipped').sum()} flip the polarity."
     apart = between_directions(table, ["gain_iou"])
-    if len(apart) >= FEWEST:
+    if len(apart) >= FEWEST_PAIRS:
         yield (
             f"Over the {len(apart)} couples of domains tried in both directions, "
             f"the two gains differ by {apart['gain_iou'].mean():.3f} on average."
@@ -105,7 +105,7 @@ def told(correlations: pd.DataFrame) -> Iterator[str]:
     """Sentences on whether a distance tells the outcome without labels, from the table ``correlations``."""
     for outcome, words in (("gain_iou", "gain"), ("iou_after", "adapted IoU")):
         rows = strongest(correlations, outcome)
-        if not len(rows) or rows.iloc[0]["n"] < FEWEST:
+        if not len(rows) or rows.iloc[0]["n"] < FEWEST_PAIRS:
             continue
         best = rows.iloc[0]
         direction = "farther" if best["spearman"] > 0 else "nearer"
@@ -128,7 +128,7 @@ def predicted(predictors: pd.DataFrame) -> Iterator[str]:
     gain = predictors[predictors["outcome"] == "gain_iou"]
     for protocol, words in HELD_OUT.items():
         rows = gain[gain["protocol"] == protocol].set_index("predictor")
-        if "forest" not in rows.index or rows.loc["forest", "n"] < FEWEST:
+        if "forest" not in rows.index or rows.loc["forest", "n"] < FEWEST_PAIRS:
             continue
         forest = rows.loc["forest"]
         edges = f" (interval {forest['ci_low']:.2f} to {forest['ci_high']:.2f})"
@@ -167,8 +167,8 @@ def cards(advice: pd.DataFrame, unlabelled: list[str]) -> list[dict]:
     first = advice[advice["target"].isin(unlabelled)]
     rest = advice[~advice["target"].isin(unlabelled)].sort_values(["gain", *KEY], kind="stable")
     room = max(0, CARDS - len(first))
-    shown = pd.concat([first, rest.tail(room - room // 2)[::-1], rest.head(room // 2)])
-    return shown.drop_duplicates(KEY).head(CARDS).to_dict("records")
+    rows = pd.concat([first, rest.tail(room - room // 2)[::-1], rest.head(room // 2)])
+    return rows.drop_duplicates(KEY).head(CARDS).to_dict("records")
 
 
 def advised(advice: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[str]:
@@ -183,7 +183,7 @@ def advised(advice: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[str]:
     )
     table = advice.merge(pairs[[*KEY, "iou_before", "iou_after", "gain_iou"]], on=KEY)
     table = table[table["gain_iou"].notna()]
-    if len(table) >= FEWEST:
+    if len(table) >= FEWEST_PAIRS:
         followed = np.where(table["decision"] == "adapt", table["iou_after"], table["iou_before"])
         yield (
             f"Where there are labels ({len(table)} pairs) following it gives a mean IoU of {followed.mean():.3f}: "
@@ -199,14 +199,16 @@ def explained(pairs: pd.DataFrame, scores: pd.DataFrame) -> Iterator[str]:
     """
     table = abroad(pairs)
     kept = table[table["polarity"] == "kept"]
-    groups = [(name, rows) for name, rows in kept.groupby("transform") if len(rows) >= FEWEST and name != "identity"]
-    restored = {name: (rows["iou_after"] >= rows["own_iou"] - RESTORED).mean() for name, rows in groups}
+    groups = [
+        (name, rows) for name, rows in kept.groupby("transform") if len(rows) >= FEWEST_PAIRS and name != "identity"
+    ]
+    restored = {name: (rows["iou_after"] >= rows["own_iou"] - RESTORED_MARGIN).mean() for name, rows in groups}
     if restored:
         ordered = sorted(restored.items(), key=lambda item: (-item[1], item[0]))
         named = ", ".join(f"{name} {share:.0%}" for name, share in ordered)
         yield (
-            f"Share of the pairs of kept polarity whose adapted IoU comes within {RESTORED} of the source's own, by "
-            f"transformation: {named}."
+            f"Share of the pairs of kept polarity whose adapted IoU comes within {RESTORED_MARGIN} of the source's "
+            f"own, by transformation: {named}."
         )
     harmed = {name: rows["gain_iou"].mean() for name, rows in groups if rows["gain_iou"].mean() < -SMALLEST_GAIN}
     if harmed:
@@ -218,7 +220,7 @@ def explained(pairs: pd.DataFrame, scores: pd.DataFrame) -> Iterator[str]:
 
 def _asymmetry(gaps: pd.DataFrame) -> Iterator[str]:
     """``gaps``: a row per couple of domains, from :func:`pairs.between_directions`."""
-    if len(gaps) < FEWEST:
+    if len(gaps) < FEWEST_PAIRS:
         return
     larger = int((gaps["iou_before"] > gaps["iou_after"]).sum())
     unequal = int((gaps["iou_before"] != gaps["iou_after"]).sum())
@@ -228,9 +230,9 @@ def _asymmetry(gaps: pd.DataFrame) -> Iterator[str]:
         f"{gaps['iou_after'].mean():.3f}; in {larger} couples the IoU differs more before than after."
     )
     # The sign test: a couple is as likely to differ more before as after, where neither explains the asymmetry.
-    if unequal and binomtest(larger, unequal).pvalue < SIGNIFICANT:
+    if unequal and binomtest(larger, unequal).pvalue < SIGNIFICANCE:
         where = "starts" if 2 * larger > unequal else "ends"
-        yield f"The asymmetry is mostly one of where the network {where} (sign test, p < {SIGNIFICANT})."
+        yield f"The asymmetry is mostly one of where the network {where} (sign test, p < {SIGNIFICANCE})."
 
 
 def _polarity(pairs: pd.DataFrame, scores: pd.DataFrame) -> Iterator[str]:
@@ -239,7 +241,7 @@ def _polarity(pairs: pd.DataFrame, scores: pd.DataFrame) -> Iterator[str]:
     table = plain[[*KEY, "polarity", "true_foreground"]].merge(scores[[*KEY, *names]], on=KEY)
     half = near_half(table["true_foreground"])
     usual = table[~half]
-    if usual["polarity"].value_counts().reindex(["kept", "flipped"]).fillna(0).min() < FEWEST:
+    if usual["polarity"].value_counts().reindex(["kept", "flipped"]).fillna(0).min() < FEWEST_PAIRS:
         return
     areas = {name: separation(usual[name], usual["polarity"] == "flipped") for name in names}
     best = sorted(areas, key=lambda name: (-areas[name], name))[:3]
@@ -249,7 +251,7 @@ def _polarity(pairs: pd.DataFrame, scores: pd.DataFrame) -> Iterator[str]:
         f"stands on its own side of a kept one, where 0.5 is chance."
     )
     equal = table[half]
-    if equal["polarity"].value_counts().reindex(["kept", "flipped"]).fillna(0).min() >= FEWEST:
+    if equal["polarity"].value_counts().reindex(["kept", "flipped"]).fillna(0).min() >= FEWEST_PAIRS:
         area = separation(equal[best[0]], equal["polarity"] == "flipped")
         yield f"Over the {len(equal)} pairs whose foreground share is one half, {best[0]} reaches {area:.2f}."
 

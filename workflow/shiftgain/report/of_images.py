@@ -22,7 +22,7 @@ from shiftgain.report.panels import (
 from shiftgain.report.pictures import Example, Gallery, PictureRow
 
 # Inches, of the title of a block and the labels at its edge.
-LABELS = 0.55
+LABEL_INCHES = 0.55
 # Pictures are no larger than if there were this many in a row, however few there are.
 FEWEST_MEANS, NAMED_PER_ROW = 4, 5
 # Share of its cell that a picture takes.
@@ -38,9 +38,9 @@ def domains(gallery: Gallery, specs: dict[str, dict], source_domains: list[str])
     shifted_shape = (-(-len(gallery.shifted) // 2), 2, 4) if most <= 4 else (len(gallery.shifted), 1, max(8, most))
     heights = {}
     if grid:
-        heights["grid"] = LABELS + len(down) * (WIDTH - 0.9) / max(FEWEST_MEANS, len(across)) / 2
+        heights["grid"] = LABEL_INCHES + len(down) * (WIDTH - 0.9) / max(FEWEST_MEANS, len(across)) / 2
     if named:
-        heights["named"] = LABELS + -(-len(named) // NAMED_PER_ROW) * WIDTH / NAMED_PER_ROW * 0.6
+        heights["named"] = LABEL_INCHES + -(-len(named) // NAMED_PER_ROW) * WIDTH / NAMED_PER_ROW * 0.6
     if gallery.shifted:
         rows, per_row, n_levels = shifted_shape
         heights["shifted"] = 0.3 + rows * (0.4 + (WIDTH / per_row - 0.2) / n_levels)
@@ -126,7 +126,7 @@ def _by_name(part: SubFigure, examples: dict[str, Example], sources: list[str]) 
 
 
 def _by_level(part: SubFigure, shifted: dict[str, dict[float, Example]], shape: tuple[int, int, int]) -> None:
-    """Panels (rows, columns) of (at most) so many levels, a transform each."""
+    """A panel for each transform; ``shape``: rows and columns of panels, and the most levels in one."""
     write_heading(part, "every transform and level (the mask is outlined where it changes)")
     panels = part.subplots(*shape[:2], squeeze=False).ravel()
     for axes, (transform, levels) in zip(panels, shifted.items(), strict=False):

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from shiftgain.findings.pairs import few
-from shiftgain.latents.channels import DEAD, shares
+from shiftgain.latents.channels import DEAD_DEVIATION, shares
 from shiftgain.report.panels import (
     BLUE,
     GREY,
@@ -128,7 +128,7 @@ def channels(channel_rows: dict[str, dict[str, np.ndarray]], channel_layer: str)
         for axes, activation in zip(row, ("before_relu", "after_relu"), strict=True):
             values = activations[activation]
             sd = values.std(axis=0)
-            alive = sd > DEAD * np.sqrt(np.mean(sd**2))
+            alive = sd > DEAD_DEVIATION * np.sqrt(np.mean(sd**2))
             for column in ((values - values.mean(axis=0)) / np.where(sd > 0, sd, 1)).T[alive]:
                 axes.plot(middle, np.histogram(column, edges, density=True)[0], color=BLUE, lw=0.5, alpha=0.35)
             axes.plot(middle, np.exp(-(middle**2) / 2) / np.sqrt(2 * np.pi), color="0.1", lw=1, ls="--")

@@ -31,8 +31,8 @@ from shiftgain.report.panels import (
 )
 from shiftgain.study.names import domain_of
 
-MAPPED = QUANTITIES | {"pixel_ceiling": "pixel ceiling"}
-COLOURS = dict.fromkeys(MAPPED, "viridis") | {"gain_iou": GAIN_COLOURS}
+MAPPED_QUANTITIES = QUANTITIES | {"pixel_ceiling": "pixel ceiling"}
+COLOURS = dict.fromkeys(MAPPED_QUANTITIES, "viridis") | {"gain_iou": GAIN_COLOURS}
 # Transforms beside each other in the figure of transforms, maps' sources below each other before they go in pairs.
 MOST_BESIDE, MOST_BELOW = 6, 4
 
@@ -73,7 +73,7 @@ def maps(pairs: pd.DataFrame, specs: dict[str, dict], sources: list[str]) -> Fig
     if len(others):
         heights.append(0.4 + 0.3 * len(names[0]) + text_width(names[1]))
     limit = max(0.1, float(table["gain_iou"].abs().max()))
-    norms = dict.fromkeys(MAPPED, Normalize(0, 1)) | {"gain_iou": Normalize(-limit, limit)}
+    norms = dict.fromkeys(MAPPED_QUANTITIES, Normalize(0, 1)) | {"gain_iou": Normalize(-limit, limit)}
 
     figure, parts = bands([*heights, 0.65])
     tiles = [tile for part in parts for tile in part.subfigures(1, beside, squeeze=False)[0]] if mapped else []
@@ -146,18 +146,18 @@ def methods(gains_by_method: pd.DataFrame) -> Figure:
 
 
 def _maps_of_source(
-    panels: np.ndarray, table: pd.DataFrame, grid: dict, own: tuple | None, norms: dict, size: float
+    panels: np.ndarray, table: pd.DataFrame, grid: dict, source_means: tuple | None, norms: dict, size: float
 ) -> None:
     across, down = grid_axes(grid)
-    for axes, (column, title) in zip(panels, MAPPED.items(), strict=True):
+    for axes, (column, title) in zip(panels, MAPPED_QUANTITIES.items(), strict=True):
         square = pd.DataFrame(np.nan, down, across)
         for target, value in zip(table["target"], table[column], strict=True):
             square.loc[grid[target][1], grid[target][0]] = value
         heat_map(axes, square, COLOURS[column], norms[column], size)
         axes.invert_yaxis()
         axes.set(title=title, xlabel="mask mean", ylabel="background mean" if column == "iou_before" else "")
-        if own is not None:
-            mark_cell(axes, across.index(own[0]), down.index(own[1]))
+        if source_means is not None:
+            mark_cell(axes, across.index(source_means[0]), down.index(source_means[1]))
 
 
 def _boundaries(panels: np.ndarray, spec: dict, scales: list[list[float]]) -> None:
@@ -177,7 +177,7 @@ def _boundaries(panels: np.ndarray, spec: dict, scales: list[list[float]]) -> No
 
 def _matrices(part: SubFigure, table: pd.DataFrame, names: list[list[str]], norms: dict) -> None:
     """Source x target, for targets that are not known by their two means; ``names`` of the rows and of the columns."""
-    for axes, (column, title) in zip(part.subplots(1, 4), MAPPED.items(), strict=True):
+    for axes, (column, title) in zip(part.subplots(1, 4), MAPPED_QUANTITIES.items(), strict=True):
         square = table.pivot_table(index="source", columns="target", values=column)
         square = square.reindex(index=names[0], columns=names[1])
         heat_map(axes, square, COLOURS[column], norms[column], size=7 if len(names[1]) <= 6 else 0)

@@ -50,8 +50,8 @@ def tables(
     for case in CASES:
         pair = cases[case.name]
         empty = {"pair": "does not occur"}
-        shown = empty if pair is None else {"pair": label(pair), **pair[SCORES]}
-        rows.append({"case": case.name, "rule": case.rule} | shown)
+        example = empty if pair is None else {"pair": label(pair), **pair[SCORES]}
+        rows.append({"case": case.name, "rule": case.rule} | example)
     return {
         "networks": html(networks[["network", "seed", "n_images", "iou", "dice"]]),
         "trainings": html(trainings) if len(trainings := by_training(pairs)) else "",
@@ -86,14 +86,14 @@ def compared(baselines: str, costs: str, talk: str) -> dict:
         seconds.get(("source", target, target) if method == "target" else (method, source, target), at_home[source])
         for method, source, target in keys
     ]
-    shown = [
+    columns = [
         *["method", "selection", "seeds", "n_target_images", "image_presentations", "iou", "iou_sd", "gain_iou"],
         *["gap_closed", "training_seconds", "status"],
     ]
     table = table.assign(target=names, status=table["status"].fillna(""), order=table["method"].map(_place))
     table = table.sort_values(["source", "target", "order", "method"])
     directions = {
-        f"{source} → {target}": html(rows[shown]) for (source, target), rows in table.groupby(["source", "target"])
+        f"{source} → {target}": html(rows[columns]) for (source, target), rows in table.groupby(["source", "target"])
     }
     return {"directions": directions, "talk": html(pd.read_csv(talk))}
 
@@ -147,10 +147,10 @@ def html(table: pd.DataFrame) -> str:
 
 def versions() -> dict[str, str]:
     """Package -> version, of those installed where the page is made."""
-    found = {}
+    version_of = {}
     for name in PACKAGES:
         try:
-            found[name] = version(name)
+            version_of[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return version_of

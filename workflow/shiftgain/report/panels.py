@@ -73,7 +73,7 @@ def canvas(height: float, width: float = WIDTH) -> Figure:
 
 
 def bands(heights: list[float], width: float = WIDTH) -> tuple[Figure, list[SubFigure]]:
-    """A figure of bands one above the other, each so many inches high."""
+    """A figure of bands one above the other, of ``heights`` in inches."""
     figure = canvas(sum(heights), width)
     return figure, list(figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0])
 
@@ -83,7 +83,7 @@ def write_heading(part: SubFigure, text: str) -> None:
 
 
 def write_over(axes: Axes, points: float, text: str) -> None:
-    """``text`` so many points above a panel, higher than its title."""
+    """``text`` above a panel by ``points``, higher than its title."""
     axes.annotate(
         text, (0.5, 1), (0, points), xycoords="axes fraction", textcoords="offset points", ha="center", weight="bold"
     )

@@ -85,14 +85,16 @@ def gallery(specs: dict, splits: dict, sources: list[str]) -> Gallery:
     names = [spec["name"] for spec in shifted]
     levels: dict[str, dict[float, Example]] = {}
     for transform in dict.fromkeys(spec["transform"] for spec in shifted):
-        own = [spec["name"] for spec in shifted if spec["transform"] == transform]
-        domain = max(dict.fromkeys([*sources, *base, *own]), key=lambda name: (own.count(name), names.count(name)))
-        shown = {0.0: domain} if domain in splits else {}
+        domains = [spec["name"] for spec in shifted if spec["transform"] == transform]
+        domain = max(
+            dict.fromkeys([*sources, *base, *domains]), key=lambda name: (domains.count(name), names.count(name))
+        )
+        names_by_level = {0.0: domain} if domain in splits else {}
         for spec in shifted:
             if (spec["name"], spec["transform"]) == (domain, transform):
-                shown[spec["level"]] = target_name(domain, transform, spec["level"])
+                names_by_level[spec["level"]] = target_name(domain, transform, spec["level"])
         title = f"{transform}, {TRANSFORMS[transform].unit}: {domain}"
-        levels[title] = {level: first_example(splits[name]) for level, name in shown.items()}
+        levels[title] = {level: first_example(splits[name]) for level, name in names_by_level.items()}
     return Gallery({name: first_example(splits[name]) for name in base}, levels)
 
 
@@ -108,8 +110,8 @@ def predicted_masks(
             image, true = first_example(splits[pair["name"]])
             assert true is not None, "cases are taken from labelled pairs"
             with store.read(file_of(pair, masks, "")) as file:
-                kept = file[pair["name"]]
-                predicted = {method: 255 * kept[method][0] for method in ("source", *methods) if method in kept}
+                group = file[pair["name"]]
+                predicted = {method: 255 * group[method][0] for method in ("source", *methods) if method in group}
             pictures = {"image": image, "true mask": 255 * true, "unadapted": predicted.pop("source"), **predicted}
             scores = f"IoU {pair['iou_before']:.3f} → {pair['iou_after']:.3f}\n(source at home {pair['own_iou']:.3f})"
             rows[name] = PictureRow(f"{label(pair)}\n{scores}", pictures)
@@ -142,14 +144,14 @@ def sample(group) -> Sample:
 
 def channel_rows(paths: dict[str, str], networks: list[str], layer: str) -> dict[str, dict[str, np.ndarray]]:
     """Network -> activation -> rows (r, C) of the source's own images, where both activations were kept."""
-    shown = {}
+    rows = {}
     for network in networks:
         path = next(path for key, path in paths.items() if key.startswith(f"{network}/"))
         with store.read(path) as file:
-            kept = file["source/reference"].get(layer, {})
-            if {"before_relu", "after_relu"} <= set(kept):
-                shown[network] = {activation: group["position/rows"][:] for activation, group in kept.items()}
-    return shown
+            groups = file["source/reference"].get(layer, {})
+            if {"before_relu", "after_relu"} <= set(groups):
+                rows[network] = {activation: group["position/rows"][:] for activation, group in groups.items()}
+    return rows
 
 
 def file_of(pair: pd.Series, paths: dict[str, str], prefix: str) -> str:

@@ -16,8 +16,8 @@ PANELS = {
     "sign_accuracy": ("right sign", (0, 1)),
     "regret": ("IoU lost (regret)", (0, None)),
 }
-# Of single scores and of distances, the best few by absolute Spearman, and the talk's own.
-BEST = 6
+# Single scores, and distances, that are shown beside the talk's own: the best by absolute Spearman.
+BEST_PREDICTORS = 6
 COLOURS = {"baseline": GREY, "score": "#56b4e9", "distance": "#e69f00", "transparent": "#009e73", "learned": BLUE}
 
 
@@ -44,7 +44,7 @@ def chosen(judged: pd.DataFrame) -> pd.DataFrame:
     parts = [judged[judged["kind"] == "baseline"]]
     for kind in ("distance", "score"):
         of_kind = judged[judged["kind"] == kind]
-        best = of_kind.sort_values("spearman", key=lambda value: -value.abs(), kind="stable").head(BEST)
+        best = of_kind.sort_values("spearman", key=lambda value: -value.abs(), kind="stable").head(BEST_PREDICTORS)
         talk = of_kind[(of_kind["predictor"] == TALK) & ~of_kind.index.isin(best.index)]
         parts += [talk, best[::-1]]
     return pd.concat([*parts, judged[judged["kind"].isin(["transparent", "learned"])]])
@@ -53,8 +53,8 @@ def chosen(judged: pd.DataFrame) -> pd.DataFrame:
 def _bars(axes: Axes, rows: pd.DataFrame, measure: str, low: float, high: float | None) -> None:
     values = rows[measure].to_numpy()
     places = np.arange(len(rows))
-    shown = np.clip(values, low, np.inf)
-    axes.barh(places, shown, color=[COLOURS[kind] for kind in rows["kind"]], height=0.7)
+    lengths = np.clip(values, low, np.inf)
+    axes.barh(places, lengths, color=[COLOURS[kind] for kind in rows["kind"]], height=0.7)
     edges = rows[[f"{INTERVALS[measure]}_{edge}" for edge in ("low", "high")]].to_numpy().clip(low, np.inf)
     axes.hlines(places, edges[:, 0], edges[:, 1], color="black", linewidth=0.8)
     for place, value in enumerate(values):
@@ -73,13 +73,13 @@ def _label(predictor: str) -> str:
 
 
 def _scatter(axes: Axes, predicted: pd.DataFrame) -> None:
-    true, told = predicted["gain_iou"].to_numpy(), predicted["predicted"].to_numpy()
+    true, estimates = predicted["gain_iou"].to_numpy(), predicted["predicted"].to_numpy()
     if predicted["low"].notna().any():
         axes.vlines(true, predicted["low"], predicted["high"], color=GREY, linewidth=0.3, alpha=0.5, zorder=0)
     for tellable, colour, label in ((True, BLUE, "images can tell"), (False, ORANGE, "they cannot")):
         chosen = (predicted["tellable"] == tellable).to_numpy()
         if chosen.any():
-            axes.scatter(true[chosen], told[chosen], s=5, color=colour, linewidth=0, alpha=0.7, label=label)
+            axes.scatter(true[chosen], estimates[chosen], s=5, color=colour, linewidth=0, alpha=0.7, label=label)
     axes.legend(loc="lower right", frameon=False, markerscale=2)
     axes.axline((0, 0), slope=1, color="black", linewidth=0.6)
     axes.axhline(0, color="black", linewidth=0.4)

@@ -20,8 +20,8 @@ def crop(images: np.ndarray, masks: np.ndarray | None, level: float, rng: np.ran
     """Keep the middle of each image, cutting the share ``level`` of its rows and columns off: images get smaller."""
     sides = [max(1, round(side * (1 - level))) for side in images.shape[1:3]]
     window = tuple(
-        slice((side - kept) // 2, (side - kept) // 2 + kept)
-        for side, kept in zip(images.shape[1:3], sides, strict=True)
+        slice((side - length) // 2, (side - length) // 2 + length)
+        for side, length in zip(images.shape[1:3], sides, strict=True)
     )
     return images[:, *window], None if masks is None else masks[:, *window]
 

@@ -31,9 +31,9 @@ from shiftgain.study.plan import (
 
 SCHEMA = Path(__file__).parents[2] / "schemas" / "config.schema.yaml"
 # Arguments that a stage gives to the function of a method or a baseline; the others are options of the config.
-GIVEN = {"network", "batches", "model", "options", "autocast"}
+GIVEN_ARGUMENTS = {"network", "batches", "model", "options", "autocast"}
 # Tables use these for other things: methods source and target, and columns iou_NAME of tables/pairs.csv.
-TAKEN = {"source", "target", "before", "after", "target_trained"}
+TAKEN_NAMES = {"source", "target", "before", "after", "target_trained"}
 
 
 def study(config: dict) -> Study:
@@ -67,17 +67,17 @@ def _looks(config: dict, names: Iterable[str]) -> dict[str, dict]:
     config and the code are as they were.
     """
     real_ones = {DomainName.parse(name).base for name in names}
-    found = {}
+    looks = {}
     for name in sorted(real_ones & {name for name, entry in config["domains"].items() if "path" in entry}):
         spec = domain_spec(config, name)
         try:
             key = [{key: value for key, value in spec.items() if key != "split"}, real.stamp(spec), code("generate")]
             place = Path(config["results"], "looks", f"{name}.json")
-            found[name] = remembered(place, key, partial(real.look, name, spec))
-            real.check_split(name, spec, found[name])
+            looks[name] = remembered(place, key, partial(real.look, name, spec))
+            real.check_split(name, spec, looks[name])
         except StudyError as error:
-            found[name] = {"fault": str(error)}
-    return found
+            looks[name] = {"fault": str(error)}
+    return looks
 
 
 class _Loader(yaml.SafeLoader):
@@ -168,7 +168,7 @@ def _own_faults(config: dict) -> Iterator[str]:
             options = baseline_options(entry)
             yield from _option_faults(f"baselines.{name}", "adaptation/baselines", "BASELINES", entry, options)
     for section in ("methods", "baselines"):
-        for name in sorted(TAKEN & config[section].keys()):
+        for name in sorted(TAKEN_NAMES & config[section].keys()):
             yield f"config key {section}.{name}: tables use this name for something else; rename it"
     names = [block["name"] for block in config["pairs"]]
     for name in sorted({name for name in names if names.count(name) > 1}):
@@ -201,7 +201,7 @@ def _own_faults(config: dict) -> Iterator[str]:
 def _option_faults(key: str, module: str, functions: str, entry: dict, options: dict) -> Iterator[str]:
     """Options that the function of an entry does not take, and those that it needs and does not get."""
     signature = signatures(module, functions)[entry["function"]]
-    known = [argument for argument in signature.arguments if argument not in GIVEN]
+    known = [argument for argument in signature.arguments if argument not in GIVEN_ARGUMENTS]
     takes = f"it takes {', '.join(known)}" if known else "it takes none"
     for name in options:
         if name not in known:

@@ -23,15 +23,15 @@ def code(stage: str) -> list[str]:
 
     Errors: :class:`FileNotFoundError` for a stage without a script.
     """
-    found: set[Path] = set()
+    modules: set[Path] = set()
     queue = [WORKFLOW / "scripts" / f"{stage}.py"]
     while queue:
         for module in _imports(queue.pop()):
             path = WORKFLOW / (module.replace(".", "/") + ".py")
-            if path.is_file() and path not in found:
-                found.add(path)
+            if path.is_file() and path not in modules:
+                modules.add(path)
                 queue.append(path)
-    return sorted(f"{path.relative_to(WORKFLOW)} {sha256(path.read_bytes()).hexdigest()[:12]}" for path in found)
+    return sorted(f"{path.relative_to(WORKFLOW)} {sha256(path.read_bytes()).hexdigest()[:12]}" for path in modules)
 
 
 def registry(module: str, name: str) -> list[str]:

@@ -111,8 +111,8 @@ class Study:
     @property
     def layers(self) -> list[str]:
         """Layers whose latents are taken, in the order of the network."""
-        asked, known = self.config["latents"]["layers"], layer_names(self.config["model"]["depth"])
-        return [layer for layer in known if asked == "all" or layer in asked]
+        choice, known = self.config["latents"]["layers"], layer_names(self.config["model"]["depth"])
+        return [layer for layer in known if choice == "all" or layer in choice]
 
     @property
     def judged(self) -> dict[str, dict]:
@@ -255,8 +255,8 @@ def domain_spec(config: dict, name: str) -> dict:
         return spec | {"split": generate["split"]} | entry
     means = entry.get("means") or list(parsed.means or ())
     for key in ("size", "images", "perlin", "noise"):
-        default, own = generate[key], entry.get(key, {})
-        spec[key] = default | own if isinstance(default, dict) else own or default
+        default, override = generate[key], entry.get(key, {})
+        spec[key] = default | override if isinstance(default, dict) else override or default
     rule = entry if {"threshold", "foreground"} & entry.keys() else generate
     mask = {key: rule[key] for key in ("threshold", "foreground") if rule.get(key) is not None}
     return spec | {"means": means, "seed": generate["seed"]} | mask

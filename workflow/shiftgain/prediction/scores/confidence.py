@@ -21,10 +21,11 @@ def difference_of_confidences(source: View, state: View) -> float:
 
 
 def atc(source: View, state: View) -> float:
-    """Share of target pixels with confidence above t; t is where the share of source pixels below equals the error.
+    """Share of target pixels with confidence above t, where the share of source pixels below t is the source's error.
 
-    Average thresholded confidence estimates pixel accuracy (Garg et al. 2022, arXiv:2201.04234). The error is that of
-    the source's network on its labelled images. abs(logit) stands for confidence, since it has the same order.
+    The error is the share of labelled source pixels that the network gets wrong. Average thresholded confidence
+    estimates pixel accuracy (Garg et al. 2022, arXiv:2201.04234). abs(logit) stands for confidence: both order pixels
+    alike.
     """
     return float((np.abs(state.logits) > source.atc_threshold).mean())
 

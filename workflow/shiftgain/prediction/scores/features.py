@@ -35,11 +35,11 @@ def mmd(source: View, state: View) -> float:
     rows; features are in their deviations.
     """
     width = float(np.median(_distances(source, source, source))) + EPSILON
-    within, own, between = (
+    of_target, of_source, between = (
         np.exp(-((_distances(first, second, source) / width) ** 2) / 2).mean()
         for first, second in ((state, state), (source, source), (source, state))
     )
-    return float(np.sqrt(max(0.0, within + own - 2 * between)))
+    return float(np.sqrt(max(0.0, of_target + of_source - 2 * between)))
 
 
 def energy(source: View, state: View) -> float:
@@ -48,11 +48,11 @@ def energy(source: View, state: View) -> float:
     Energy distance as a root (Szekely and Rizzo 2013, J. Stat. Plan. Inference 143), in standard deviations of the
     source's features.
     """
-    within, own, between = (
+    of_target, of_source, between = (
         _distances(first, second, source).mean()
         for first, second in ((state, state), (source, source), (source, state))
     )
-    return float(np.sqrt(max(0.0, 2 * between - within - own)))
+    return float(np.sqrt(max(0.0, 2 * between - of_target - of_source)))
 
 
 def _dispersion(view: View, source: View) -> float:

@@ -25,8 +25,8 @@ def resolved_iou(source: View, images: View, state: View) -> float:
     Nothing is fitted. It fails where a shift of the foreground share across one half looks like a flip: no method
     without labels can tell those two apart, whose images are alike.
     """
-    kept = polarity_margin(source, images) >= 0
-    return (reference_iou if kept else reference_iou_flipped)(source, images, state)
+    keeps_polarity = polarity_margin(source, images) >= 0
+    return (reference_iou if keeps_polarity else reference_iou_flipped)(source, images, state)
 
 
 def explained(source: View, images: View, state: View) -> float:
