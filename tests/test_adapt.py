@@ -131,6 +131,14 @@ def test_tent_makes_predictions_surer_than_batchnorm(network):
     torch.testing.assert_close(again, still)
 
 
+def test_the_statistics_of_tent_are_those_of_the_weights_that_it_moved(network):
+    state = batchnorm.tent(network, BRIGHT, steps=3, learning_rate=0.05)
+    moved = {name: tensor for name, tensor in state.items() if not name.endswith(normalisation.KINDS)}
+    with normalisation.adapted(network, moved):
+        expected = batchnorm.batchnorm(network, BRIGHT)
+    torch.testing.assert_close({name: state[name] for name in expected}, expected)
+
+
 def test_source_statistics_are_dropped(network):
     state = batchnorm.batchnorm(network, BRIGHT)
     for norm in normalisation.norm_layers(network).values():
