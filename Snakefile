@@ -9,6 +9,7 @@ Each stage is one word: a rule file, a script, a test, a block of config.yaml. F
 """
 
 import gc
+import os
 import sys
 from pathlib import Path
 
@@ -66,9 +67,14 @@ pathvars:
     benchmarks=str(Path(config["results"], "benchmarks")),
 
 
+def beside(name):
+    """A file that lies beside this one: no prefix of a module applies, and a checkout that moves stays as it is."""
+    return local(os.path.relpath(workflow.source_path(name)))
+
+
 PREDICTOR = config["advise"]["predictor"]
 if PREDICTOR == "shipped":
-    PREDICTOR = workflow.source_path("workflow/predictor/forest.npz")
+    PREDICTOR = beside("workflow/predictor/forest.npz")
 
 
 wildcard_constraints:

@@ -64,7 +64,7 @@ def test_it_plans_the_same_from_any_directory(tmp_path):
 def test_a_config_of_the_working_directory_is_laid_over_the_defaults(tmp_path):
     (tmp_path / "config.yaml").write_text((ROOT / SMOKE).read_text())
     there = jobs(snakemake(tmp_path, "--dry-run", "-s", str(ROOT / "Snakefile")))
-    assert there == jobs(snakemake(tmp_path, "--dry-run", "-s", str(ROOT / "Snakefile"), "--config", "seeds=[0]"))
+    assert there == jobs(snakemake(tmp_path, "--dry-run", "-s", str(ROOT / "Snakefile"), "--config", "results=other"))
     assert not (tmp_path / "results").exists()
 
 

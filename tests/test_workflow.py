@@ -94,7 +94,15 @@ def test_tables_follow_the_contract(finished):
 
 def test_tables_of_a_run_follow_their_schema(finished):
     paths = sorted((finished / "results/smoke/tables").glob("*.csv"))
-    assert {path.stem for path in paths} >= {*TABLES, "channels", "hypotheses", "predictors", "advice"}
+    assert {path.stem for path in paths} >= {
+        *TABLES,
+        "pairs",
+        "networks",
+        "channels",
+        "hypotheses",
+        "predictors",
+        "advice",
+    }
     assert [fault for path in paths for fault in faults(path.stem, path)] == []
 
 

@@ -20,7 +20,7 @@ TABLES = [
 COMPARISON = {
     "baselines": "<results>/tables/baselines.csv",
     "costs": "<results>/tables/costs.csv",
-    "talk": workflow.source_path("../report/talk.csv"),
+    "talk": beside("workflow/report/talk.csv"),
 }
 
 
@@ -37,9 +37,9 @@ rule report:
             "<results>/figures/predictors_{protocol}.svg", protocol=STUDY.protocols
         ),
         tree="<results>/tables/small_tree.txt",
-        captions=[workflow.source_path(f"../report/{name}.rst") for name in CONTENTS],
-        template=workflow.source_path("../report/page.html.j2"),
-        glossary=workflow.source_path("../report/glossary.yaml"),
+        captions=[beside(f"workflow/report/{name}.rst") for name in CONTENTS],
+        template=beside("workflow/report/page.html.j2"),
+        glossary=beside("workflow/report/glossary.yaml"),
     output:
         page="<results>/report.html",
     log:
