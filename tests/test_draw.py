@@ -243,6 +243,16 @@ def test_the_same_inputs_give_the_same_bytes(arguments, tmp_path):
         assert Path(path).read_bytes() == Path(again[name]).read_bytes(), name
 
 
+def test_a_saved_figure_bears_no_last_digits_of_the_layout(tmp_path):
+    figure, (upper, lower) = panels.bands([1.3, 0.7])
+    for part in (upper, lower):
+        part.subplots(1, 3)
+    panels.save(figure, str(tmp_path / "figure.svg"))
+    bounds = [axes.get_position().bounds for axes in figure.get_axes()]
+    bounds += [part.bbox_relative.bounds for part in (upper, lower)]
+    np.testing.assert_allclose(bounds, np.round(bounds, 4), rtol=0, atol=1e-12)
+
+
 def test_a_figure_with_nothing_to_show_says_so(arguments):
     blank = {name for name, path in arguments["figure_paths"].items() if page.is_blank(path)}
     assert blank == {"channels"}

@@ -8,7 +8,6 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from shiftgain.findings.pairs import few
 from shiftgain.latents.channels import DEAD_DEVIATION, shares
@@ -179,9 +178,8 @@ def depth(correlation_table: pd.DataFrame, distance_table: pd.DataFrame, layers:
         axes.set_title(title, weight="bold")
     for axes in panels[-1]:
         axes.tick_params(axis="x", rotation=60)
-    styles = [Line2D([], [], color="0.3", ls=style, label=state) for state, style in STYLES.items()]
-    panels[0, -1].legend(handles=styles, frameon=False, loc="best")
-    draw_legend(figure, {name.replace("_", " "): colour for name, colour in colours.items()})
+    words = {f"{state} adaptation": style for state, style in STYLES.items()}
+    draw_legend(figure, {name.replace("_", " "): colour for name, colour in colours.items()}, styles=words)
     return figure
 
 

@@ -5,6 +5,7 @@ constrained layout places panels, labels and legends; a height here is a choice 
 """
 
 from collections.abc import Collection
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -53,6 +54,7 @@ matplotlib.rcParams.update(
 
 def save(figure: Figure, path: str) -> None:
     """Write SVG without a date or a version, so that the same figure is the same bytes; white edges are cut off."""
+    _lay_out(figure)
     with replacing(path) as partial:
         figure.savefig(
             partial, format="svg", bbox_inches="tight", pad_inches=0.05, metadata={"Date": None, "Creator": None}
@@ -150,12 +152,16 @@ def mark_cell(axes: Axes, column: int, row: int) -> None:
     axes.add_patch(Rectangle((column, row), 1, 1, fill=False, edgecolor=ORANGE, linewidth=2, clip_on=False))
 
 
-def draw_legend(figure: Figure, colours: dict, marker: str = "", loc: str = "lower center") -> None:
-    """A legend outside the panels, for which the figure grows: in as many columns, six at most, as fit its width."""
-    handles = [
-        Line2D([], [], color=colour, label=name, lw=0 if marker else 3, marker=marker)
-        for name, colour in colours.items()
-    ]
+def draw_legend(
+    figure: Figure, colours: dict, marker: str = "", loc: str = "lower center", styles: dict[str, str] | None = None
+) -> None:
+    """A legend outside the panels, for which the figure grows: in as many columns, six at most, as fit its width.
+
+    Name -> colour, of lines or, with a ``marker``, of points; and name -> line style.
+    """
+    look: dict[str, Any] = {"lw": 0 if marker else 3, "marker": marker}
+    handles = [Line2D([], [], color=colour, label=name, **look) for name, colour in colours.items()]
+    handles += [Line2D([], [], color="0.3", ls=style, label=name) for name, style in (styles or {}).items()]
     for columns in range(min(6, len(handles)), 0, -1):
         legend = figure.legend(handles=handles, loc=f"outside {loc}", ncols=columns, frameon=False, borderaxespad=0.2)
         box = legend.get_window_extent()
@@ -163,6 +169,22 @@ def draw_legend(figure: Figure, colours: dict, marker: str = "", loc: str = "low
             break
         legend.remove()
     figure.set_figheight(figure.get_figheight() + box.height / figure.dpi)
+
+
+def _lay_out(figure: Figure) -> None:
+    """Place the panels once, to a ten-thousandth of the figure.
+
+    The last digits of the layout's solver differ from run to run, and the names of clip paths with them.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    parts = list(figure.subfigs)
+    for part in parts:
+        parts += part.subfigs
+        part.bbox_relative.set_points(part.bbox_relative.get_points().round(4))
+    for axes in figure.get_axes():
+        axes.set_position(np.round(axes.get_position(original=True).bounds, 4))
+        axes.set_in_layout(True)
 
 
 def _thumbnail(picture: np.ndarray, side: int = 200) -> np.ndarray:
