@@ -226,7 +226,7 @@ def test_every_rule_declares_its_code():
         assert scripts and all(f'*code("{stage}")' in text for stage in scripts), path.name
         assert set(scripts) == {path.stem}, "one word per stage"
         assert (ROOT / "tests" / f"test_{path.stem}.py").exists(), f"stage {path.stem} has no test"
-        assert all((ROOT / module.split()[0]).exists() for module in code(path.stem))
+        assert all((ROOT / "workflow" / module.split()[0]).exists() for module in code(path.stem))
 
 
 def test_rule_files_do_not_lean_on_each_other():
