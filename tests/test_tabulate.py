@@ -172,6 +172,7 @@ RELATIONS = [
     (("0.30-0.70", "0.30-0.70", "inversion", 0.25), ("shifted", "kept", False)),
     (("0.30-0.70", "0.50-0.90", "identity", 0.0), ("", "kept", True)),
     (("0.30-0.70", "0.50-0.90", "noise", 0.1), ("", "kept", False)),
+    (("0.30-0.70", "0.40-0.60", "identity", 0.0), ("", "kept", False)),
     (("0.30-0.70", "0.70-0.30", "inversion", 1.0), ("", "kept", False)),
     (("0.70-0.30", "sparse", "identity", 0.0), ("", "flipped", False)),
     (("sparse", "0.50-0.90", "identity", 0.0), ("", "kept", False)),
@@ -192,10 +193,11 @@ def test_relations_follow_from_names_and_parameters(pair, expected):
 
 
 def test_towards_the_mask_is_by_the_mean_of_both_means():
-    specs = {name: domain_spec(CONFIG, name) for name in ("0.30-0.70", "0.10-0.50")}
-    rows = [dict(zip(KEY, (*pair, "identity", 0.0, 0), strict=True)) for pair in (tuple(specs), tuple(specs)[::-1])]
-    # The mask of 0.30-0.70 is its dark side, and 0.10-0.50 is darker by 0.2.
-    assert list(with_relations(pd.DataFrame(rows), specs)["towards_mask"]) == pytest.approx([0.2, -0.2])
+    pairs = [("0.30-0.70", "0.10-0.50"), ("0.10-0.50", "0.30-0.70"), ("0.30-0.70", "0.90-0.30")]
+    specs = {name: domain_spec(CONFIG, name) for pair in pairs for name in pair}
+    rows = [dict(zip(KEY, (*pair, "identity", 0.0, 0), strict=True)) for pair in pairs]
+    # The mask of all three sources is their dark side; the targets are darker by 0.2, and brighter by 0.2 and 0.1.
+    assert list(with_relations(pd.DataFrame(rows), specs)["towards_mask"]) == pytest.approx([0.2, -0.2, -0.1])
 
 
 def test_near_half_is_one_definition():
