@@ -136,7 +136,7 @@ def drawn(config: dict, names: list[str], images: dict[str, int], workers: int =
         group = file.create_group(name)
         store.put_json(group, "domain", spec)
         for split in images:
-            write_split(group.create_group(split), spec, split, workers)
+            write_split(group.create_group(split), name, spec, split, workers)
     return file
 
 
