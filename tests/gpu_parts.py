@@ -582,7 +582,7 @@ def mapped(
             each = (time.perf_counter() - began) / len(part)
             table = gains(pd.DataFrame(scores))
             write_csv(table[GAINS].sort_values(["target"]), setting.results / "gpu_talk.csv", "%.9g")
-            write_rows(distances, setting.results / "gpu_distances.csv", "%.9g")
+            write_csv(pd.DataFrame(distances), setting.results / "gpu_distances.csv", "%.9g")
     if scores:
         means = table[["iou_before", "iou_after", "gain_iou"]].mean().to_dict()
         yield "map", {"targets": len(table), "seconds": time.perf_counter() - start} | means
