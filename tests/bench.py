@@ -44,6 +44,7 @@ from shiftgain.network import checkpoint, metrics, training
 from shiftgain.network.inference import Inputs, predict
 from shiftgain.network.unet import UNet
 from shiftgain.study.checks import study
+from shiftgain.study.names import full_names
 
 ROOT = Path(__file__).parents[1]
 CORES = os.cpu_count() or 1
@@ -470,10 +471,13 @@ def growth_tables(folder: str, n_pairs: int) -> None:
         table[measured] *= rng.normal(1, 0.01, table[measured].shape)
         write_csv(table, path)
     write_csv(pd.DataFrame({"target": ["none"], "seed": [0], "iou": [0.0]}), f"{folder}/oracle.csv")
-    written = {name: f"{folder}/tables.{name}.csv" for name in ("segmentation", "gains", *FAMILY_TABLES[1:])}
+    tables = ("segmentation", "gains", "pairs", "networks", *FAMILY_TABLES[1:])
+    written = {name: f"{folder}/tables.{name}.csv" for name in tables}
     evaluated, *others = ([path] for path in paths.values())
-    tabulate(evaluated, [f"{folder}/oracle.csv"], *others, *written.values())
-    read = [written[name] for name in ("gains", "segmentation", "scores", "distances")]
+    rows = read_csv(evaluated[0])
+    specs = {name: {"level": 0.0} for name in (*full_names(rows), *rows["source"])}
+    tabulate(evaluated, [f"{folder}/oracle.csv"], *others, specs, *written.values())
+    read = [written[name] for name in ("pairs", "scores", "distances")]
     outputs = (f"{folder}/{name}" for name in ("predictors.csv", "tree.txt", "forest.npz"))
     stage_predict(*read, None, {}, DEFAULT["predict"], *outputs, figure_paths={}, threads=1)
 

@@ -9,8 +9,8 @@ from tests import together
 from tests.conftest import MODEL, write_domain
 
 OPTIONS = {
-    "epochs": 4, "patience": 4, "batch": 8, "crop": None, "learning_rate": 0.01, "weight_decay": 0.01,
-    "batchnorm_momentum": 0.1, "precision": "float32",
+    "epochs": 4, "patience": 4, "batch": 8, "crop": None, "crops_per_image": 1, "images_per_epoch": None,
+    "learning_rate": 0.01, "weight_decay": 0.01, "batchnorm_momentum": 0.1, "precision": "float32",
 }  # fmt: skip
 CPU = torch.device("cpu")
 # Grey levels of foreground and background of three domains, and the seeds of their networks.
