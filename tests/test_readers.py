@@ -3,7 +3,9 @@
 The series is blobs on noise, 30 % foreground; each case writes it in another way.
 """
 
+import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -148,6 +150,8 @@ class TestForeground:
         path = folder(tmp_path, (0.8 * MASKS + 0.1 * np.random.default_rng(1).random(MASKS.shape)).astype(np.float32))
         asks(r"`threshold: 0\.4\d*` for shades", path)
         assert_reads(path, threshold=0.5)
+        half = folder(tmp_path / "half", (0.5 * MASKS + 0.25).astype(np.float32))
+        assert_reads(half, masks=0 * MASKS, threshold=0.75)
 
     @pytest.mark.parametrize("apart", [True, False])
     def test_masks_named_after_their_images(self, tmp_path, apart):
@@ -586,14 +590,18 @@ class TestLayout:
     def test_a_key_that_says_nothing_of_a_stack_is_refused(self, tmp_path):
         asks(r"domains\.mine\.images: a\.tif holds one series; remove it", save(tmp_path / "a.tif", IMAGES), images="x")
 
-    def test_a_photograph_is_turned_as_its_exif_says(self, tmp_path):
+    @pytest.mark.parametrize(
+        ("orientation", "turn"),
+        [(1, np.asarray), (3, partial(np.rot90, k=2)), (5, np.transpose), (6, partial(np.rot90, k=-1)), (8, np.rot90)],
+    )
+    def test_a_photograph_is_turned_as_its_exif_says(self, tmp_path, orientation, turn):
         exif = Image.Exif()
-        exif[0x0112] = 6
+        exif[0x0112] = orientation
         save(tmp_path / "a.jpg", IMAGES[0, :, :48], exif=exif, quality=100)
-        found = read(tmp_path)[0][0]
-        assert found.shape == (48, 64)
-        assert np.abs(found.astype(int) - np.rot90(IMAGES[0, :, :48], -1)).mean() < 3
-        assert looked_at(tmp_path)["sizes"] == [[48, 64]]
+        found, expected = read(tmp_path)[0][0], turn(IMAGES[0, :, :48])
+        assert found.shape == expected.shape
+        assert np.abs(found.astype(int) - expected).mean() < 3
+        assert looked_at(tmp_path)["sizes"] == [list(expected.shape)]
 
 
 class TestOptionalLibraries:
@@ -663,6 +671,20 @@ class TestStudy:
             study(config)
         assert len(looks) == 1
 
+    @pytest.mark.parametrize("change", ["size", "time", "name"])
+    def test_a_changed_file_has_another_stamp(self, tmp_path, change):
+        spec, file = {"path": str(tmp_path)}, tmp_path / "a.tif"
+        file.write_bytes(b"same")
+        os.utime(file, ns=(0, 0))
+        before = real.stamp(spec)
+        assert real.stamp(spec) == before
+        if change == "name":
+            file = file.rename(tmp_path / "b.tif")
+        else:
+            file.write_bytes(b"longer" if change == "size" else b"else")
+        os.utime(file, ns=(0, 10**9 if change == "time" else 0))
+        assert real.stamp(spec) != before
+
     def test_a_corrected_split_needs_no_second_look(self, tmp_path, monkeypatch):
         entry = {"path": str(folder(tmp_path / "a"))}
         study(study_config(tmp_path, mine=entry))
@@ -678,16 +700,17 @@ class TestStudy:
         domains = study(config | {"results": str(tmp_path / "read_only")}).config["domains"]
         assert domains["bright"]["window"] == domains["dim"]["window"] == [0, 65535]
 
+    @pytest.mark.parametrize("part", ["train", "validation"])
     @pytest.mark.parametrize(("value", "what"), [(0, "no object"), (1, "nothing but objects")])
-    def test_blocks_without_objects_are_refused_for_a_source_only(self, tmp_path, value, what):
-        masks = MASKS.copy()
-        masks[6:8] = value
+    def test_blocks_without_objects_are_refused_for_a_source_only(self, tmp_path, value, what, part):
         split = {"train": [0, 6], "validation": [6, 8], "adapt": [0, 6], "test": [8, 10]}
+        start, stop = split[part]
+        masks = MASKS.copy()
+        masks[start:stop] = value
         blank = {"path": str(folder(tmp_path / "blank", masks)), "split": split}
         plain = {"path": str(folder(tmp_path / "plain")), "split": split}
-        with pytest.raises(
-            StudyError, match=rf"^config key domains\.blank\.split\.validation: images 6 to 7 hold {what}"
-        ):
+        fault = rf"^config key domains\.blank\.split\.{part}: images {start} to {stop - 1} hold {what}"
+        with pytest.raises(StudyError, match=fault):
             study(study_config(tmp_path, blank=blank))
         assert study(study_config(tmp_path, plain=plain, blank=blank)).networks == ("plain",)
 

@@ -309,6 +309,7 @@ def test_families_of_the_default_study():
         ("0.30-0.70@noise=0.1", DomainName("0.30-0.70", "noise", 0.1)),
         ("0.30-0.70~wide@zoom=-0.5", DomainName("0.30-0.70", "zoom", -0.5, "wide")),
         ("a@noise=1e-05", DomainName("a", "noise", 1e-5)),
+        ("a@noise=0.123456", DomainName("a", "noise", 0.123456)),
     ],
 )
 def test_a_name_prints_as_it_was_parsed(text, name):
