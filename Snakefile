@@ -18,9 +18,8 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version, update_config
 
 # Scripts inherit this path: the package is found from any directory, and from a workflow that uses this as a module.
-sys.path.insert(
-    0, str(Path(workflow.current_basedir.get_path_or_uri(secret_free=True), "workflow"))
-)
+HERE = workflow.current_basedir.get_path_or_uri(secret_free=True)
+sys.path.insert(0, str(Path(HERE, "workflow")))
 
 from shiftgain.files.errors import StudyError
 from shiftgain.report.contents import figures
@@ -50,7 +49,7 @@ if Path("config.yaml").is_file():
     configfile: "config.yaml"
 
 
-defaults = load_configfile(workflow.source_path("config.yaml"))
+defaults = load_configfile(Path(HERE, "config.yaml"))
 update_config(defaults, config)
 config.update(defaults)
 
@@ -69,7 +68,7 @@ pathvars:
 
 def beside(name):
     """A file that lies beside this one: no prefix of a module applies, and a checkout that moves stays as it is."""
-    return local(os.path.relpath(workflow.source_path(name)))
+    return local(os.path.relpath(Path(HERE, name)))
 
 
 PREDICTOR = config["advise"]["predictor"]
