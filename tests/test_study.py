@@ -14,6 +14,7 @@ from shiftgain.adaptation import baselines, batchnorm
 from shiftgain.files import store
 from shiftgain.files.errors import StudyError
 from shiftgain.prediction.predictors import PROTOCOLS
+from shiftgain.study import lineage
 from shiftgain.study.checks import SCHEMA, duplicate_keys, study
 from shiftgain.study.lineage import signatures
 from shiftgain.study.names import DomainName, domain_of, full_names, target_name, variant_of
@@ -348,6 +349,14 @@ def test_every_method_takes_its_own_options():
             arguments = inspect.signature(function).parameters.values()
             assert read[key].arguments == [argument.name for argument in arguments]
             assert read[key].required == [argument.name for argument in arguments if argument.default is argument.empty]
+
+
+def test_arguments_of_every_kind_are_read_as_python_reads_them(tmp_path, monkeypatch):
+    text = "def one(a, /, b, c=1, *, d, e=2): ...\n\n\nFUNCTIONS = {'one': one}\n"
+    (tmp_path / "shiftgain/kinds").mkdir(parents=True)
+    (tmp_path / "shiftgain/kinds/functions.py").write_text(text)
+    monkeypatch.setattr(lineage, "WORKFLOW", tmp_path)
+    assert signatures("kinds/functions", "FUNCTIONS") == {"one": (["a", "b", "c", "d", "e"], ["a", "b", "d"])}
 
 
 def test_protocols_and_the_pairs_of_the_shipped_predictor():
