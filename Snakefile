@@ -9,7 +9,6 @@ Each stage is one word: a rule file, a script, a test, a block of config.yaml. F
 """
 
 import gc
-import os
 import sys
 from pathlib import Path
 
@@ -24,7 +23,7 @@ sys.path.insert(0, str(Path(HERE, "workflow")))
 from shiftgain.files.errors import StudyError
 from shiftgain.report.contents import figures
 from shiftgain.study.checks import duplicate_keys, study
-from shiftgain.study.lineage import code
+from shiftgain.study.lineage import beside, code
 from shiftgain.study.names import domain_of
 from shiftgain.study.resources import growing
 
@@ -66,14 +65,9 @@ pathvars:
     benchmarks=str(Path(config["results"], "benchmarks")),
 
 
-def beside(name):
-    """A file that lies beside this one: no prefix of a module applies, and a checkout that moves stays as it is."""
-    return local(os.path.relpath(Path(HERE, name)))
-
-
 PREDICTOR = config["advise"]["predictor"]
 if PREDICTOR == "shipped":
-    PREDICTOR = beside("workflow/predictor/forest.npz")
+    PREDICTOR = local(beside("predictor/forest.npz"))
 
 
 wildcard_constraints:

@@ -20,7 +20,7 @@ TABLES = [
 COMPARISON = {
     "baselines": "<results>/tables/baselines.csv",
     "costs": "<results>/tables/costs.csv",
-    "talk": beside("workflow/report/talk.csv"),
+    "talk": local(beside("report/talk.csv")),
 }
 
 
@@ -37,9 +37,9 @@ rule report:
             "<results>/figures/predictors_{protocol}.svg", protocol=STUDY.protocols
         ),
         tree="<results>/tables/small_tree.txt",
-        captions=[beside(f"workflow/report/{name}.rst") for name in CONTENTS],
-        template=beside("workflow/report/page.html.j2"),
-        glossary=beside("workflow/report/glossary.yaml"),
+        captions=[local(beside(f"report/{name}.rst")) for name in CONTENTS],
+        template=local(beside("report/page.html.j2")),
+        glossary=local(beside("report/glossary.yaml")),
     output:
         page="<results>/report.html",
     log:

@@ -6,16 +6,6 @@ Writes  <results>/scores/{source}/seed{seed}/{family}.csv  a row per target, a c
 """
 
 
-def of_partner(path):
-    """The file ``path`` of the network that predictions are compared with; none where a job has no such network."""
-
-    def files(wildcards):
-        seed = STUDY.partner(wildcards.seed, wildcards.family)
-        return [] if seed is None else path.format(partner=seed, **wildcards)
-
-    return files
-
-
 rule score:
     """Judge unadapted and adapted predictions without the target's masks."""
     input:
@@ -23,8 +13,8 @@ rule score:
         source=lambda wildcards: f"<results>/data/{domain_of(wildcards.source)}.h5",
         targets="<results>/targets/{family}.h5",
         adapted="<results>/adapted/{source}/seed{seed}/{family}.h5",
-        partner_model=of_partner("<results>/models/{source}/seed{partner}.h5"),
-        partner_adapted=of_partner(
+        partner_model=STUDY.of_partner("<results>/models/{source}/seed{partner}.h5"),
+        partner_adapted=STUDY.of_partner(
             "<results>/adapted/{source}/seed{partner}/{family}.h5"
         ),
     output:

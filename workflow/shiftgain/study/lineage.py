@@ -1,6 +1,7 @@
 """What a stage is made of, read from the source text: importing nothing heavy, so the Snakefile may use it."""
 
 import ast
+import os
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -9,6 +10,11 @@ from typing import NamedTuple
 import yaml
 
 WORKFLOW = Path(__file__).parents[2]
+
+
+def beside(name: str) -> str:
+    """Path, from the working directory, of ``workflow/{name}``: a checkout that is moved keeps it."""
+    return os.path.relpath(WORKFLOW / name)
 
 
 def code(stage: str) -> list[str]:

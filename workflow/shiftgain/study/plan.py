@@ -4,7 +4,7 @@ Read while Snakemake parses the workflow: it must not import torch. A config bec
 :func:`shiftgain.study.checks.study`, which finds its faults first.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice, permutations
@@ -198,6 +198,15 @@ class Study:
     def partner(self, seed: str, family: str) -> int | None:
         """Seed of the network whose predictions one of ``seed`` is compared with: the first other; None without."""
         return next((number for number in self.families[family].seeds if str(number) != seed), None)
+
+    def of_partner(self, path: str) -> Callable:
+        """Input function: ``path``, with ``{partner}``, of the :meth:`partner` of a job; nothing for a job without."""
+
+        def files(wildcards) -> list | str:
+            seed = self.partner(wildcards.seed, wildcards.family)
+            return [] if seed is None else path.format(partner=seed, **wildcards)
+
+        return files
 
     def baseline(self, name: str) -> dict:
         """``function``, ``selection``, ``options`` of a baseline; a variant has the rest from its function's entry."""
