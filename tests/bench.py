@@ -42,6 +42,7 @@ from shiftgain.latents import distances
 from shiftgain.latents.activations import summarise
 from shiftgain.network import checkpoint, metrics, training
 from shiftgain.network.inference import Inputs, predict
+from shiftgain.network.tiles import tiles_of
 from shiftgain.network.unet import UNet
 from shiftgain.study.checks import study
 from shiftgain.study.names import full_names
@@ -282,11 +283,11 @@ def bench_adapt(folder: Path) -> dict:
 
         @torch.inference_mode()
         def forward() -> None:
-            for images in Inputs(domain["adapt"], CPU):
-                network(images)
+            for tile in Inputs(domain["adapt"], CPU, network.depth):
+                network(tile.images)
 
         def refresh() -> None:
-            batchnorm.batchnorm(network, Inputs(domain["adapt"], CPU))
+            batchnorm.batchnorm(network, Inputs(domain["adapt"], CPU, network.depth))
 
         forward(), refresh()
         times = [(seconds(refresh, 1), seconds(forward, 1)) for _ in range(9)]
@@ -305,7 +306,7 @@ def bench_grain(folder: Path) -> dict:
     generate(specs, ["adapt", "test"], str(folder / "a.h5"), True, 1)
     network = frozen(DEFAULT["model"])
     with store.read(folder / "a.h5") as domain:
-        adapt = seconds(lambda: batchnorm.batchnorm(network, Inputs(domain["adapt"], CPU)), 9)
+        adapt = seconds(lambda: batchnorm.batchnorm(network, Inputs(domain["adapt"], CPU, network.depth)), 9)
         score = seconds(lambda: metrics.scores(predict(network, domain["test"], 0.5, CPU)), 9)
     rows = {
         "grain_start": row(start, "s to start a process that imports torch", start / adapt, "adapting to one target")
@@ -362,9 +363,10 @@ def memory_adapt(folder: str, n_images: int) -> None:
     """Adapt, then summarise the latents of three layers."""
     network = frozen(TALK["model"])
     with store.read(f"{folder}/{n_images}.h5") as domain:
-        batchnorm.batchnorm(network, Inputs(domain["test"], CPU))
+        batchnorm.batchnorm(network, Inputs(domain["test"], CPU, network.depth))
         layers = ["encoder1", "bottleneck", "decoder1"]
-        summarise(network, Inputs(domain["test"], CPU), n_images, layers, ["before_relu"], ["position"], 2000)
+        images = Inputs(domain["test"], CPU, network.depth)
+        summarise(network, images, n_images, layers, ["before_relu"], ["position"], 2000)
 
 
 def memory_distances(folder: str, n_images: int) -> None:
@@ -430,7 +432,7 @@ def growth_statistics(folder: str, n_images: int) -> None:
     """BN adaptation to ``n_images``."""
     network = frozen(DEFAULT["model"])
     with store.read(f"{folder}/{n_images}.h5") as domain:
-        batchnorm.batchnorm(network, Inputs(domain["train"], CPU))
+        batchnorm.batchnorm(network, Inputs(domain["train"], CPU, network.depth))
 
 
 def growth_chain(folder: str, n_targets: int) -> None:
@@ -661,10 +663,11 @@ def bench_peers_adapt(folder: Path) -> dict:
         with torch.no_grad():
             torch.optim.swa_utils.update_bn(images, theirs)
 
-    works = [lambda: batchnorm.batchnorm(ours, images), update, forward]
+    tiles = tiles_of(images, ours.depth)
+    works = [lambda: batchnorm.batchnorm(ours, tiles), update, forward]
     times = [[seconds(work, 1) for work in works] for _ in range(12)][2:]
     own, other, least = (statistics.median(column) for column in zip(*times, strict=True))
-    refreshed, updated = batchnorm.batchnorm(ours, images), theirs.state_dict()
+    refreshed, updated = batchnorm.batchnorm(ours, tiles), theirs.state_dict()
     difference = max(float((tensor - updated[name]).abs().max()) for name, tensor in refreshed.items())
     return {
         "peer_adapt": row(256 / own, "images/s", above=own / least, limit="one forward pass"),

@@ -17,6 +17,7 @@ from scripts.score import first, labelled_view, mean_grey, score, view
 from shiftgain.adaptation import batchnorm
 from shiftgain.files import store
 from shiftgain.network import checkpoint
+from shiftgain.network.tiles import tiles_of
 from shiftgain.network.unet import UNet
 from shiftgain.prediction import shapes
 from shiftgain.prediction.scores import confidence, grey_levels, reference
@@ -313,8 +314,8 @@ def test_each_state_is_of_the_images_it_says(arguments, network, domain_path, ta
     turned = 2 * shown.mean() - shown
     p = {
         "before": predictions(network, shown, {}),
-        "after": predictions(network, shown, batchnorm.batchnorm(network, [images])),
-        "inverted": predictions(network, turned, batchnorm.batchnorm(network, [turned])),
+        "after": predictions(network, shown, batchnorm.batchnorm(network, tiles_of([images], 2))),
+        "inverted": predictions(network, turned, batchnorm.batchnorm(network, tiles_of([turned], 2))),
     }
     threshold = float(np.quantile(p["before"], 0.4))
     masks = {name: values > threshold for name, values in p.items()}
@@ -330,7 +331,7 @@ def test_each_state_is_of_the_images_it_says(arguments, network, domain_path, ta
     for first_name, second_name in (("before", "after"), ("before", "inverted")):
         expected = overlap(masks[first_name], masks[second_name])
         assert found[f"agreement_{first_name}_{second_name}"] == pytest.approx(expected, abs=2e-3)
-    for name, state in {"before": {}, "after": batchnorm.batchnorm(partner, [images])}.items():
+    for name, state in {"before": {}, "after": batchnorm.batchnorm(partner, tiles_of([images], 2))}.items():
         other = predictions(partner, shown, state) > threshold
         assert found[f"seed_agreement_{name}"] == pytest.approx(overlap(masks[name], other), abs=2e-3)
     with h5py.File(domain_path) as file:
@@ -397,10 +398,10 @@ def test_turning_about_the_mean_keeps_the_mean(network):
     torch.testing.assert_close(mean, images.mean((0, 2, 3))[:, None, None])
     turned = 2 * mean - images
     torch.testing.assert_close(turned.mean(), images.mean())
-    state = batchnorm.batchnorm(network, [turned])
+    state = batchnorm.batchnorm(network, tiles_of([turned], 2))
     torch.testing.assert_close(
         state["encoder1.norm1.running_var"],
-        batchnorm.batchnorm(network, [images])["encoder1.norm1.running_var"],
+        batchnorm.batchnorm(network, tiles_of([images], 2))["encoder1.norm1.running_var"],
         rtol=0.3, atol=1e-3,
     )  # fmt: skip
 

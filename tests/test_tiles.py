@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from shiftgain.network import tiles
-from shiftgain.network.tiles import Tiled, core_at, cuts, grid_at, halo, place_at, whole
-from shiftgain.network.unet import Block, UNet, pad, probabilities, to_input
+from shiftgain.network.inference import probabilities
+from shiftgain.network.tiles import Tiled, core_at, cuts, grid_at, halo, place_at, tiles_of
+from shiftgain.network.unet import Block, UNet, pad, to_input
 
 CPU = torch.device("cpu")
 
@@ -29,6 +30,12 @@ def random_images(n: int, height: int, width: int, channels: int) -> np.ndarray:
     """Images uint8 as they are stored."""
     shape = (n, height, width) if channels == 1 else (n, height, width, channels)
     return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+def whole(network: UNet, images: np.ndarray) -> torch.Tensor:
+    """Foreground probability (n, H, W), the images passing as they are, padded as they always were."""
+    rows, columns = images.shape[1:3]
+    return torch.sigmoid(network(pad(to_input(images, CPU), network.depth))[:, 0, :rows, :columns])
 
 
 @contextmanager
@@ -51,7 +58,7 @@ def test_the_core_of_a_tile_is_what_the_whole_image_has_there(depth, pixels):
     network = random_network(1, depth).double()
     height, width = (2 * pixels - 2**depth - 1) // 2 + pixels // 4, pixels + pixels // 2 + 1
     images = random_images(1, height, width, 1)
-    tiled = Tiled(images, range(1), depth, CPU, pixels**2)
+    tiled = Tiled(images, range(1), depth, CPU, pixels=pixels**2)
     assert len(list(tiled)) >= 2
     with activations(network) as given:
         logits = network(pad(to_input(images, CPU).double(), depth))
@@ -101,10 +108,10 @@ def test_no_smaller_halo_would_do(depth, monkeypatch):
 def test_probabilities_by_tiles_are_those_of_the_whole_image(depth, channels):
     network = random_network(channels, depth)
     images = random_images(2, 117, 245, channels)
-    expected = probabilities(network, to_input(images, CPU))
+    expected = whole(network, images)
     given = torch.full_like(expected, torch.nan)
-    for tile in Tiled(images, range(2), depth, CPU, 128**2):
-        given[:, *tile.at] = torch.sigmoid(network(tile.images))[:, 0][:, *tile.core]
+    for tile in Tiled(images, range(2), depth, CPU, pixels=128**2):
+        given[:, *tile.at] = probabilities(network, tile)
     torch.testing.assert_close(given, expected, rtol=0, atol=1e-5)
 
 
@@ -125,15 +132,14 @@ def test_small_images_are_one_tile_of_all():
     assert tile.images.shape == (3, 3, 32, 48) and tile.numbers == range(5, 8) and tile.size == (30, 41)
     assert tile.core == tile.at == (slice(0, 30), slice(0, 41))
     torch.testing.assert_close(tile.images, pad(to_input(images, CPU), 3), rtol=0, atol=0)
-    same = whole(to_input(images, CPU), 3, first=5)
+    others, same = tiles_of([torch.rand(5, 3, 8, 8), to_input(images, CPU)], 3)
     torch.testing.assert_close(same.images, tile.images, rtol=0, atol=0)
-    assert same[1:] == tile[1:]
+    assert same[1:] == tile[1:] and others.numbers == range(5)
 
 
 def test_an_image_thinner_than_a_cell_is_padded_as_the_whole():
     images = random_images(1, 3, 400, 1)
     network = random_network(1, 3)
-    expected = probabilities(network, to_input(images, CPU))
-    for tile in Tiled(images, range(1), 3, CPU, 30**2):
-        given = torch.sigmoid(network(tile.images))[:, 0][:, *tile.core]
-        torch.testing.assert_close(given, expected[:, *tile.at], rtol=0, atol=1e-5)
+    expected = whole(network, images)
+    for tile in Tiled(images, range(1), 3, CPU, pixels=30**2):
+        torch.testing.assert_close(probabilities(network, tile), expected[:, *tile.at], rtol=0, atol=1e-5)

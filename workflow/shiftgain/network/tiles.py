@@ -4,7 +4,7 @@ A tile is a core and a halo around it, as wide as the network sees; where the im
 is padded as the whole image would be. Small images are tiles as they are, a batch of them together.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import isqrt
 from typing import NamedTuple
@@ -29,6 +29,7 @@ class Tile(NamedTuple):
 
     ``core``: rows and columns of ``images`` that the tile answers for, neither halo nor padding. ``at``: the same core
     in the whole images, of ``size`` (H, W). ``numbers``: which images these are, of those that are iterated over.
+    ``counted`` boolean (n, H, W): the pixels of the whole images that count, None where all do.
     """
 
     images: Tensor
@@ -36,6 +37,17 @@ class Tile(NamedTuple):
     at: Slices
     size: tuple[int, int]
     numbers: range
+    counted: np.ndarray | None = None
+
+    @property
+    def begun(self) -> int:
+        """How many images begin with this tile: of the tiles of an image, the first alone counts."""
+        return len(self.numbers) if self.at[0].start == self.at[1].start == 0 else 0
+
+    @property
+    def ends(self) -> bool:
+        """Whether this is the last tile of its images."""
+        return (self.at[0].stop, self.at[1].stop) == self.size
 
 
 class Cut(NamedTuple):
@@ -50,30 +62,39 @@ class Cut(NamedTuple):
 class Tiled:
     """The tiles of a batch of images, image by image where they are large; may be iterated as often as wanted.
 
-    ``images`` uint8 (n, H, W) or (n, H, W, 3), all of ``numbers`` in one tile; ``depth`` is that of the network.
+    ``images`` as stored, uint8 (n, H, W) or (n, H, W, 3), or float (n, channels, H, W); ``numbers``: one for each;
+    ``depth`` of the network. ``counted``: as in :class:`Tile`.
     """
 
-    images: np.ndarray
+    images: np.ndarray | Tensor
     numbers: range
     depth: int
     device: torch.device
+    counted: np.ndarray | None = None
     pixels: int = TILE_PIXELS
 
     def __iter__(self) -> Iterator[Tile]:
-        height, width = self.images.shape[1:3]
+        height, width = self.images.shape[2:4] if isinstance(self.images, Tensor) else self.images.shape[1:3]
         longest = isqrt(self.pixels) if height * width > self.pixels else None
         for rows in cuts(height, self.depth, longest):
             for columns in cuts(width, self.depth, longest):
-                part = to_input(self.images[:, rows.outer, columns.outer], self.device)
                 core, at = (rows.core, columns.core), (rows.at, columns.at)
-                yield Tile(pad(part, self.depth), core, at, (height, width), self.numbers)
+                images = pad(self._part(rows.outer, columns.outer), self.depth)
+                yield Tile(images, core, at, (height, width), self.numbers, self.counted)
+
+    def _part(self, rows: slice, columns: slice) -> Tensor:
+        if isinstance(self.images, Tensor):
+            return self.images[:, :, rows, columns]
+        return to_input(self.images[:, rows, columns], self.device)
 
 
-def whole(images: Tensor, depth: int, first: int = 0) -> Tile:
-    """Images float (n, channels, H, W), numbered from ``first``, as one tile."""
-    height, width = images.shape[-2:]
-    everything = slice(0, height), slice(0, width)
-    return Tile(pad(images, depth), everything, everything, (height, width), range(first, first + len(images)))
+def tiles_of(batches: Iterable[Tensor], depth: int) -> list[Tile]:
+    """All tiles of ``batches`` float (n, channels, H, W), their images numbered through."""
+    tiles: list[Tile] = []
+    for images in batches:
+        first = tiles[-1].numbers.stop if tiles else 0
+        tiles += Tiled(images, range(first, first + len(images)), depth, images.device)
+    return tiles
 
 
 def halo(depth: int) -> int:
@@ -108,7 +129,7 @@ def cuts(side: int, depth: int, longest: int | None = None) -> list[Cut]:
     return parts
 
 
-def core_at(tile: Tile, size: tuple[int, int]) -> Slices:
+def core_at(tile: Tile, size: Sequence[int]) -> Slices:
     """The core on a layer whose activations of ``tile.images`` are of ``size`` (h, w).
 
     Over the tiles of an image the cores hold each position of the layer once that has a pixel of the image below it.
@@ -116,18 +137,33 @@ def core_at(tile: Tile, size: tuple[int, int]) -> Slices:
     return _coarse(tile.core, _stride(tile, size))
 
 
-def place_at(tile: Tile, size: tuple[int, int]) -> Slices:
+def place_at(tile: Tile, size: Sequence[int]) -> Slices:
     """The core of :func:`core_at`, on the layer's grid of the whole image, :func:`grid_at`."""
     return _coarse(tile.at, _stride(tile, size))
 
 
-def grid_at(tile: Tile, size: tuple[int, int]) -> tuple[int, int]:
+def grid_at(tile: Tile, size: Sequence[int]) -> tuple[int, int]:
     """Rows and columns of the layer of :func:`core_at` for the whole image without its padding."""
     rows, columns = (-(-side // _stride(tile, size)) for side in tile.size)
     return rows, columns
 
 
-def _stride(tile: Tile, size: tuple[int, int]) -> int:
+def counted_at(tile: Tile, size: Sequence[int]) -> np.ndarray | None:
+    """Which positions of :func:`grid_at` count, boolean (n, rows, columns): those with half of their pixels or more.
+
+    None where all do. Pixels of the padding are none of a position's.
+    """
+    stride = _stride(tile, size)
+    if tile.counted is None or stride == 1:
+        return tile.counted
+    edges = [np.arange(0, side, stride) for side in tile.size]
+    rows, columns = (np.diff([*starts, side]).astype(np.uint16) for starts, side in zip(edges, tile.size, strict=True))
+    counted = np.add.reduceat(tile.counted, edges[0], axis=1, dtype=np.uint16)
+    counted = np.add.reduceat(counted, edges[1], axis=2, dtype=np.uint16)
+    return 2 * counted >= np.outer(rows, columns)
+
+
+def _stride(tile: Tile, size: Sequence[int]) -> int:
     return tile.images.shape[-2] // size[0]
 
 
