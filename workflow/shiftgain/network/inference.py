@@ -11,11 +11,13 @@ from torch import Tensor
 
 from shiftgain.files import store
 from shiftgain.network.normalisation import State, adapted
-from shiftgain.network.tiles import Tile, Tiled
+from shiftgain.network.tiles import TILE_PIXELS, Tile, Tiled
 from shiftgain.network.unet import UNet
 
 # Bounds the memory of a pass whatever the number and size of images; 2^17 is 32 images of 64 x 64.
 BATCH_PIXELS = 2**17
+# One grey level of 255, so that images of one grey level do not divide by zero.
+SMALLEST_INPUT_SD = 1 / 255
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Inputs:
 
     Small images come many to a tile, large ones in several tiles each. May be iterated as often as a method needs, and
     holds one batch of stored images and one tile at a time. Masks are read where ``masked``, never of a target, and of
-    them only which pixels count.
+    them only which pixels count. A tile has at most ``pixels``, or :data:`TILE_PIXELS` where that is more.
     """
 
     split: h5py.Group
@@ -33,20 +35,21 @@ class Inputs:
     half: int | None = None
     chosen: np.ndarray | None = None
     masked: bool = False
+    pixels: int = BATCH_PIXELS
 
     def __iter__(self) -> Iterator[Tile]:
         first = 0
         for images, masks in self._stored():
             numbers = range(first, first + len(images))
             counted = None if masks is None or not (masks == store.IGNORED).any() else masks != store.IGNORED
-            yield from Tiled(images, numbers, self.depth, self.device, counted)
+            yield from Tiled(images, numbers, self.depth, self.device, counted, max(self.pixels, TILE_PIXELS))
             first = numbers.stop
 
     def _stored(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         if self.masked:
-            yield from store.masked_batches(self.split, BATCH_PIXELS, self.half, self.chosen)
+            yield from store.masked_batches(self.split, self.pixels, self.half, self.chosen)
             return
-        for images in store.image_batches(self.split, BATCH_PIXELS, self.half, self.chosen):
+        for images in store.image_batches(self.split, self.pixels, self.half, self.chosen):
             yield images, None
 
     @property
@@ -91,11 +94,11 @@ def probabilities(network: UNet, tile: Tile) -> Tensor:
 def input_moments(tiles: Iterable[Tile]) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (channels, 1, 1) of the pixels that count of all images.
 
-    The standard deviation is at least 1/255, so that images of one grey level do not divide by zero.
+    The standard deviation is at least :data:`SMALLEST_INPUT_SD`.
     """
     count, first, second = reduce(torch.add, map(_powers, tiles))
     mean = first / count
-    sd = (second / count - mean**2).clamp(min=1 / 255**2).sqrt()
+    sd = (second / count - mean**2).clamp(min=SMALLEST_INPUT_SD**2).sqrt()
     return mean.float()[:, None, None], sd.float()[:, None, None]
 
 

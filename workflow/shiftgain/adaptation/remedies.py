@@ -1,0 +1,208 @@
+"""Refreshed statistics under the conditions that plain refreshing needs, each mended without labels or training.
+
+One channel of an image is m + y D + s e, with y = 1 in the share pi of its pixels that are foreground. Refreshing takes
+the mean m + pi D and the variance s^2 + pi (1 - pi) D^2 from the target, and the source's decision carries over if the
+target is one domain, keeps the sign of D, keeps pi, and keeps D / s. Each of the first three can be had by changing what
+the statistics are taken of; the input's standardisation is the first of the layers, so that a positive affine change of
+the target changes nothing:
+
+- ``scope``: of the whole ``domain``, of each ``image``, or ``shrunk`` from the image's towards the domain's, by the part
+  of the spread between images that the source's images have as well;
+- ``weights``: ``plain``, or ``balanced``, positions weighted so that foreground and background, by the network's own
+  prediction, have their shares in the source: a fixed point of prediction and statistics;
+- ``polarity``: ``kept``, or ``turned``, the network sees negatives;
+- ``prior``: a number of images that stand behind those seen: the source's statistics behind a domain's, the domain's
+  behind an image's (Schneider et al. 2020, arXiv:2006.16971, equation 1).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import NormalDist, median
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from shiftgain.adaptation.statistics import INPUT, SETTLED, Gathered, Mix, Moments, gather, movement, settle, target_alone
+from shiftgain.network.inference import input_moments
+from shiftgain.network.normalisation import State, norm_layers
+from shiftgain.network.tiles import Tile
+from shiftgain.network.unet import UNet
+
+# A share of foreground is taken to be no nearer to 0 or 1: below, weights would be those of a few uncertain pixels.
+SMALLEST_SHARE = 0.005
+# Passes in which prediction and weights find their fixed point where all images pass together; most settle in 7 to 9.
+BALANCING_PASSES = 12
+# Grey levels are averaged over squares of this side, px, before contrast is measured: single pixels are mostly noise.
+WINDOW = 5
+# Of images of one grey level each: they have no contrast and no spread.
+SMALLEST_VARIANCE = 1e-12
+SMALLEST_SPREAD = 1e-12
+# Part of the source's own contrast that an image must show to be given statistics of its own.
+SMALLEST_CONTRAST = 0.5
+
+Images = Iterable[Tile]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What refreshing says of the source's own images, without their masks: what a target is compared with.
+
+    ``share``: mean foreground probability, of images refreshed in the scope of the target's; ``contrast``: median over
+    images of :func:`contrast`; ``spread``: :func:`spread`.
+    """
+
+    share: float
+    contrast: float
+    spread: float
+
+
+@dataclass(frozen=True)
+class Own:
+    """How an image gets statistics of its own: ``part`` of them are, the rest are the domain's.
+
+    ``share`` and ``contrast``: of the :class:`Reference`; ``weights`` and ``polarity``: of the remedy.
+    """
+
+    part: float
+    share: float
+    contrast: float
+    weights: str
+    polarity: str
+
+
+def reference(network: UNet, images: list[Images], scope: str) -> Reference:
+    """The :class:`Reference` of a source, by the tiles of each of its ``images``."""
+    alone = [refreshed(network, tiles) for tiles in images]
+    contrasts = [contrast(tiles, found.probabilities) for tiles, found in zip(images, alone, strict=True)]
+    if scope == "domain":
+        alone = [refreshed(network, [tile for tiles in images for tile in tiles])]
+    share = mean_probability([p for found in alone for p in found.probabilities])
+    return Reference(share, median(contrasts), spread(images))
+
+
+def remedy(
+    network: UNet,
+    images: list[Images],
+    source: Reference,
+    scope: str = "domain",
+    weights: str = "plain",
+    polarity: str = "kept",
+    prior: float = 0,
+) -> tuple[State, Own | None]:
+    """Statistics of the whole domain, by the tiles of each of its ``images``, and how an image gets its own, if it does.
+
+    ``source``: for ``scope``. The options are described in the module.
+    """
+    behind = prior / (prior + len(images))
+    tiles = [tile for tiles in images for tile in tiles]
+    state = refreshed(network, tiles, source.share, weights, polarity, towards_source(behind)).state
+    if scope == "domain":
+        return state, None
+    part = 1.0 if scope == "image" else max(0.0, 1 - source.spread / max(spread(images), SMALLEST_SPREAD))
+    return state, Own(part / (1 + prior), source.share, source.contrast, weights, polarity)
+
+
+def of_image(network: UNet, tiles: Images, own: Own) -> State:
+    """Statistics of one image, for a ``network`` that has those of its domain; none where it shows no objects.
+
+    Without objects an image's own statistics would make some of its noise. It shows objects where those found by its
+    own statistics stand out from its background by :data:`SMALLEST_CONTRAST` of what is usual in the source, or by more
+    than two parts of a Gaussian do.
+    """
+    if not own.part:
+        return {}
+    found = refreshed(network, tiles, own.share, own.weights, own.polarity, towards_source(1 - own.part))
+    sign = -1 if own.polarity == "turned" else 1
+    enough = SMALLEST_CONTRAST * abs(own.contrast)
+    of_noise = split_contrast(mean_probability(found.probabilities))
+    stands_out = sign * contrast(tiles, found.probabilities) * (1 if own.contrast > 0 else -1)
+    return found.state if stands_out >= min(enough, of_noise) else {}
+
+
+def refreshed(
+    network: UNet,
+    tiles: Images,
+    share: float = 0.5,
+    weights: str = "plain",
+    polarity: str = "kept",
+    mix: Mix = target_alone,
+) -> Gathered:
+    """Statistics of all normalisations of ``network``, its input's included, over all of ``tiles`` together.
+
+    ``share``: of the foreground in the source, which ``balanced`` weights give the target too.
+    """
+    layers, turned = [INPUT, *norm_layers(network)], polarity == "turned"
+    gathered = settle(network, tiles, layers, mix, turned)
+    together = len(gathered.probabilities) == 1
+    passes = BALANCING_PASSES if together else 2 * len(layers)
+    for _ in range(passes if weights == "balanced" else 0):
+        before = gathered.biased
+        weighting = balancing(gathered.probabilities, share)
+        gathered = gather(network, tiles, layers, mix, None if together else before, weighting, turned)
+        if movement(before, gathered.biased) <= SETTLED:
+            break
+    return gathered
+
+
+def balancing(probabilities: list[Tensor], share: float) -> list[Tensor]:
+    """w = p pi_s / pi_t + (1 - p) (1 - pi_s) / (1 - pi_t): weights of positions, pi_s ``share``, pi_t the mean of p."""
+    target = min(max(mean_probability(probabilities), SMALLEST_SHARE), 1 - SMALLEST_SHARE)
+    foreground, background = share / target, (1 - share) / (1 - target)
+    return [p.float() * (foreground - background) + background for p in probabilities]
+
+
+def mean_probability(probabilities: list[Tensor]) -> float:
+    """Mean over all pixels."""
+    return sum(float(p.sum(dtype=torch.float64)) for p in probabilities) / sum(p.numel() for p in probabilities)
+
+
+def towards_source(part: float) -> Mix:
+    """A mix of ``part`` source and the rest target, in mean and variance."""
+
+    def mix(source: Moments, target: Moments) -> Moments:
+        return torch.lerp(target[0], source[0], part), torch.lerp(target[1], source[1], part)
+
+    return mix if part else target_alone
+
+
+def contrast(tiles: Images, probabilities: list[Tensor]) -> float:
+    """(m_1 - m_0) / s: mean grey level of the foreground less that of the background, in deviations within the two.
+
+    Pixels belong to the foreground by their probability; grey levels are means over :data:`WINDOW` px squared. Zero
+    where either class is empty.
+    """
+    sums = torch.zeros(2, 3, dtype=torch.float64)
+    for tile, p in zip(tiles, probabilities, strict=True):
+        grey = tile.images.mean(1, keepdim=True)
+        grey = functional.avg_pool2d(grey, WINDOW, 1, WINDOW // 2, count_include_pad=False)[:, 0, *tile.core].double()
+        classes = torch.stack([1 - p.double(), p.double()]).flatten(1)
+        sums += (classes @ torch.stack([grey**power for power in range(3)]).flatten(1).T).cpu()
+    count, first, second = sums.T
+    if count.min() < 1:
+        return 0.0
+    means = first / count
+    within = (second - count * means**2).sum() / count.sum()
+    return float((means[1] - means[0]) / within.clamp(min=SMALLEST_VARIANCE).sqrt())
+
+
+def split_contrast(share: float) -> float:
+    """phi(z) / (q (1 - q)) / sqrt(1 - phi(z)^2 / (q (1 - q))): :func:`contrast` of a Gaussian's uppermost ``share`` q.
+
+    At most 2.65, at one half: so much do two parts of one class of pixels differ.
+    """
+    normal = NormalDist()
+    q = min(max(share, SMALLEST_SHARE), 1 - SMALLEST_SHARE)
+    density, both = normal.pdf(normal.inv_cdf(q)), q * (1 - q)
+    return density / both / (1 - density**2 / both) ** 0.5
+
+
+def spread(images: list[Images]) -> float:
+    """var(m) / mean(s^2) + var(log s) over images of mean m and deviation s, mean over channels.
+
+    Zero where all images have one exposure and one content.
+    """
+    moments = [input_moments(tiles) for tiles in images]
+    means, deviations = (torch.stack(part).flatten(1).double() for part in zip(*moments, strict=True))
+    relative = means.var(0, correction=0) / deviations.square().mean(0) + deviations.log().var(0, correction=0)
+    return float(relative.mean())
