@@ -435,30 +435,49 @@ def growth_statistics(folder: str, n_images: int) -> None:
         batchnorm.batchnorm(network, Inputs(domain["train"], CPU, network.depth))
 
 
-def growth_chain(folder: str, n_targets: int) -> None:
-    """Stages adapt to score for one source and a family of ``n_targets``."""
-    model, source, targets = (f"{folder}/{name}.h5" for name in ("network", "source", f"targets{n_targets}"))
+def stages(folder: str, family: str) -> dict[str, Callable[[], None]]:
+    """Stages adapt to score for one source and the targets of ``family``, to be called one after the other."""
+    model, source, targets = (f"{folder}/{name}.h5" for name in ("network", "source", family))
     adapted, masks, kept = (f"{folder}/{name}.h5" for name in ("adapted", "masks", "latents"))
     tables = {name: f"{folder}/{name}.csv" for name in FAMILY_TABLES}
-    adapt(model, targets, adapted, {"batchnorm": {"function": "batchnorm", "options": {}}}, 0, "cpu")
-    evaluate(model, targets, adapted, tables["evaluated"], masks, "a", 0, **DEFAULT["evaluate"], device="cpu")
-    latents(model, source, targets, adapted, kept, **DEFAULT["latents"], device="cpu")
-    names, n_projections = DEFAULT["distances"].values()
-    stage_distances(kept, targets, tables["distances"], tables["channels"], names, n_projections, "a", 0)
     threshold = DEFAULT["evaluate"]["threshold"]
-    score(
-        model,
-        source,
-        targets,
-        adapted,
-        {},
-        tables["scores"],
-        "a",
-        0,
-        **DEFAULT["score"],
-        threshold=threshold,
-        device="cpu",
-    )
+    methods = {"batchnorm": {"function": "batchnorm", "options": {}}}
+    written = (tables["distances"], tables["channels"], *DEFAULT["distances"].values())
+    options = DEFAULT["score"] | {"threshold": threshold, "device": "cpu"}
+    return {
+        "adapt": lambda: adapt(model, targets, adapted, methods, 0, "cpu"),
+        "evaluate": lambda: evaluate(
+            model, targets, adapted, tables["evaluated"], masks, "a", 0, **DEFAULT["evaluate"], device="cpu"
+        ),
+        "latents": lambda: latents(model, source, targets, adapted, kept, **DEFAULT["latents"], device="cpu"),
+        "distances": lambda: stage_distances(kept, targets, *written, "a", 0),
+        "score": lambda: score(model, source, targets, adapted, {}, tables["scores"], "a", 0, **options),
+    }
+
+
+def growth_chain(folder: str, n_targets: int) -> None:
+    """Stages adapt to score for one source and a family of ``n_targets``."""
+    for stage in stages(folder, f"targets{n_targets}").values():
+        stage()
+
+
+SECTION_SIDE = 8192
+SECTION_STAGES = ("generate", "adapt", "evaluate", "latents", "score")
+
+
+def section_spec() -> dict:
+    """The spec of a domain of two sections to adapt to and one to score."""
+    spec = small_specs(["0.70-0.30"], {"adapt": 2, "test": 1})["0.70-0.30"]
+    return spec | {"size": [SECTION_SIDE, SECTION_SIDE]}
+
+
+def growth_section(folder: str, number: int) -> None:
+    """One of :data:`SECTION_STAGES`, on sections of 8192 x 8192 as the target of a source of small images."""
+    stage = SECTION_STAGES[number]
+    if stage == "generate":
+        generate({"0.70-0.30": section_spec()}, ["adapt", "test"], f"{folder}/sections.h5", False, 1)
+    else:
+        stages(folder, "sections")[stage]()
 
 
 def growth_tables(folder: str, n_pairs: int) -> None:
@@ -592,6 +611,21 @@ def bench_graph(folder: Path) -> dict:
     for name, times in found.items():
         rate, bend = slope(sizes, times)
         rows[f"{name}_slope"] = row(1000 * rate, "ms of CPU per job", bend, "the slope of the lower half")
+    return rows
+
+
+def bench_sections(folder: Path) -> dict:
+    """Peak memory of the stages that see images, on sections of 8192 x 8192: the largest of 2 GiB is asked for."""
+    splits = {"validation": 24, "adapt": 24}
+    generate(small_specs(["0.30-0.70"], splits), list(splits), str(folder / "source.h5"), True, 1)
+    model = DEFAULT["model"]
+    checkpoint.save(folder / "network.h5", frozen(model), {"channels": 1, **model}, {})
+    rows = {}
+    for number, stage in enumerate(SECTION_STAGES):
+        command = [sys.executable, "-c", GROWTH, "section", str(folder), str(number)]
+        done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+        wall, _, peak = json.loads(done.stdout.splitlines()[-1])
+        rows[f"section_{stage}"] = row(peak, f"GiB of 8192 x 8192, in {wall:.0f} s", peak / 2, "2 GiB asked for")
     return rows
 
 
@@ -780,6 +814,7 @@ def bench_peers(folder: Path) -> dict:
 BENCHES = {
     "peers": bench_peers,
     "growth": bench_growth,
+    "sections": bench_sections,
     "graph": bench_graph,
     "generate": bench_generate,
     "train": bench_train,
