@@ -1,5 +1,6 @@
 """
-Reads   <results>/models/{source}/seed{seed}.h5, <results>/targets/{family}.h5 (images of split adapt, never masks)
+Reads   <results>/models/{source}/seed{seed}.h5, <results>/data/{source}.h5 and <results>/targets/{family}.h5
+        (of both the images of split adapt, never masks)
 Writes  <results>/adapted/{source}/seed{seed}/{family}.h5  target/method -> batch-norm statistics
 """
 
@@ -8,6 +9,7 @@ rule adapt:
     """Refresh the statistics of a frozen network on every target of a shift family."""
     input:
         model="<results>/models/{source}/seed{seed}.h5",
+        source=lambda wildcards: f"<results>/data/{domain_of(wildcards.source)}.h5",
         targets="<results>/targets/{family}.h5",
     output:
         adapted="<results>/adapted/{source}/seed{seed}/{family}.h5",

@@ -10,13 +10,15 @@ the target changes nothing:
   of the spread between images that the source's images have as well;
 - ``weights``: ``plain``, or ``balanced``, positions weighted so that foreground and background, by the network's own
   prediction, have their shares in the source: a fixed point of prediction and statistics;
-- ``polarity``: ``kept``, or ``turned``, the network sees negatives;
+- ``polarity``: ``kept``, or ``turned``, the network sees negatives, or ``told``, that of the two under which the target
+  looks more like the source (:func:`told_polarity`);
 - ``prior``: a number of images that stand behind those seen: the source's statistics behind a domain's, the domain's
   behind an image's (Schneider et al. 2020, arXiv:2006.16971, equation 1).
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import copysign, log
 from statistics import NormalDist, median
 
 import torch
@@ -24,7 +26,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from shiftgain.adaptation.statistics import INPUT, SETTLED, Gathered, Mix, Moments, gather, movement, settle, target_alone
-from shiftgain.network.inference import input_moments
+from shiftgain.network.inference import Inputs, input_moments
 from shiftgain.network.normalisation import State, norm_layers
 from shiftgain.network.tiles import Tile
 from shiftgain.network.unet import UNet
@@ -35,8 +37,10 @@ SMALLEST_SHARE = 0.005
 BALANCING_PASSES = 12
 # Grey levels are averaged over squares of this side, px, before contrast is measured: single pixels are mostly noise.
 WINDOW = 5
+POLARITIES = ("kept", "turned")
 # Of images of one grey level each: they have no contrast and no spread.
 SMALLEST_VARIANCE = 1e-12
+SMALLEST_CONTRAST_TOLD = 1e-3
 SMALLEST_SPREAD = 1e-12
 # Part of the source's own contrast that an image must show to be given statistics of its own.
 SMALLEST_CONTRAST = 0.5
@@ -71,36 +75,51 @@ class Own:
     polarity: str
 
 
-def reference(network: UNet, images: list[Images], scope: str) -> Reference:
-    """The :class:`Reference` of a source, by the tiles of each of its ``images``."""
-    alone = [refreshed(network, tiles) for tiles in images]
-    contrasts = [contrast(tiles, found.probabilities) for tiles, found in zip(images, alone, strict=True)]
-    if scope == "domain":
-        alone = [refreshed(network, [tile for tiles in images for tile in tiles])]
-    share = mean_probability([p for found in alone for p in found.probabilities])
+def reference(network: UNet, images: Inputs, scope: str) -> Reference:
+    """The :class:`Reference` of a source by ``images`` of its own."""
+    alone = [refreshed(network, tiles) for tiles in images.each()]
+    contrasts = [contrast(tiles, found.probabilities) for tiles, found in zip(images.each(), alone, strict=True)]
+    found = [refreshed(network, images)] if scope == "domain" else alone
+    share = mean_probability([p for part in found for p in part.probabilities])
     return Reference(share, median(contrasts), spread(images))
 
 
 def remedy(
     network: UNet,
-    images: list[Images],
+    images: Inputs,
     source: Reference,
     scope: str = "domain",
     weights: str = "plain",
     polarity: str = "kept",
     prior: float = 0,
 ) -> tuple[State, Own | None]:
-    """Statistics of the whole domain, by the tiles of each of its ``images``, and how an image gets its own, if it does.
+    """Statistics of the whole domain, and how an image gets its own where it does.
 
     ``source``: for ``scope``. The options are described in the module.
     """
-    behind = prior / (prior + len(images))
-    tiles = [tile for tiles in images for tile in tiles]
-    state = refreshed(network, tiles, source.share, weights, polarity, towards_source(behind)).state
+    if polarity == "told":
+        polarity = told_polarity(network, images, source)
+    mix = towards_source(prior / (prior + images.count))
+    state = refreshed(network, images, source.share, weights, polarity, mix).state
     if scope == "domain":
         return state, None
     part = 1.0 if scope == "image" else max(0.0, 1 - source.spread / max(spread(images), SMALLEST_SPREAD))
     return state, Own(part / (1 + prior), source.share, source.contrast, weights, polarity)
+
+
+def told_polarity(network: UNet, images: Inputs, source: Reference) -> str:
+    """The polarity under which log c - abs(logit pi_t - logit pi_s) is larger, c being :func:`contrast`.
+
+    Turned the wrong way, a network finds what does not stand out, or the background: a share unlike the source's. Where
+    a shift of the share across one half looks like a flip, nothing in the images tells the two apart.
+    """
+
+    def likeness(polarity: str) -> float:
+        probabilities = refreshed(network, images, polarity=polarity).probabilities
+        stands_out = max(signed_contrast(images, probabilities, source.contrast, polarity), SMALLEST_CONTRAST_TOLD)
+        return log(stands_out) - abs(logit(mean_probability(probabilities)) - logit(source.share))
+
+    return max(POLARITIES, key=likeness)
 
 
 def of_image(network: UNet, tiles: Images, own: Own) -> State:
@@ -113,11 +132,9 @@ def of_image(network: UNet, tiles: Images, own: Own) -> State:
     if not own.part:
         return {}
     found = refreshed(network, tiles, own.share, own.weights, own.polarity, towards_source(1 - own.part))
-    sign = -1 if own.polarity == "turned" else 1
-    enough = SMALLEST_CONTRAST * abs(own.contrast)
-    of_noise = split_contrast(mean_probability(found.probabilities))
-    stands_out = sign * contrast(tiles, found.probabilities) * (1 if own.contrast > 0 else -1)
-    return found.state if stands_out >= min(enough, of_noise) else {}
+    enough = min(SMALLEST_CONTRAST * abs(own.contrast), split_contrast(mean_probability(found.probabilities)))
+    stands_out = signed_contrast(tiles, found.probabilities, own.contrast, own.polarity)
+    return found.state if stands_out >= enough else {}
 
 
 def refreshed(
@@ -186,6 +203,18 @@ def contrast(tiles: Images, probabilities: list[Tensor]) -> float:
     return float((means[1] - means[0]) / within.clamp(min=SMALLEST_VARIANCE).sqrt())
 
 
+def signed_contrast(tiles: Images, probabilities: list[Tensor], source_contrast: float, polarity: str) -> float:
+    """:func:`contrast`, positive where objects are to their background what they are in the source."""
+    sign = copysign(1, source_contrast) * (-1 if polarity == "turned" else 1)
+    return sign * contrast(tiles, probabilities)
+
+
+def logit(share: float) -> float:
+    """log(q / (1 - q)), q being ``share`` no nearer to 0 or 1 than :data:`SMALLEST_SHARE`."""
+    q = min(max(share, SMALLEST_SHARE), 1 - SMALLEST_SHARE)
+    return log(q / (1 - q))
+
+
 def split_contrast(share: float) -> float:
     """phi(z) / (q (1 - q)) / sqrt(1 - phi(z)^2 / (q (1 - q))): :func:`contrast` of a Gaussian's uppermost ``share`` q.
 
@@ -197,12 +226,12 @@ def split_contrast(share: float) -> float:
     return density / both / (1 - density**2 / both) ** 0.5
 
 
-def spread(images: list[Images]) -> float:
+def spread(images: Inputs) -> float:
     """var(m) / mean(s^2) + var(log s) over images of mean m and deviation s, mean over channels.
 
     Zero where all images have one exposure and one content.
     """
-    moments = [input_moments(tiles) for tiles in images]
+    moments = [input_moments(tiles) for tiles in images.each()]
     means, deviations = (torch.stack(part).flatten(1).double() for part in zip(*moments, strict=True))
     relative = means.var(0, correction=0) / deviations.square().mean(0) + deviations.log().var(0, correction=0)
     return float(relative.mean())

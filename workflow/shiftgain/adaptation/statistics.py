@@ -30,6 +30,9 @@ INPUT_TENSORS = ("input_mean", "input_sd")
 # Statistics have settled where none moves by more: means in deviations of their channel, variances in shares of
 # themselves. Half of the 1e-3 by which statistics may differ from those of one large batch.
 SETTLED = 5e-4
+# Values of the widest layer, channels times pixels, that one pass takes at once: about 1.9 GB of activations. A domain of
+# no more is refreshed exactly in one pass.
+ONE_PASS_VALUES = 48 * 2**20
 # Positions that are centred at a time: they fit a cache, and the copy is small beside the activations.
 CHUNK_POSITIONS = 2**17
 # Of a channel that is constant, rounding alone moves; batch norm itself adds 1e-5 to every variance.
@@ -39,6 +42,12 @@ SMALLEST_SCALE = 1e-5
 def target_alone(source: Moments, target: Moments) -> Moments:
     """The mix in which nothing of the source is left."""
     return target
+
+
+def one_pass_pixels(network: UNet) -> int:
+    """Pixels of images that pass through ``network`` at once."""
+    first, *_ = norm_layers(network).values()
+    return ONE_PASS_VALUES // first.num_features
 
 
 @dataclass

@@ -57,6 +57,11 @@ class Inputs:
         """Number of the images, of all or of those chosen."""
         return store.count(self.split) if self.chosen is None else len(self.chosen)
 
+    def each(self) -> list["Inputs"]:
+        """Every image by itself."""
+        chosen = range(store.count(self.split)) if self.chosen is None else self.chosen
+        return [replace(self, chosen=np.array([number])) for number in chosen]
+
     def draw(self, n: int, seed: int) -> "Inputs":
         """``n`` of the images, drawn without repetition from ``seed``; all where there are no more."""
         total = store.count(self.split)
