@@ -42,6 +42,8 @@ POLARITIES = ("kept", "turned")
 SMALLEST_VARIANCE = 1e-12
 SMALLEST_CONTRAST_TOLD = 1e-3
 SMALLEST_SPREAD = 1e-12
+# Part of its contrast by which balancing may lessen what is found. Right fixed points raise it, or leave it.
+LARGEST_LOSS = 0.05
 # Part of the source's own contrast that an image must show to be given statistics of its own.
 SMALLEST_CONTRAST = 0.5
 
@@ -147,19 +149,24 @@ def refreshed(
 ) -> Gathered:
     """Statistics of all normalisations of ``network``, its input's included, over all of ``tiles`` together.
 
-    ``share``: of the foreground in the source, which ``balanced`` weights give the target too.
+    ``share``: of the foreground in the source, which ``balanced`` weights give the target too. Where what they find
+    stands out less than what was found without them, prediction and weights have led each other astray, and statistics
+    remain plain.
     """
     layers, turned = [INPUT, *norm_layers(network)], polarity == "turned"
-    gathered = settle(network, tiles, layers, mix, turned)
-    together = len(gathered.probabilities) == 1
-    passes = BALANCING_PASSES if together else 2 * len(layers)
-    for _ in range(passes if weights == "balanced" else 0):
+    plain = settle(network, tiles, layers, mix, turned)
+    if weights == "plain":
+        return plain
+    together = len(plain.probabilities) == 1
+    gathered = plain
+    for _ in range(BALANCING_PASSES if together else 2 * len(layers)):
         before = gathered.biased
         weighting = balancing(gathered.probabilities, share)
         gathered = gather(network, tiles, layers, mix, None if together else before, weighting, turned)
         if movement(before, gathered.biased) <= SETTLED:
             break
-    return gathered
+    stands_out, stood_out = (abs(contrast(tiles, found.probabilities)) for found in (gathered, plain))
+    return gathered if stands_out >= (1 - LARGEST_LOSS) * stood_out else plain
 
 
 def balancing(probabilities: list[Tensor], share: float) -> list[Tensor]:
