@@ -53,10 +53,10 @@ def illumination(images: np.ndarray, masks: np.ndarray | None, level: float, rng
 
 
 def exposure(images: np.ndarray, masks: np.ndarray | None, level: float, rng: np.random.Generator) -> Block:
-    """Map each image by x -> 1/2 + 2**g (x - 1/2) + o: its own gain about mid-grey and its own offset, all channels alike.
+    """Map each image by x -> 1/2 + 2**g (x - 1/2) + o: its own gain about mid-grey and its own offset.
 
     g is normal of deviation ``level`` (stops), o normal of deviation ``level`` x :data:`OFFSET_PER_STOP` (grey level),
-    both of mean 0 and drawn for every image, the same standard normals at every level.
+    both of mean 0 and drawn for every image, the same standard normals at every level. Channels go alike.
     """
     draws = level * rng.standard_normal((len(images), 2)).astype(np.float32)
     tables = [(GREY - 127.5) * 2**stops + 127.5 + 255 * OFFSET_PER_STOP * offset for stops, offset in draws]
