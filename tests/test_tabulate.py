@@ -212,6 +212,8 @@ def test_theory_is_of_source_and_target_as_they_are_drawn():
         ("0.30-0.70", "0.70-0.30", "compound", 3.0),
         ("0.30-0.70~wide", "0.30-0.70", "foreground", -2.0),
         ("0.30-0.70", "0.30-0.70", "gamma", 1.0),
+        ("0.30-0.70", "0.30-0.70", "exposure", 0.5),
+        ("0.30-0.70", "0.30-0.70", "share_spread", 2.0),
     ]
     table = pd.DataFrame([dict(zip(KEY, (*pair, 0), strict=True)) for pair in pairs])
     specs = {name: domain_spec(CONFIG, name) for name in [*full_names(table), "0.30-0.70"]}
@@ -222,7 +224,9 @@ def test_theory_is_of_source_and_target_as_they_are_drawn():
     assert found.loc[2, "theory_after"] < 0.1 < 0.9 < found.loc[0, "theory_after"]
     sparse = predicted_iou(home, home._replace(share=1 / (1 + math.exp(2) * 0.65 / 0.35)))
     assert tuple(found.loc[3, ["theory_before", "theory_after"]]) == pytest.approx(sparse)
-    assert found.loc[4, ["contrast_change", "theory_before", "theory_after"]].isna().all()
+    assert list(found["contrast_change"].isna()) == [False] * 4 + [True, False, False]
+    assert list(found["theory_after"].isna()) == list(found["theory_before"].isna()) == [False] * 4 + [True] * 3
+    assert list(found["share_spread"]) == [0, 0, 0, 0, 0, 0, 2]
 
 
 def test_near_half_is_one_definition():

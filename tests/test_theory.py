@@ -7,6 +7,7 @@ import pytest
 
 from shiftgain.findings.theory import (
     Classes,
+    alike,
     best_levels,
     classes,
     contrast_change,
@@ -15,6 +16,7 @@ from shiftgain.findings.theory import (
     pixel_ceiling,
     predicted_iou,
     predicted_map,
+    share_spread,
 )
 from shiftgain.shifts.generation import drawn_compound
 
@@ -145,10 +147,7 @@ def test_classes_of_a_compound():
     "change",
     [
         {"transform": "gamma", "level": 1.0},
-        {"transform": "exposure", "level": 0.5},
-        {"transform": "share_spread", "level": 1.0},
         {"transform": "texture", "level": 1.0},
-        {"foreground_spread": 1.0},
         {"foreground": None, "threshold": 0.1},
         {"channels": 3},
     ],
@@ -156,6 +155,24 @@ def test_classes_of_a_compound():
 def test_what_is_not_two_classes_of_white_noise_has_none(change):
     assert classes(SPEC | change) is None
     assert classes({"name": "mine", "path": "a.h5", "channels": 1, "transform": "identity", "level": 0.0}) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "spread", "all_alike"),
+    [
+        ({}, 0, True),
+        ({"transform": "brightness", "level": 0.1}, 0, True),
+        ({"transform": "exposure", "level": 0.5}, 0, False),
+        ({"transform": "share_spread", "level": 1.5}, 1.5, False),
+        ({"foreground_spread": 0.7}, 0.7, False),
+        ({"foreground_spread": 0.7, "transform": "exposure", "level": 0.5}, 0.7, False),
+    ],
+)
+def test_images_of_unlike_exposure_or_share_have_the_classes_of_one_in_the_middle(change, spread, all_alike):
+    spec = SPEC | change
+    assert share_spread(spec) == spread and alike(spec) == all_alike
+    assert contrast_change(classes(SPEC), classes(spec)) == pytest.approx(0) and classes(spec).share == 0.35
+    assert np.isnan(share_spread({"name": "mine", "path": "a.h5", "transform": "identity", "level": 0.0}))
 
 
 def test_contrast_to_noise_changes_in_stops():

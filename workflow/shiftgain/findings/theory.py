@@ -49,13 +49,13 @@ class Classes(NamedTuple):
 
 
 def classes(spec: dict) -> Classes | None:
-    """The pixels of a domain under its transform; None where they are not two classes of white noise of one share.
+    """The pixels of a domain under its transform; None where they are not two classes of white noise.
 
-    ``spec``: parameters of a domain, see :mod:`shiftgain.domains.synthetic`. None for real domains, for colours, masks
-    by a threshold, images of unlike shares, and transforms that are not of grey levels by one affine map, noise or
-    share. Clipping is left to :func:`grey_distribution`.
+    ``spec``: parameters of a domain, see :mod:`shiftgain.domains.synthetic`. Of images of unlike exposure or share, one
+    at the middle of them. None for real domains, for colours, masks by a threshold, and transforms that are not affine
+    maps of the grey levels, noise, or of the share. Clipping is left to :func:`grey_distribution`.
     """
-    if spec.get("foreground") is None or spec.get("foreground_spread") or "means" not in spec or spec["channels"] != 1:
+    if spec.get("foreground") is None or "means" not in spec or spec["channels"] != 1:
         return None
     level, transform = spec["level"], spec["transform"]
     if transform in ("foreground", "compound") and level:
@@ -63,7 +63,7 @@ def classes(spec: dict) -> Classes | None:
     mask, background = (float(np.mean(mean)) for mean in spec["means"])
     still = Classes((mask, background), (spec["noise"]["mask_sd"], spec["noise"]["background_sd"]), spec["foreground"])
     match transform:
-        case "identity" | "foreground" | "compound":
+        case "identity" | "foreground" | "compound" | "exposure" | "share_spread":
             return still
         case "brightness":
             return still.mapped(1, level)
@@ -74,6 +74,18 @@ def classes(spec: dict) -> Classes | None:
         case "noise":
             return still.with_noise(level)
     return None
+
+
+def share_spread(spec: dict) -> float:
+    """Deviation between images of the logit of their foreground share, beyond chance; NaN for a real domain."""
+    if "means" not in spec:
+        return np.nan
+    return spec["level"] if spec["transform"] == "share_spread" else spec.get("foreground_spread", 0.0)
+
+
+def alike(spec: dict) -> bool:
+    """Whether the images of a synthetic domain have one exposure and one foreground share."""
+    return share_spread(spec) == 0 and spec["transform"] != "exposure"
 
 
 def contrast_change(source: Classes, target: Classes) -> float:
