@@ -35,17 +35,18 @@ def latents(
         store.create(latents_path) as latents,
     ):
 
-        def write(name: str, split, half: int) -> None:
+        def write(name: str, split, half: int, masked: bool = False) -> None:
             if store.count(split) < 2:
                 raise StudyError(f"{split.file.filename}: {split.name} needs two images at least; lengthen that split")
-            images = Inputs(split, torch_device, half)
+            images = Inputs(split, torch_device, network.depth, half, masked=masked)
             summaries = summarise(network, images, store.count(split) // 2, layers, activations, units, rows)
             for layer, arrays in summaries.items():
                 for key, array in arrays.items():
                     store.put(latents, f"{name}/{layer}/{key}", array)
 
-        write("source/reference", source["adapt"], 0)
-        write("source/null", source["adapt"], 1)
+        # Of the source, pixels that its masks leave out are not counted; the masks of a target are never read.
+        write("source/reference", source["adapt"], 0, masked=True)
+        write("source/null", source["adapt"], 1, masked=True)
         for target, splits in store.targets(targets):
             write(f"targets/{target}/before", splits["adapt"], 1)
             if METHOD in adapted[target]:
