@@ -169,7 +169,8 @@ def middle(images: np.ndarray, pixels: int) -> np.ndarray:
     """The middle of images (n, H, W, ...), ``pixels`` of each at most, in their proportions; all of small images."""
     height, width = images.shape[1:3]
     share = min(1, (pixels / (height * width)) ** 0.5)
-    rows, columns = (max(1, int(side * share)) for side in (height, width))
+    rows = max(1, int(height * share))
+    columns = max(1, min(int(width * share), pixels // rows))
     top, left = (height - rows) // 2, (width - columns) // 2
     return images[:, top : top + rows, left : left + columns]
 
