@@ -96,7 +96,7 @@ def remedied(iou, **more):
 
 
 def started(before, after, **more):
-    return {"foreground_before": 0.4, "iou_before": before, "iou_balanced": after} | more
+    return {"foreground_after": 0.4, "iou_after": before, "iou_balanced": after} | more
 
 
 def predicted(theory, iou, **more):

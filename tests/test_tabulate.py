@@ -153,8 +153,8 @@ def test_a_pair_has_all_that_is_known_of_it_in_one_row(tables):
     assert list(pairs.index) == ["a", "b", "b@noise=0.1", "c"]
     noisy = pairs.loc["b@noise=0.1"]
     expected = {"iou_before": 0.7, "iou_after": 0.5, "gain_iou": -0.2, "iou_batchnorm": 0.5, "own_iou": 0.9,
-                "iou_target_trained": 0.705, "true_foreground": 0.3, "foreground_before": 0.3, "clipped_share": 0.01,
-                "pixel_ceiling": 0.9}  # fmt: skip
+                "iou_target_trained": 0.705, "true_foreground": 0.3, "foreground_before": 0.3, "foreground_after": 0.3,
+                "clipped_share": 0.01, "pixel_ceiling": 0.9}  # fmt: skip
     assert noisy[list(expected)].astype(float).to_dict() == pytest.approx(expected)
     assert noisy["method"] == "batchnorm" and noisy["polarity"] == "flipped" and pairs.loc["c", "polarity"] == ""
     assert pairs.loc["a", "iou_before"] == 0.8 and np.isnan(pairs.loc["a", "gain_iou"]), (

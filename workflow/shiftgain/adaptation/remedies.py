@@ -2,12 +2,12 @@
 
 One channel of an image is m + y D + s e, with y = 1 in the share pi of its pixels that are foreground. Refreshing takes
 the mean m + pi D and the variance s^2 + pi (1 - pi) D^2 from the target, and the source's decision carries over if the
-target is one domain, keeps the sign of D, keeps pi, and keeps D / s. Each of the first three can be had by changing what
-the statistics are taken of; the input's standardisation is the first of the layers, so that a positive affine change of
-the target changes nothing:
+target is one domain, keeps the sign of D, keeps pi, and keeps D / s. Where one of the first three is not so, statistics
+of something else make it so. The input's standardisation is the first of the layers, so that a positive affine change
+of the target changes nothing.
 
-- ``scope``: of the whole ``domain``, of each ``image``, or ``shrunk`` from the image's towards the domain's, by the part
-  of the spread between images that the source's images have as well;
+- ``scope``: the whole ``domain``, each ``image``, or ``shrunk`` from the image's towards the domain's, by that part
+  of the spread between images which the source's images have as well;
 - ``weights``: ``plain``, or ``balanced``, positions weighted so that foreground and background, by the network's own
   prediction, have their shares in the source: a fixed point of prediction and statistics;
 - ``polarity``: ``kept``, or ``turned``, the network sees negatives, or ``told``, that of the two under which the target
@@ -25,7 +25,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from shiftgain.adaptation.statistics import INPUT, SETTLED, Gathered, Mix, Moments, gather, movement, settle, target_alone
+from shiftgain.adaptation.statistics import (
+    INPUT,
+    SETTLED,
+    Gathered,
+    Mix,
+    Moments,
+    gather,
+    movement,
+    settle,
+    target_alone,
+)
 from shiftgain.network.inference import Inputs, input_moments
 from shiftgain.network.normalisation import State, norm_layers
 from shiftgain.network.tiles import Tile

@@ -30,8 +30,8 @@ INPUT_TENSORS = ("input_mean", "input_sd")
 # Statistics have settled where none moves by more: means in deviations of their channel, variances in shares of
 # themselves. Half of the 1e-3 by which statistics may differ from those of one large batch.
 SETTLED = 5e-4
-# Values of the widest layer, channels times pixels, that one pass takes at once: about 1.9 GB of activations. A domain of
-# no more is refreshed exactly in one pass.
+# Values of the widest layer, channels times pixels, that a pass takes at once: about 1.9 GB of activations. A domain of no
+# more is refreshed exactly in one pass.
 ONE_PASS_VALUES = 48 * 2**20
 # Positions that are centred at a time: they fit a cache, and the copy is small beside the activations.
 CHUNK_POSITIONS = 2**17
@@ -98,9 +98,7 @@ class Pooled:
         return self.mean.float(), variance.float()
 
 
-def refresh(
-    network: UNet, tiles: Iterable[Tile], layers: Collection[str], mix: Mix = target_alone
-) -> State:
+def refresh(network: UNet, tiles: Iterable[Tile], layers: Collection[str], mix: Mix = target_alone) -> State:
     """Statistics of ``layers`` over all of ``tiles``, each ``mix(source, target)`` of (mean, variance).
 
     ``layers``: names of batch-norm layers, and ``input``. The network is left as it was.
@@ -127,7 +125,7 @@ def settle(
 
 @dataclass(frozen=True)
 class Gathered:
-    """What a pass gathered: ``state``, to put in place, and ``biased``, by which deeper layers are normalised meanwhile.
+    """What a pass gathered: ``state``, to put in place, and ``biased``, by which deeper layers are normalised in it.
 
     ``probabilities``: of the foreground, for the core of each tile, float16 (n, h, w).
     """

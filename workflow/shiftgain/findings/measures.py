@@ -583,13 +583,14 @@ def left_by_texture(tables: Tables) -> pd.Series:
 def fixed_point_told(tables: Tables) -> pd.Series:
     """(share told of balanced refreshes that end well + share told of those that do not) / 2, of equal contrast.
 
-    One is told to end well where the IoU before exceeds, by 0.01 at least, that of q of the pixels called foreground by
-    chance: q s / (q + s - q s), s the true share. It ends well at most 0.05 below the target-trained network.
+    One is told to end well where the IoU of the plain refresh from which it starts exceeds, by 0.01 at least, that of q
+    of the pixels called foreground by chance: q s / (q + s - q s), s the true share. It ends well 0.05 or less below the
+    target-trained network.
     """
     table = _equal_contrast(_plain(tables)).dropna(subset=["iou_balanced", "iou_target_trained"])
-    q, s = table["foreground_before"], table["true_foreground"]
+    q, s = table["foreground_after"], table["true_foreground"]
     chance = q * s / (q + s - q * s)
-    told = table["iou_before"] > chance + BETTER_THAN_CHANCE
+    told = table["iou_after"] > chance + BETTER_THAN_CHANCE
     well = table["iou_target_trained"] - table["iou_balanced"] <= ENDED_WELL
     table = table.assign(right=told == well, well=well)
 

@@ -40,6 +40,7 @@ COLUMNS = {
     "theory_after": "the same with the input's mean and deviation adapted: what batchnorm should reach",
     "true_foreground": "share of the test pixels that are foreground",
     "foreground_before": "share of them that the network calls foreground without adaptation",
+    "foreground_after": "share of them that it calls foreground with the main method",
     "clipped_share": "share of them that are black or white",
     "pixel_ceiling": "best IoU of a classifier of single pixels; empty for colour",
     "own_iou": "of the network on the test images of its own domain",
@@ -162,6 +163,8 @@ def pair_table(
     table["method"] = main_method(gains)
     main = gains.loc[gains["method"] == main_method(gains), [*KEY, "iou_after", "gain_iou"]]
     by_method = gains.pivot(index=KEY, columns="method", values="iou_after").add_prefix("iou_").sort_index(axis=1)
+    shares = segmentation.loc[segmentation["method"] == main_method(gains), [*KEY, "predicted_foreground"]]
+    table = table.merge(shares.rename(columns={"predicted_foreground": "foreground_after"}), on=KEY, how="left")
     table = table.merge(main, on=KEY, how="left")[list(COLUMNS)]
     return table.merge(by_method.reset_index(), on=KEY, how="left").sort_values(KEY, ignore_index=True)
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import reduce
+from typing import Self
 
 import h5py
 import numpy as np
@@ -57,12 +58,12 @@ class Inputs:
         """Number of the images, of all or of those chosen."""
         return store.count(self.split) if self.chosen is None else len(self.chosen)
 
-    def each(self) -> list["Inputs"]:
+    def each(self) -> list[Self]:
         """Every image by itself."""
         chosen = range(store.count(self.split)) if self.chosen is None else self.chosen
         return [replace(self, chosen=np.array([number])) for number in chosen]
 
-    def draw(self, n: int, seed: int) -> "Inputs":
+    def draw(self, n: int, seed: int) -> Self:
         """``n`` of the images, drawn without repetition from ``seed``; all where there are no more."""
         total = store.count(self.split)
         chosen = np.random.default_rng(seed).choice(total, min(n, total), replace=False)
