@@ -584,7 +584,7 @@ def fixed_point_told(tables: Tables) -> pd.Series:
     """(share told of balanced refreshes that end well + share told of those that do not) / 2, of equal contrast.
 
     One is told to end well where the IoU of the plain refresh from which it starts exceeds, by 0.01 at least, that of q
-    of the pixels called foreground by chance: q s / (q + s - q s), s the true share. It ends well 0.05 or less below the
+    of the pixels called foreground by chance: q s / (q + s - q s), s the share. It ends well 0.05 or less below the
     target-trained network.
     """
     table = _equal_contrast(_plain(tables)).dropna(subset=["iou_balanced", "iou_target_trained"])
