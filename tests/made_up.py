@@ -48,7 +48,9 @@ def write_domain(group, spec: dict, rng, channels: int, labelled: bool) -> None:
 
 def spec_of(name: str, transform: str = "identity", level: float = 0.0) -> dict:
     spec = {"name": name, "transform": transform, "level": level}
-    return spec | ({"means": GRID[name]} if name in GRID else {"path": "somewhere.h5"})
+    noise = {"mask_sd": 0.08, "background_sd": 0.08}
+    drawn = {"means": GRID.get(name), "foreground": 0.3, "noise": noise, "channels": 1}
+    return spec | (drawn if name in GRID else {"path": "somewhere.h5"})
 
 
 def write_latents(path: Path, names: list[str], layers: list[str], states: list[str], rng) -> None:
@@ -200,7 +202,7 @@ def make_study(
     read = {"tables": paths, "layers": layers}
     drawn = read | {"curves": curves, "masks": masks, "latents": latents, "figure_paths": figure_paths}
     drawn |= {"specs": specs, "data": data, "targets": families, "targets_of": targets_of}
-    drawn |= {"activation": "before_relu", "decays": [], "figures": figures("draw")}
+    drawn |= {"activation": "before_relu", "decays": [], "remedies": ["other"], "figures": figures("draw")}
     written = read | {
         "contents": figures("draw", "predict"),
         "figures": figure_paths,

@@ -9,16 +9,25 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.contour import ContourSet
+from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from scripts.draw import MODULES, draw
 from shiftgain.files import store
 from shiftgain.findings.pairs import CASES, abroad, by_method, by_training, example_cases, method_scores, read_pairs
-from shiftgain.report import of_images, of_latents, of_outcomes, page, panels
+from shiftgain.report import of_images, of_latents, of_outcomes, of_remedies, page, panels
 from shiftgain.report.contents import figures
 from shiftgain.report.panels import QUANTITIES
-from shiftgain.report.pictures import Example, Gallery, PictureRow, first_example, gallery, scored_splits
+from shiftgain.report.pictures import (
+    Example,
+    Gallery,
+    PictureRow,
+    first_example,
+    gallery,
+    predicted_masks,
+    scored_splits,
+)
 from shiftgain.study.names import KEY, PAIR, target_name
 from tests.made_up import FIGURES, TEXTS, spec_of, text_of, two_sources, write_domain
 
@@ -72,6 +81,8 @@ def test_every_figure_says_what_it_shows(arguments):
         "distances": ["wasserstein", "bhattacharyya", "bottleneck", "-0.72 [-0.82, -0.62]"],
         "correlations": ["with gain", "with IoU after", "wasserstein"],
         "methods": ["batchnorm", "other", "mean gain, polarity flipped"],
+        "remedies": ["home (2 pairs)", "share", "kept", "other", "best", "yardsticks"],
+        "closed_form": ["closed form", "pairs: r = ", "polarity"],
         "depth": ["Spearman with gain", "encoder1", "bottleneck", "before relu"],
         "channels": ["no variant with another weight decay"],
     }
@@ -245,6 +256,77 @@ def test_many_transforms_wrap_into_bands():
     assert [axes.get_title() for axes in shown if axes.get_title()] == names
     assert len(shown) == 3 * len(names)
     assert len({round(axes.get_position().x0, 3) for axes in shown}) == 4
+
+
+def remedy_rows(condition: str, pairs: int, **scores: tuple[float, int]) -> list[dict]:
+    """Rows of the table of remedies, scores (IoU, number of pairs that have it) by method."""
+    row = {"condition": condition, "pairs": pairs}
+    return [
+        row | {"method": method.replace("_per_", " per "), "iou": iou, "n": n} for method, (iou, n) in scores.items()
+    ]
+
+
+def test_the_best_remedy_of_a_condition_is_framed_among_those_that_all_its_pairs_tried():
+    nan, yardsticks = np.nan, {"best_per_pair": (0.99, 4), "target-trained": (0.97, 3)}
+    rows = [
+        *remedy_rows("share", 4, kept=(0.3, 4), batchnorm=(0.801, 4), turned=(0.799, 4), image=(0.9, 2), **yardsticks),
+        *remedy_rows("polarity", 1, kept=(0.3, 1), batchnorm=(0.1, 1), turned=(0.7, 1), image=(nan, 0), **yardsticks),
+    ]
+    axes = of_remedies.remedies(pd.DataFrame(rows)).axes
+    assert [label.get_text() for label in axes[0].get_yticklabels()] == ["share  (4 pairs)", "polarity  (1 pair)"]
+    assert [label.get_text() for label in axes[0].get_xticklabels()] == ["kept", "batchnorm", "turned", "image"]
+    framed = [patch.get_xy() for patch in axes[0].patches if isinstance(patch, Rectangle)]
+    assert framed == [(1, 0), (2, 0), (2, 1)], "equal to two decimals; not over the half of the pairs"
+    texts = [text.get_text() for text in axes[0].texts]
+    assert texts == [".30", ".80", ".80", ".90\n(2)", ".30", ".10", ".70", ""]
+    assert [text.get_text() for text in axes[2].texts] == [".97\n(3)", ".97\n(3)"]
+    assert axes[0].collections[0].get_cmap().name == "viridis" and axes[0].collections[0].norm.vmax == 1
+
+
+def in_theory(theory: float, measured: float, **more) -> dict:
+    """A pair of means with an IoU by theory and one that was measured."""
+    relations = {"towards_mask": 0.1, "share_spread": 0.0, "share_change": 0.0, "contrast_change": 0.0}
+    return pair("a", "b", theory_after=theory, iou_batchnorm=measured, **relations | more)
+
+
+def test_the_closed_form_is_measured_by_the_points_that_are_drawn():
+    rows = [
+        in_theory(0.0, 0.1), in_theory(0.5, 0.4), in_theory(1.0, 0.9, share_change=1.0),
+        in_theory(0.2, 0.9, transform="texture", theory_after=np.nan),
+    ]  # fmt: skip
+    axes = of_remedies.closed_form(pd.DataFrame(rows)).axes[0]
+    points = {tuple(point) for line in axes.lines[1:] for point in line.get_xydata()}
+    assert points == {(0, 0.1), (0.5, 0.4), (1, 0.9)} and len(axes.lines) == 1 + 2, "a colour for each condition"
+    r = np.corrcoef([0, 0.5, 1], [0.1, 0.4, 0.9])[0, 1]
+    assert axes.get_title() == f"3 pairs: r = {r:.3f}, RMSE = 0.100"
+    assert axes.lines[0].get_xydata().tolist() == [[0, 0], [1, 1]]
+    assert len({line.get_marker() for line in axes.lines[1:]}) == 2, "told apart without colour"
+
+
+def test_of_many_methods_the_masks_show_the_best_remedy_of_the_case(tmp_path):
+    """A case is a pair of its own: another remedy may be the best for it."""
+    target, methods = "0.30-0.70", ["batchnorm", "balanced", "turned", *(f"prior_{k}" for k in range(4))]
+    splits = {target: (str(tmp_path / "targets.h5"), "test")}
+    with store.create(splits[target][0]) as file:
+        write_domain(file, spec_of(target), np.random.default_rng(0), 1, True)
+    with store.create(tmp_path / "masks.h5") as file:
+        for number, method in enumerate(["source", *methods]):
+            store.put(file, f"{target}/{method}", np.full((1, 4, 4), number, np.uint8))
+    masks, gains = {"a/seed0/means": str(tmp_path / "masks.h5")}, pd.DataFrame({"method": methods})
+    scores = [{"iou_balanced": 0.2, "iou_turned": 0.8}, {"iou_balanced": 0.9, "iou_turned": np.nan}, {}]
+    cases = {name: pd.Series(pair("a", target) | ious) for name, ious in zip("xyz", scores, strict=True)}
+    rows = predicted_masks(cases | {"absent": None}, splits, masks, gains, ["balanced", "turned"])
+    assert rows["absent"] is None
+    shown = {name: {title: picture.flat[0] // 255 for title, picture in row.pictures.items() if title != "image"}
+             for name, row in rows.items() if row}  # fmt: skip
+    assert [list(row) for row in shown.values()] == [["true mask", "unadapted", "batchnorm", "best remedy"]] * 2 + [
+        ["true mask", "unadapted", "batchnorm"]
+    ]
+    assert [rows[name].label.split("\n")[-1] for name in "xy"] == ["turned 0.800", "balanced 0.900"]
+    few = predicted_masks(cases, splits, masks, gains[:3], ["balanced", "turned"])
+    assert list(few["x"].pictures) == ["image", "true mask", "unadapted", "batchnorm", "balanced", "turned"]
+    without = predicted_masks(cases, splits, masks, gains, [])
+    assert len(without["x"].pictures) == 3 + len(methods), "without remedies every method has its column"
 
 
 def test_the_same_inputs_give_the_same_bytes(arguments, tmp_path):

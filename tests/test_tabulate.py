@@ -9,7 +9,19 @@ import pytest
 import yaml
 
 from scripts.tabulate import GAINS, SEGMENTATION, gains, tabulate, with_oracles
-from shiftgain.findings.pairs import COLUMNS, near_half, read_pairs, with_relations
+from shiftgain.findings.pairs import (
+    BEST_PER_PAIR,
+    COLUMNS,
+    CONDITIONS,
+    TARGET_TRAINED,
+    UNADAPTED,
+    by_condition,
+    conditions,
+    near_half,
+    read_pairs,
+    remedy_scores,
+    with_relations,
+)
 from shiftgain.findings.theory import Classes, predicted_iou
 from shiftgain.study.names import KEY, domain_of, full_names
 from shiftgain.study.plan import domain_spec
@@ -227,6 +239,71 @@ def test_theory_is_of_source_and_target_as_they_are_drawn():
     assert list(found["contrast_change"].isna()) == [False] * 4 + [True, False, False]
     assert list(found["theory_after"].isna()) == list(found["theory_before"].isna()) == [False] * 4 + [True] * 3
     assert list(found["share_spread"]) == [0, 0, 0, 0, 0, 0, 2]
+
+
+# source, target, transform, level -> the condition that the pair breaks.
+BROKEN = [
+    (("0.30-0.70", "0.30-0.70", "identity", 0.0), "home"),
+    (("0.30-0.70", "0.50-0.90", "identity", 0.0), "brightness or contrast"),
+    (("0.30-0.70", "0.30-0.70", "contrast", -1.0), "brightness or contrast"),
+    (("0.30-0.70", "0.50-0.90", "foreground", -1.0), "share"),
+    (("sparse", "0.30-0.70", "identity", 0.0), "share"),
+    (("sparse", "0.30-0.70", "foreground", -1.58), "brightness or contrast"),  # logit 0.35 - logit 0.1 = 1.578
+    (("0.30-0.70", "0.30-0.70", "compound", 3.0), "share"),
+    (("0.30-0.70", "0.70-0.30", "identity", 0.0), "polarity"),
+    (("0.30-0.70", "0.70-0.30", "foreground", 1.0), "share + polarity"),
+    (("0.30-0.70", "0.70-0.30", "compound", 3.0), "share + polarity"),
+    (("0.30-0.70", "0.30-0.70", "exposure", 0.5), "exposure between images"),
+    (("0.30-0.70", "0.30-0.70", "share_spread", 0.5), "share between images"),
+    (("0.30-0.70", "spread", "exposure", 0.5), "exposure between images + share between images"),
+    (("0.30-0.70", "0.30-0.70", "noise", 0.1), "contrast to noise"),
+    (("0.30-0.70", "0.60-0.50", "identity", 0.0), "polarity + contrast to noise"),
+    (("0.30-0.70", "0.30-0.70", "texture", -1.0), "texture, or another transform"),
+    (("mine", "mine", "identity", 0.0), "real, home"),
+    (("mine", "mine", "noise", 0.1), "real, own images transformed"),
+    (("mine", "0.30-0.70", "foreground", 1.0), "real, another domain"),
+]
+
+
+def pairs_of(keys) -> pd.DataFrame:
+    """Pairs of seed 0 with their relations, over the domains of :data:`BROKEN`."""
+    sparse, spread = {"means": [0.3, 0.7], "foreground": 0.1}, {"means": [0.3, 0.7], "foreground_spread": 1}
+    config = CONFIG | {"domains": {"sparse": sparse, "spread": spread, "mine": {"path": "mine.h5"}}}
+    table = pd.DataFrame([dict(zip(KEY, (*key, 0), strict=True)) for key in keys])
+    return with_relations(table, {name: domain_spec(config, name) for name in {*full_names(table), *table["source"]}})
+
+
+def test_every_pair_breaks_what_its_domains_say():
+    keys, expected = zip(*BROKEN, strict=True)
+    found = conditions(pairs_of(keys))
+    assert list(found) == list(expected)
+    assert {part for name in expected for part in name.split(" + ")} >= set(CONDITIONS)
+
+
+def test_conditions_are_ordered_by_how_many_are_broken():
+    names = ["share + polarity", "real, home", "texture, or another transform", "home", "share", "share"]
+    assert by_condition(names) == ["home", "share", "texture, or another transform", "share + polarity", "real, home"]
+
+
+def test_remedies_are_scored_on_the_pairs_of_each_condition_that_tried_them():
+    share = ("0.30-0.70", "0.30-0.70", "foreground")
+    pairs = pairs_of([(*share, -1.0), (*share, 1.0), (*share, 2.0), ("0.30-0.70", "0.70-0.30", "identity", 0.0)])
+    nan = np.nan
+    pairs = pairs.assign(
+        iou_before=[0.2, 0.7, 0.0, 0.1], iou_batchnorm=[0.4, 0.5, 0.0, 0.0], iou_balanced=[0.9, 0.6, nan, nan],
+        iou_turned=[nan, 0.1, nan, 0.8], iou_target_trained=[0.95, nan, nan, nan], pixel_ceiling=0.85,
+    )  # fmt: skip
+    table = remedy_scores(pairs, ["balanced", "turned", "image"])
+    rows = table.set_index(["condition", "method"])
+    assert list(table["condition"].unique()) == ["share", "polarity"]
+    expected = {UNADAPTED: (0.45, 2), "batchnorm": (0.45, 2), "balanced": (0.75, 2), "turned": (0.1, 1)}
+    expected |= {BEST_PER_PAIR: (0.8, 2), TARGET_TRAINED: (0.95, 1), "pixel ceiling": (0.85, 2)}
+    found = rows.loc["share"]
+    assert found["iou"].to_dict() == pytest.approx({name: iou for name, (iou, _) in expected.items()})
+    assert found["n"].to_dict() == {name: n for name, (_, n) in expected.items()}
+    assert set(rows.loc["share", "pairs"]) == {2}, "the pair that tried no remedy is none of them"
+    assert rows.loc[("polarity", BEST_PER_PAIR), "iou"] == 0.8 and rows.loc[("polarity", "balanced"), "n"] == 0
+    assert remedy_scores(pairs, ["image"]).empty
 
 
 def test_near_half_is_one_definition():

@@ -46,6 +46,7 @@ rule draw:
         layers=STUDY.layers,
         activation=config["latents"]["activations"][0],
         decays=STUDY.decays,
+        remedies=STUDY.remedies,
         figures=figures("draw"),
     script:
         "../scripts/draw.py"

@@ -2,8 +2,17 @@
 
 from shiftgain.files import job
 from shiftgain.files.tables import read_csv
-from shiftgain.findings.pairs import by_method, example_cases, few, in_order, over_seeds, read_pairs, with_gains
-from shiftgain.report import of_images, of_latents, of_outcomes, panels
+from shiftgain.findings.pairs import (
+    by_method,
+    example_cases,
+    few,
+    in_order,
+    over_seeds,
+    read_pairs,
+    remedy_scores,
+    with_gains,
+)
+from shiftgain.report import of_images, of_latents, of_outcomes, of_remedies, panels
 from shiftgain.report.pictures import (
     channel_rows,
     gallery,
@@ -14,14 +23,15 @@ from shiftgain.report.pictures import (
 )
 from shiftgain.study.names import domain_of
 
-MODULES = {"images": of_images, "outcomes": of_outcomes, "latents": of_latents}
+MODULES = {"images": of_images, "outcomes": of_outcomes, "latents": of_latents, "remedies": of_remedies}
 CHANNEL_LAYER = "bottleneck"
 
 
 def draw(
     tables: dict[str, str], specs: dict[str, dict], curves: dict[str, str], data: dict[str, str],
     targets: dict[str, str], targets_of: dict[str, list[str]], masks: dict[str, str], latents: dict[str, str],
-    layers: list[str], activation: str, decays: list[str], figures: dict[str, dict], figure_paths: dict[str, str],
+    layers: list[str], activation: str, decays: list[str], remedies: list[str],
+    figures: dict[str, dict], figure_paths: dict[str, str],
 ) -> None:  # fmt: skip
     """Write a figure to each of ``figure_paths``.
 
@@ -29,8 +39,8 @@ def draw(
     ``domain/seed0``, ``data`` from a domain, ``targets`` from a shift family, ``masks`` and ``latents`` from
     ``source/seed0/family``. ``specs`` are the parameters of every domain by full name, ``targets_of`` the full names of
     the targets of every family. ``layers`` are in the order of the network, ``activation`` is the one that figures
-    show, ``decays`` the networks whose weight decay is compared. ``figures``: name -> the module it is ``of`` and what
-    it ``needs`` (:mod:`shiftgain.report.contents`).
+    show, ``decays`` the networks whose weight decay is compared, ``remedies`` the methods that are remedies.
+    ``figures``: name -> the module it is ``of`` and what it ``needs`` (:mod:`shiftgain.report.contents`).
     """
     pairs = read_pairs(tables["pairs"])
     gains, distances, correlations = (read_csv(tables[name]) for name in ("gains", "distances", "correlations"))
@@ -50,11 +60,12 @@ def draw(
         "pairs": over_seeds(pairs),
         "gallery": gallery(specs, splits, source_domains),
         "curves": training_curves(curves),
-        "cases": predicted_masks(cases, splits, masks, gains),
+        "cases": predicted_masks(cases, splits, masks, gains, remedies),
         "samples": latent_samples(cases, latents, few_layers, activation),
         "clouds": clouds,
         "distance_table": distances,
         "correlation_table": correlations,
+        "remedy_table": remedy_scores(over_seeds(pairs), remedies),
         "gains_by_method": by_method(gains, pairs),
         "channel_rows": channel_rows(latents, decays, CHANNEL_LAYER),
         "channel_layer": CHANNEL_LAYER,
@@ -78,6 +89,7 @@ if __name__ == "__main__":
             layers=snakemake.params.layers,
             activation=snakemake.params.activation,
             decays=snakemake.params.decays,
+            remedies=snakemake.params.remedies,
             figures=snakemake.params.figures,
             figure_paths=dict(snakemake.output.items()),
         )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from shiftgain.findings.pairs import near_half
+from shiftgain.findings.pairs import SAME_CONTRAST, near_half
 from shiftgain.study.names import DISTANCE, KEY
 
 AFFINE = ["brightness", "contrast"]
@@ -23,8 +23,6 @@ LARGEST_UNCLIPPED_SHARE = 0.001
 SMALLEST_GAP = 0.01
 # An IoU at most this far below a target-trained network's is called equal to it.
 SHORTFALL = 0.02
-# Contrasts to noise within this of each other, in stops, count as equal: means have two decimals.
-SAME_CONTRAST = 0.01
 # A mix of statistics has an optimum to speak of where at least so many were tried.
 FEWEST_MIXES = 8
 # A prediction is better than chance from this much IoU on, and has ended well at most this far below target-trained.

@@ -4,14 +4,14 @@ What is derived: example cases, and summaries by method, by training and by dire
 tables by the rules written here; nothing is picked by hand.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from shiftgain.files.tables import read_csv
-from shiftgain.findings.theory import alike, classes, contrast_change, predicted_iou, share_spread
+from shiftgain.findings.theory import alike, classes, contrast_change, predicted_iou, share_change, share_spread
 from shiftgain.shifts.generation import drawn_compound
 from shiftgain.study.names import KEY, PAIR, DomainName, domain_of, full_names, variant_of
 
@@ -33,6 +33,8 @@ COLUMNS = {
     "towards_mask": "grey level by which the mean of the target's two means lies nearer the source's mask side than "
     "that of the source's, before any transform; negative: away from it; empty where either domain is real",
     "share_spread": "logits by which images of the target differ in their foreground share; empty for a real domain",
+    "share_change": "logits by which the foreground share of the target, as it is drawn, exceeds the source's; empty "
+    "where either domain is real, or its masks are given by a threshold",
     "contrast_change": "stops by which the target's contrast to noise, |mask mean - background mean| / noise, exceeds "
     "the source's; empty where either domain is not two classes of white noise",
     "theory_before": "IoU that theory gives a classifier of single pixels without adaptation, at a quarter of the "
@@ -59,6 +61,29 @@ SMALLEST_GAIN = 0.02
 NEAR_HALF = 0.05
 # A statement over fewer pairs than this is not made.
 FEWEST_PAIRS = 3
+# Foreground shares of two domains within this of each other, in logits, count as equal: 0.35 and 0.36.
+SAME_SHARE = 0.05
+# So do contrasts to noise within this, in stops: means have two decimals.
+SAME_CONTRAST = 0.01
+# Transforms of which the model of adaptation/remedies.py speaks: any other is taken to change structure.
+MODELLED = [
+    *["identity", "brightness", "contrast", "inversion", "noise", "foreground", "compound", "exposure"],
+    "share_spread",
+]
+# What of the source a refresh needs the target to have kept -> the rule by which a pair of synthetic domains breaks it.
+CONDITIONS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
+    "share": lambda pairs: pairs["share_change"].abs() > SAME_SHARE,
+    "polarity": lambda pairs: pairs["polarity"] == "flipped",
+    "exposure between images": lambda pairs: (pairs["transform"] == "exposure") & (pairs["level"] > 0),
+    "share between images": lambda pairs: pairs["share_spread"] > 0,
+    "contrast to noise": lambda pairs: pairs["contrast_change"].abs() > SAME_CONTRAST,
+    "texture, or another transform": lambda pairs: ~pairs["transform"].isin(MODELLED),
+}
+# Pairs that break none of them: home, and targets made by a positive affine change of the grey levels; and real pairs.
+UNBROKEN = ("home", "brightness or contrast")
+REAL = ["real, home", "real, own images transformed", "real, another domain"]
+# Columns of the table of remedies beside the methods.
+UNADAPTED, BEST_PER_PAIR, TARGET_TRAINED, PIXEL_CEILING = "kept", "best per pair", "target-trained", "pixel ceiling"
 # The distance that the talk plotted against the gain, as a predictor of it.
 TALK = "bhattacharyya_bottleneck_before_relu_position_before"
 
@@ -173,7 +198,8 @@ def with_relations(table: pd.DataFrame, specs: dict[str, dict]) -> pd.DataFrame:
     """``table``, which has the columns :data:`KEY`, and what the names and ``specs`` say of its pairs.
 
     Those are ``name``, ``variant``, ``home``, ``shifted``, ``polarity``, ``brightness``, ``towards_mask``,
-    ``share_spread``, ``contrast_change``, ``theory_before`` and ``theory_after``, as :data:`COLUMNS` describes them.
+    ``share_spread``, ``share_change``, ``contrast_change``, ``theory_before`` and ``theory_after``, as :data:`COLUMNS`
+    describes them.
     """
     names, domains = pd.Series(full_names(table), table.index, dtype=object), table["source"].map(domain_of)
     bases = domains.map(lambda domain: DomainName.parse(domain).base)
@@ -196,6 +222,7 @@ def with_relations(table: pd.DataFrame, specs: dict[str, dict]) -> pd.DataFrame:
         brightness=common & domains.isin(grid) & names.isin(grid),
         towards_mask=[_towards_mask(*pair) for pair in both],
         share_spread=names.map({name: share_spread(spec) for name, spec in specs.items()}),
+        share_change=[share_change(specs[domain], specs[name]) for domain, name in zip(domains, names, strict=True)],
         **of_theory,
     )
 
@@ -246,6 +273,53 @@ def example_cases(pairs: pd.DataFrame) -> dict[str, pd.Series | None]:
             cases[case.name] = pair
             left = left.drop(index=pair.name)
     return cases
+
+
+def conditions(pairs: pd.DataFrame) -> pd.Series:
+    """The condition of :data:`CONDITIONS` that each pair breaks, or all that it breaks, joined by ``+``.
+
+    A pair that breaks none is of :data:`UNBROKEN`, one with a real domain, of which it is not known, of :data:`REAL`.
+    """
+    broken = np.stack([rule(pairs) for rule in CONDITIONS.values()], axis=1).astype(bool)
+    names = pd.Series([" + ".join(np.array(list(CONDITIONS))[row]) for row in broken], pairs.index, dtype=object)
+    home, shifted, real = (column.astype(bool) for column in (pairs["home"], pairs["shifted"], _has_real(pairs)))
+    names = names.mask(names == "", np.where(home, *UNBROKEN))
+    return names.mask(real, np.select([home, shifted], REAL[:2], REAL[2]))
+
+
+def by_condition(names: Iterable[str]) -> list[str]:
+    """Different ``names`` of :func:`conditions`: unbroken first, then by how many are broken, real pairs last."""
+    order = [*UNBROKEN, *CONDITIONS, *REAL]
+
+    def place(name: str) -> tuple:
+        parts = name.split(" + ")
+        return name in REAL, len(parts), [order.index(part) for part in parts]
+
+    return sorted(set(names), key=place)
+
+
+def remedy_scores(pairs: pd.DataFrame, remedies: list[str]) -> pd.DataFrame:
+    """Mean IoU by what a pair breaks and what is done about it: a row per ``condition`` and ``method``.
+
+    Columns ``iou``, the mean over the pairs that have it, ``n``, how many these are, and ``pairs``, of the condition.
+    Methods are :data:`UNADAPTED`, batchnorm and ``remedies``; :data:`BEST_PER_PAIR`, of these the best for each pair by
+    its labels; :data:`TARGET_TRAINED` and :data:`PIXEL_CEILING`. ``pairs``: of :func:`over_seeds`; those that tried no
+    remedy are left out.
+    """
+    tried = [name for name in remedies if f"iou_{name}" in pairs]
+    pairs = pairs[pairs[[f"iou_{name}" for name in tried]].notna().any(axis=1)]
+    columns = {UNADAPTED: pairs["iou_before"]}
+    columns |= {name: pairs[f"iou_{name}"] for name in ("batchnorm", *tried) if f"iou_{name}" in pairs}
+    columns |= {BEST_PER_PAIR: pd.DataFrame(columns).max(axis=1)}
+    columns |= {TARGET_TRAINED: pairs["iou_target_trained"], PIXEL_CEILING: pairs["pixel_ceiling"]}
+    table, condition = pd.DataFrame(columns), conditions(pairs)
+    rows = [
+        {"condition": name, "method": method, "iou": part[method].mean(), "n": part[method].count(), "pairs": len(part)}
+        for name in by_condition(condition)
+        for part in [table[condition == name]]
+        for method in table
+    ]
+    return pd.DataFrame(rows, columns=["condition", "method", "iou", "n", "pairs"])
 
 
 def label(pair: pd.Series) -> str:
@@ -336,6 +410,11 @@ def _polarity(source: tuple[float, float] | None, target: tuple[float, float] | 
     if source is None or target is None or source[0] == source[1] or target[0] == target[1]:
         return ""
     return "kept" if (source[0] > source[1]) == (target[0] > target[1]) else "flipped"
+
+
+def _has_real(pairs: pd.DataFrame) -> pd.Series:
+    """Pairs of which either domain is real."""
+    return pairs["towards_mask"].isna()
 
 
 def _is_common_shift(source: tuple[float, float] | None, target: tuple[float, float] | None) -> bool:

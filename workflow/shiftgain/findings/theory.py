@@ -7,7 +7,7 @@ deviation: exact for a positive affine change of the grey levels, and for nothin
 """
 
 from functools import lru_cache
-from math import log2
+from math import log, log2
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -57,9 +57,7 @@ def classes(spec: dict) -> Classes | None:
     """
     if spec.get("foreground") is None or "means" not in spec or spec["channels"] != 1:
         return None
-    level, transform = spec["level"], spec["transform"]
-    if transform in ("foreground", "compound") and level:
-        spec = {"foreground": generation.foreground, "compound": generation.compound}[transform](spec, level)
+    level, transform, spec = spec["level"], spec["transform"], _drawn(spec)
     mask, background = (float(np.mean(mean)) for mean in spec["means"])
     still = Classes((mask, background), (spec["noise"]["mask_sd"], spec["noise"]["background_sd"]), spec["foreground"])
     match transform:
@@ -81,6 +79,17 @@ def share_spread(spec: dict) -> float:
     if "means" not in spec:
         return np.nan
     return spec["level"] if spec["transform"] == "share_spread" else spec.get("foreground_spread", 0.0)
+
+
+def share_change(source: dict, target: dict) -> float:
+    """logit pi_t - logit pi_s of the foreground shares at which two domains are drawn.
+
+    Of images of unlike shares, those at the middle. NaN where either is real, or its masks are given by a threshold.
+    """
+    if any(spec.get("foreground") is None or "means" not in spec for spec in (source, target)):
+        return np.nan
+    before, after = (_drawn(spec)["foreground"] for spec in (source, target))
+    return log(after / (1 - after)) - log(before / (1 - before))
 
 
 def alike(spec: dict) -> bool:
@@ -148,6 +157,13 @@ def predicted_map(source: Classes, means: np.ndarray) -> tuple[np.ndarray, np.nd
     ]
     before, after = np.moveaxis(np.array(both), -1, 0)
     return before, after
+
+
+def _drawn(spec: dict) -> dict:
+    """Parameters of a domain, with the means, noise and share that its transform gives it."""
+    functions = {"foreground": generation.foreground, "compound": generation.compound}
+    function = functions.get(spec["transform"])
+    return function(spec, spec["level"]) if function and spec["level"] else spec
 
 
 def _moments(distribution: np.ndarray) -> tuple[float, float]:

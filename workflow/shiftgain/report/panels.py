@@ -5,7 +5,6 @@ constrained layout places panels, labels and legends; a height here is a choice 
 """
 
 from collections.abc import Collection
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -134,9 +133,16 @@ def place_picture(axes: Axes, picture: np.ndarray, box: tuple, framed: bool = Fa
     axes.add_patch(frame)
 
 
-def heat_map(axes: Axes, square: pd.DataFrame, colours: str, norm: Normalize, size: float) -> None:
-    """A heat map with its values written in where ``size`` (points) is not 0; pale grey where there is none."""
-    texts = square.map(lambda value: f"{round(value, 2) + 0:.2f}".replace("0.", ".", 1))
+def in_cell(value: float) -> str:
+    """A number as it stands in a cell: two decimals, no zero before the point."""
+    return f"{round(value, 2) + 0:.2f}".replace("0.", ".", 1)
+
+
+def heat_map(
+    axes: Axes, square: pd.DataFrame, colours: str, norm: Normalize, size: float, texts: pd.DataFrame | None = None
+) -> None:
+    """A heat map with its values, or ``texts``, written in where ``size`` (points) is not 0; pale grey where none."""
+    texts = square.map(in_cell) if texts is None else texts
     axes.set_facecolor(MISSING)
     sns.heatmap(
         square, ax=axes, norm=norm, cmap=colours, cbar=False, linewidths=0.5, linecolor="white",
@@ -153,14 +159,21 @@ def mark_cell(axes: Axes, column: int, row: int) -> None:
 
 
 def draw_legend(
-    figure: Figure, colours: dict, marker: str = "", loc: str = "lower center", styles: dict[str, str] | None = None
+    figure: Figure,
+    colours: dict,
+    marker: str | dict[str, str] = "",
+    loc: str = "lower center",
+    styles: dict[str, str] | None = None,
 ) -> None:
     """A legend outside the panels, for which the figure grows: in as many columns, six at most, as fit its width.
 
-    Name -> colour, of lines or, with a ``marker``, of points; and name -> line style.
+    Name -> colour, of lines or, with a ``marker`` for all or for each name, of points; and name -> line style.
     """
-    look: dict[str, Any] = {"lw": 0 if marker else 3, "marker": marker}
-    handles = [Line2D([], [], color=colour, label=name, **look) for name, colour in colours.items()]
+    markers = marker if isinstance(marker, dict) else dict.fromkeys(colours, marker)
+    handles = [
+        Line2D([], [], color=colour, label=name, lw=0 if marker else 3, marker=markers[name])
+        for name, colour in colours.items()
+    ]
     handles += [Line2D([], [], color="0.3", ls=style, label=name) for name, style in (styles or {}).items()]
     for columns in range(min(6, len(handles)), 0, -1):
         legend = figure.legend(handles=handles, loc=f"outside {loc}", ncols=columns, frameon=False, borderaxespad=0.2)

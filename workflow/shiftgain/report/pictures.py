@@ -15,6 +15,8 @@ from shiftgain.study.names import target_name
 LATENT_CASES = ("works", "fails", "harms")
 # Of an image with a longer side than twice this, every second pixel is kept, and so on: a picture shows no more.
 PICTURE_SIDE = 1024
+# Masks beside each other that can still be looked at.
+MOST_METHODS = 6
 
 
 class Example(NamedTuple):
@@ -111,25 +113,41 @@ def gallery(specs: dict, splits: dict, sources: list[str]) -> Gallery:
 
 
 def predicted_masks(
-    cases: dict, splits: dict, masks: dict[str, str], gains: pd.DataFrame
+    cases: dict, splits: dict, masks: dict[str, str], gains: pd.DataFrame, remedies: list[str]
 ) -> dict[str, PictureRow | None]:
-    """Case -> its first test image, true mask and the mask by each method; None where the case does not occur."""
+    """Case -> its first test image, true mask and the mask by each method; None where the case does not occur.
+
+    Where the study tries ``remedies`` and more than :data:`MOST_METHODS` methods, the main one is shown and, of the
+    remedies, the best for the case by its labels, which the label of its row names.
+    """
     main = main_method(gains)
     methods = [main, *(name for name in gains["method"].unique() if name != main)]
+    crowded = len(methods) > MOST_METHODS and bool(set(methods) & set(remedies))
     rows: dict[str, PictureRow | None] = dict.fromkeys(cases)
     for name, pair in cases.items():
         if pair is not None:
             image, true, _ = first_example(splits[pair["name"]])
             assert true is not None, "cases are taken from labelled pairs"
+            titles = {"source": "unadapted"} | {method: method for method in methods}
+            best = best_remedy(pair, remedies)
+            if crowded:
+                titles = {"source": "unadapted", main: main} | ({best: "best remedy"} if best else {})
             with store.read(file_of(pair, masks, "")) as file:
                 group = file[pair["name"]]
                 predicted = {
-                    method: 255 * thinned(group[method][0]) for method in ("source", *methods) if method in group
+                    title: 255 * thinned(group[method][0]) for method, title in titles.items() if method in group
                 }
-            pictures = {"image": image, "true mask": 255 * true, "unadapted": predicted.pop("source"), **predicted}
             scores = f"IoU {pair['iou_before']:.3f} → {pair['iou_after']:.3f}\n(source at home {pair['own_iou']:.3f})"
+            scores += f"\n{best.replace('_', ' ')} {pair[f'iou_{best}']:.3f}" if best else ""
+            pictures = {"image": image, "true mask": 255 * true, **predicted}
             rows[name] = PictureRow(f"{label(pair)}\n{scores}", pictures)
     return rows
+
+
+def best_remedy(pair: pd.Series, remedies: list[str]) -> str | None:
+    """The one of ``remedies`` with the highest IoU on a row of the pair table; None where it tried none."""
+    tried = {name: pair[f"iou_{name}"] for name in remedies if pd.notna(pair.get(f"iou_{name}"))}
+    return max(tried, key=lambda name: tried[name], default=None)
 
 
 def latent_samples(

@@ -145,6 +145,11 @@ class Study:
         return []
 
     @property
+    def remedies(self) -> list[str]:
+        """Methods that are remedies by their function, in the order of the config."""
+        return [name for name, entry in self.config["methods"].items() if entry.get("function") == "remedy"]
+
+    @property
     def resized(self) -> list[str]:
         """Sources whose network has a variant of the model, such as another width."""
         variants = self.config["variants"]
