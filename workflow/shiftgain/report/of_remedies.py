@@ -32,7 +32,7 @@ def remedies(remedy_table: pd.DataFrame) -> Figure:
         for column in ("iou", "n")
     )
     sizes = remedy_table.groupby("condition")["pairs"].first().loc[names[0]]
-    rows = [f"{name}  ({count} pair{'s' * (count > 1)})" for name, count in sizes.items()]
+    rows = [f"{name} ({count} pair{'s' * (count > 1)})" for name, count in sizes.items()]
     texts = square.map(in_cell) + n.map(lambda count: f"\n({count})").where(n.lt(sizes, axis=0), "")
     texts = texts.where(n > 0, "")
     first = names[1].index(BEST_PER_PAIR)
