@@ -5,6 +5,7 @@ Each stage is one word: a rule file, a script, a test, a block of config.yaml. F
     generate -> train -> adapt -> evaluate -> tabulate -> correlate -> draw -> report
                      \\-> oracle            /
                       \\-> latents -> distances
+    tabulate -> decompose -> draw
     generate -> baseline -> evaluate and tabulate -> compare -> report, where methods train with target images
 """
 
@@ -96,6 +97,7 @@ include: "workflow/rules/score.smk"
 include: "workflow/rules/tabulate.smk"
 include: "workflow/rules/compare.smk"
 include: "workflow/rules/correlate.smk"
+include: "workflow/rules/decompose.smk"
 include: "workflow/rules/draw.smk"
 include: "workflow/rules/hypotheses.smk"
 include: "workflow/rules/predict.smk"

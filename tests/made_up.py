@@ -194,6 +194,9 @@ def make_study(
     (folder / "small_tree.txt").write_text("|--- agreement <= 0.5\n")
     for name in ("predictors", "none"):
         panels.save(panels.blank("four bars"), str(folder / f"{name}.svg"))
+    key = dict(zip(KEY, (sources[0], targets[0], "identity", 0.0, 0), strict=True)) | {"case": "works"}
+    parts = {"source_share": 0.3, "target_share": 0.6, "difference": 0.5, "prior_part": 0.7, "appearance_part": -0.2}
+    tables["decomposition"] = [key | {"layer": layer, "channel": 0} | parts for layer in layers]
     tables |= {"pairs": pairs}
     for name, rows in tables.items():
         pd.DataFrame(rows).to_csv(folder / f"{name}.csv", index=False)

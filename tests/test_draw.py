@@ -81,7 +81,8 @@ def test_every_figure_says_what_it_shows(arguments):
         "distances": ["wasserstein", "bhattacharyya", "bottleneck", "-0.72 [-0.82, -0.62]"],
         "correlations": ["with gain", "with IoU after", "wasserstein"],
         "methods": ["batchnorm", "other", "mean gain, polarity flipped"],
-        "remedies": ["home (2 pairs)", "share", "kept", "other", "best", "yardsticks"],
+        "remedies": ["home (2 pairs)", "polarity", "kept", "other", "best", "yardsticks"],
+        "decomposition": ["works: 0.30-0.70", "foreground 0.30", "appearance part", "bottleneck"],
         "closed_form": ["closed form", "pairs: r = ", "polarity"],
         "depth": ["Spearman with gain", "encoder1", "bottleneck", "before relu"],
         "channels": ["no variant with another weight decay"],
@@ -299,6 +300,20 @@ def test_the_closed_form_is_measured_by_the_points_that_are_drawn():
     assert axes.get_title() == f"3 pairs: r = {r:.3f}, RMSE = 0.100"
     assert axes.lines[0].get_xydata().tolist() == [[0, 0], [1, 1]]
     assert len({line.get_marker() for line in axes.lines[1:]}) == 2, "told apart without colour"
+
+
+def test_the_parts_of_a_difference_add_up_to_its_size():
+    """Along the difference: what lies across it, here half of each part, takes nothing from its size."""
+    key = dict(zip(KEY, ("a", "b", "identity", 0.0, 0), strict=True)) | {"case": "fails", "layer": "encoder1"}
+    rows = [key | {"difference": d, "prior_part": p, "appearance_part": d - p, "source_share": 0.3, "target_share": 0.6}
+            for d, p in ((3.0, 4.0), (0.0, 1.0), (-3.0, -4.0), (0.0, -1.0))]  # fmt: skip
+    axes = of_remedies.decomposition(pd.DataFrame(rows)).axes[0]
+    size, along = np.sqrt(4.5), 24 / 4 / np.sqrt(4.5)
+    bars = [(bar.get_y(), bar.get_height()) for bar in axes.patches]
+    np.testing.assert_allclose(bars, [(0, along), (0, size - along)], atol=1e-12)
+    (line,) = axes.collections[0].get_segments()
+    assert line[:, 1] == pytest.approx([size] * 2) and size - along < 0
+    assert axes.get_title() == "fails: a → b\nforeground 0.30 → 0.60"
 
 
 def test_of_many_methods_the_masks_show_the_best_remedy_of_the_case(tmp_path):

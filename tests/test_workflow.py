@@ -15,8 +15,8 @@ from tests.test_tables import faults
 
 ROOT = Path(__file__).parents[1]
 SMOKE = "workflow/studies/smoke.yaml"
-NETWORK_STAGES = {"train", "oracle", "adapt", "evaluate", "latents", "score"}
-TABLE_STAGES = {"tabulate", "correlate", "draw", "hypotheses", "predict", "advise", "report"}
+NETWORK_STAGES = {"train", "oracle", "adapt", "evaluate", "latents", "score", "decompose"}
+TABLE_STAGES = {"tabulate", "correlate", "decompose", "draw", "hypotheses", "predict", "advise", "report"}
 TABLES = ("segmentation", "gains", "pairs", "distances", "scores", "correlations")
 
 
@@ -125,7 +125,8 @@ def test_a_new_target_redoes_no_training_and_no_other_family(finished):
     jobs = planned(finished, {"pairs": wider})
     assert jobs == {
         "generate_targets": 1, "adapt": 2, "evaluate": 2, "latents": 2, "distances": 2, "score": 2,
-        "tabulate": 1, "correlate": 1, "hypotheses": 1, "predict": 1, "advise": 1, "draw": 1, "report": 1, "all": 1,
+        "tabulate": 1, "correlate": 1, "decompose": 1, "hypotheses": 1, "predict": 1, "advise": 1, "draw": 1,
+        "report": 1, "all": 1,
     }  # fmt: skip
 
 
@@ -165,7 +166,8 @@ LINEAGE = {
     "network/metrics": {"train", "oracle", "evaluate", "score"},
     "prediction/shapes": {"score"},
     "prediction/scores/masks": {"score"},
-    "latents/activations": {"latents"},
+    "latents/activations": {"latents", "decompose"},
+    "latents/decomposition": {"decompose"},
     "latents/distances": {"distances"},
     "prediction/predictors": {"predict"},
     "prediction/forest": {"predict", "advise"},
@@ -173,6 +175,7 @@ LINEAGE = {
     "findings/measures": {"hypotheses"},
     "report/of_latents": {"draw"},
     "report/of_images": {"draw"},
+    "report/of_remedies": {"draw"},
     "report/panels": {"draw", "predict"},
     "report/page": {"report"},
     "network/unet": NETWORK_STAGES,
@@ -187,6 +190,7 @@ FOLLOWS = {
     "distances": TABLE_STAGES,
     "score": TABLE_STAGES,
     "correlate": {"draw", "report"},
+    "decompose": {"draw", "report"},
     "draw": {"report"},
     "hypotheses": {"report"},
     "predict": {"report"},

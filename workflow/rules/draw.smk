@@ -1,5 +1,5 @@
 """
-Reads   <results>/tables/pairs.csv, gains.csv, distances.csv, correlations.csv, <results>/models/**.csv,
+Reads   <results>/tables/pairs.csv, gains.csv, distances.csv, correlations.csv, decomposition.csv, <results>/models/**.csv,
         <results>/data/*.h5, <results>/targets/*.h5, <results>/evaluated/**.h5, <results>/latents/**.h5
 Writes  <results>/figures/*.svg   named after what they show
 """
@@ -12,6 +12,7 @@ rule draw:
         gains="<results>/tables/gains.csv",
         distances="<results>/tables/distances.csv",
         correlations="<results>/tables/correlations.csv",
+        decomposition="<results>/tables/decomposition.csv",
         curves=expand("<results>/models/{network}.csv", network=STUDY.network_names),
         data=expand("<results>/data/{domain}.h5", domain=STUDY.trained_domains),
         targets=expand("<results>/targets/{family}.h5", family=STUDY.targets_of),
@@ -37,7 +38,7 @@ rule draw:
         runtime=growing(30),
     params:
         *code("draw"),
-        tables=["pairs", "gains", "distances", "correlations"],
+        tables=["pairs", "gains", "distances", "correlations", "decomposition"],
         specs=STUDY.specs(STUDY.domains, []),
         networks=STUDY.network_names,
         domains=STUDY.trained_domains,

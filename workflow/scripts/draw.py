@@ -66,6 +66,7 @@ def draw(
         "distance_table": distances,
         "correlation_table": correlations,
         "remedy_table": remedy_scores(over_seeds(pairs), remedies),
+        "decomposition_table": read_csv(tables["decomposition"], ["case", "layer", "difference"]),
         "gains_by_method": by_method(gains, pairs),
         "channel_rows": channel_rows(latents, decays, CHANNEL_LAYER),
         "channel_layer": CHANNEL_LAYER,

@@ -287,6 +287,20 @@ def conditions(pairs: pd.DataFrame) -> pd.Series:
     return names.mask(real, np.select([home, shifted], REAL[:2], REAL[2]))
 
 
+def decomposed_cases(pairs: pd.DataFrame) -> dict[str, pd.Series]:
+    """Name of a case -> the pair (one seed) in which the means of the network are looked into, where it occurs.
+
+    ``works`` and ``fails`` of :func:`example_cases`, and of the pairs that break the foreground share alone that which
+    loses most, if none of them is it.
+    """
+    examples = example_cases(pairs)
+    cases = {name: pair for name in ("works", "fails") if (pair := examples[name]) is not None}
+    shares = pairs[(conditions(pairs) == "share") & pairs["gain_iou"].notna()].sort_values(["gain_iou", *KEY])
+    if len(shares) and not any(pair.name == shares.index[0] for pair in cases.values()):
+        cases["another share"] = shares.iloc[0]
+    return cases
+
+
 def by_condition(names: Iterable[str]) -> list[str]:
     """Different ``names`` of :func:`conditions`: unbroken first, then by how many are broken, real pairs last."""
     order = [*UNBROKEN, *CONDITIONS, *REAL]

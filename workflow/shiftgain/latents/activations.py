@@ -163,17 +163,18 @@ def summarise(
     def take(name: str, activation: Tensor) -> None:
         summaries[name].add(tile, activation)
 
-    with torch.inference_mode(), _hooked(network, summaries, take):
+    with torch.inference_mode(), hooked(network, summaries, take):
         for tile in tiles:
             network.features(tile.images)
     return {name: summary.arrays() for name, summary in summaries.items()}
 
 
 @contextmanager
-def _hooked(network: UNet, names: Iterable[str], take: Callable[[str, Tensor], None]) -> Iterator[None]:
+def hooked(network: UNet, names: Iterable[str], take: Callable[[str, Tensor], None]) -> Iterator[None]:
+    """Hand each ``layer/activation/...`` of ``names`` to ``take``, name and activation (n, C, h, w), at every pass."""
     hooks = []
     for name in names:
-        layer, activation, _ = name.split("/")
+        layer, activation = name.split("/")[:2]
         relu = network.get_submodule(f"{layer}.relu2")
         if activation == "before_relu":
             hooks.append(relu.register_forward_pre_hook(lambda _, taken, name=name: take(name, taken[0])))

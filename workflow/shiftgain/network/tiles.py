@@ -153,14 +153,19 @@ def counted_at(tile: Tile, size: Sequence[int]) -> np.ndarray | None:
 
     None where all do. Pixels of the padding are none of a position's.
     """
-    stride = _stride(tile, size)
-    if tile.counted is None or stride == 1:
+    if tile.counted is None or _stride(tile, size) == 1:
         return tile.counted
-    edges = [np.arange(0, side, stride) for side in tile.size]
-    rows, columns = (np.diff([*starts, side]).astype(np.uint16) for starts, side in zip(edges, tile.size, strict=True))
-    counted = np.add.reduceat(tile.counted, edges[0], axis=1, dtype=np.uint16)
-    counted = np.add.reduceat(counted, edges[1], axis=2, dtype=np.uint16)
-    return 2 * counted >= np.outer(rows, columns)
+    return 2 * pixels_at(tile, size, tile.counted) >= pixels_at(tile, size, np.ones((1, *tile.size), bool))
+
+
+def pixels_at(tile: Tile, size: Sequence[int], pixels: np.ndarray) -> np.ndarray:
+    """How many of ``pixels``, boolean (n, H, W) of the whole images, lie in each position of :func:`grid_at`.
+
+    uint16 (n, rows, columns). Pixels of the padding are none of a position's.
+    """
+    rows, columns = (np.arange(0, side, _stride(tile, size)) for side in tile.size)
+    counts = np.add.reduceat(pixels, rows, axis=1, dtype=np.uint16)
+    return np.add.reduceat(counts, columns, axis=2, dtype=np.uint16)
 
 
 def _stride(tile: Tile, size: Sequence[int]) -> int:

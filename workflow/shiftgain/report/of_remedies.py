@@ -10,11 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from shiftgain.findings.pairs import BEST_PER_PAIR, by_condition, conditions
-from shiftgain.report.panels import blank, canvas, draw_legend, heat_map, in_cell, mark_cell, text_width
+from shiftgain.findings.pairs import BEST_PER_PAIR, by_condition, conditions, label
+from shiftgain.report.panels import BLUE, ORANGE, blank, canvas, draw_legend, heat_map, in_cell, mark_cell, text_width
 
 # Of the blocks of columns.
 HEADINGS = ["without labels of the target", "chosen\nby labels", "yardsticks"]
+PARTS = {"prior_part": ORANGE, "appearance_part": BLUE}
 MARKERS = "osD^vPX<>*"
 
 
@@ -78,6 +79,38 @@ def closed_form(pairs: pd.DataFrame) -> Figure:
     axes.set(xlabel="IoU by the closed form, before any run", ylabel="IoU measured, statistics refreshed")
     axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     draw_legend(figure, colours, marker=markers)
+    return figure
+
+
+def decomposition(decomposition_table: pd.DataFrame) -> Figure:
+    """A panel per case: by layer the size of the difference of the means, and what each part adds to it.
+
+    With d, the differences of the channels of a layer, and a part p of them: rms(d), and mean(p d) / rms(d), which add
+    up to it.
+    """
+    table = decomposition_table
+    if not len(table):
+        return blank("No pair of this study is one of the cases that are looked into.")
+    cases = list(dict.fromkeys(table["case"]))
+    figure = canvas(3.0, 0.8 + 3.1 * len(cases))
+    for axes, case in zip(figure.subplots(1, len(cases), squeeze=False, sharey=True)[0], cases, strict=True):
+        rows = table[table["case"] == case]
+        pair, by_layer = rows.iloc[0], rows.groupby("layer", sort=False)
+        size = by_layer["difference"].apply(lambda values: float(np.sqrt((values**2).mean())))
+        places, above, below = np.arange(len(size)), np.zeros(len(size)), np.zeros(len(size))
+        for name, colour in PARTS.items():
+            products = (rows[name] * rows["difference"]).groupby(rows["layer"], sort=False).mean()
+            along = (products / size.where(size > 0)).fillna(0).to_numpy()
+            axes.bar(places, along, 0.7, bottom=np.where(along > 0, above, below), color=colour)
+            above, below = above + along.clip(0), below + along.clip(None, 0)
+        axes.hlines(size, places - 0.42, places + 0.42, color="black", lw=1.4)
+        axes.axhline(0, color="0.6", lw=0.6, zorder=0)
+        shares = f"foreground {pair['source_share']:.2f} → {pair['target_share']:.2f}"
+        axes.set_title(f"{case}: {label(pair)}\n{shares}", weight="bold")
+        axes.set_xticks(places, list(size.index), rotation=60, ha="right", rotation_mode="anchor")
+        axes.yaxis.set_tick_params(labelleft=True)
+    figure.axes[0].set_ylabel("difference of the means\n(deviations on the source)")
+    draw_legend(figure, {name.replace("_", " "): colour for name, colour in PARTS.items()})
     return figure
 
 
