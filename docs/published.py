@@ -5,10 +5,18 @@ import re
 from collections.abc import Callable
 from operator import itemgetter
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
+import yaml
+from snakemake.utils import update_config
 
-PUBLISHED = Path(__file__).parents[1] / "results/published"
+from shiftgain.findings.pairs import conditions, with_relations
+from shiftgain.study.names import domain_of, full_names
+from shiftgain.study.plan import domain_spec
+
+ROOT = Path(__file__).parents[1]
+PUBLISHED = ROOT / "results/published"
 # A gain smaller than this has no sign worth telling (as in the measures of table predictors).
 SMALLEST_GAIN = 0.02
 # A method is ahead of another by more than this (ours: what two decimals show).
@@ -50,6 +58,11 @@ FURTHER = {
 }
 
 
+# Studies whose table of gains is published to show what mends what: FILE -> the overlay, or none for real domains, whose
+# pairs are told apart by the kind of objects, the first word of their names.
+REMEDIES = {"remedies.csv": "workflow/studies/remedies.yaml", "remedies_real.csv": None}
+
+
 def results() -> dict:
     """Every table of results/published, as rows of text."""
     return {
@@ -72,6 +85,11 @@ def results() -> dict:
         "gpu": on_a_gpu(json.loads((PUBLISHED / "gpu.json").read_text())),
         "gpu_map": map_rows(published("gpu_talk.csv")),
         "gpu_distances": distance_rows(published("gpu_distances.csv"), published("gpu_talk.csv")),
+        "remedies": {
+            name: remedy_rows(published(name), groups_of(study))
+            for name, study in REMEDIES.items()
+            if (PUBLISHED / name).exists()
+        },
         "lead": LEAD,
         "smallest_gain": SMALLEST_GAIN,
     }
@@ -79,6 +97,57 @@ def results() -> dict:
 
 def published(name: str) -> pd.DataFrame:
     return pd.read_csv(PUBLISHED / name)
+
+
+class RemedyRows(NamedTuple):
+    """``best``: the remedy with the highest mean IoU over all pairs; ``cells``: a row of text per group of pairs."""
+
+    best: str
+    cells: list[list[str]]
+
+
+def groups_of(study: str | None) -> Callable[[pd.DataFrame], pd.Series]:
+    """What gives each pair of a published study its group: the condition that it breaks, or the kind of its objects."""
+    if study is None:
+        return kinds_of_objects
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    update_config(config, yaml.safe_load((ROOT / study).read_text()))
+
+    def broken(pairs: pd.DataFrame) -> pd.Series:
+        names = {*full_names(pairs), *map(domain_of, pairs["source"])}
+        return conditions(with_relations(pairs, {name: domain_spec(config, name) for name in names}))
+
+    return broken
+
+
+def kinds_of_objects(pairs: pd.DataFrame) -> pd.Series:
+    """``nuclei`` of a pair of domain ``nuclei_fluo256``; ``home`` of a domain with itself, whatever its kind."""
+    return pairs["source"].str.partition("_")[0].mask(pairs["source"] == pairs["target"], "home")
+
+
+def remedy_rows(gains: pd.DataFrame, groups: Callable[[pd.DataFrame], pd.Series]) -> RemedyRows:
+    """Mean IoU by group: kept, refreshed, the remedy that is best throughout, the best of each pair, target labels.
+
+    Means over seeds, then over the pairs that tried a remedy. The best of each pair, by its labels, may be to keep it.
+    """
+    named = yaml.safe_load((ROOT / "config.yaml").read_text())["methods"]
+    pair = ["source", "target", "transform", "level"]
+    after = gains.pivot_table(index=pair, columns="method", values="iou_after")
+    after = after[after.columns.intersection(["batchnorm", *named])]
+    tried = [name for name in after if name != "batchnorm"]
+    after = after[after[tried].notna().any(axis=1)]
+    best = after[tried].dropna(axis=1).mean().idxmax()
+    before = gains.groupby(pair)[["iou_before", "iou_target_trained"]].mean().loc[after.index]
+    table = pd.DataFrame({"kept": before["iou_before"], "refreshed": after["batchnorm"], "best": after[best]})
+    table["each"] = after.max(axis=1).clip(lower=before["iou_before"])
+    table["labels"] = before["iou_target_trained"]
+    group = groups(table.reset_index()).to_numpy()
+    cells = []
+    for name, rows in table.groupby(group):
+        trained = f" ({rows['labels'].count()})" if 0 < rows["labels"].count() < len(rows) else ""
+        cells.append([name, str(len(rows)), *map(number, rows.mean())])
+        cells[-1][-1] += trained
+    return RemedyRows(best, cells)
 
 
 def made_by() -> dict[str, str]:

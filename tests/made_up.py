@@ -217,6 +217,7 @@ def make_study(
         "tree_path": str(folder / "small_tree.txt"),
         "comparison": {},
         "title": "Does it work? <yes & no>",
+        "remedies": ["other"],
         "settings": {"seeds": list(seeds), "model": {"width": 4}},
         "glossary_path": str(TEXTS / "glossary.yaml"),
         "template_path": str(TEXTS / "page.html.j2"),

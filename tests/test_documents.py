@@ -1,9 +1,11 @@
 """Documents: rendered pages are up to date, and commands, paths and studies that documents name exist."""
 
 import re
+import shutil
 import tomllib
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -67,6 +69,49 @@ def test_a_word_has_one_sense():
     lines = re.findall(r"^([^#\s].*?):(?: |$)", (ROOT / "workflow/report/glossary.yaml").read_text(), re.MULTILINE)
     words = [word for line in lines for word in re.sub('"', "", line).split(", ")]
     assert len(words) == len(set(words)) == len(", ".join(render.glossary()["words"]).split(", "))
+
+
+def gains_of(*rows: tuple) -> pd.DataFrame:
+    """Rows of a table of gains: source, target, transform, level, seed, IoU target-trained and before, then by method."""
+    return pd.DataFrame([
+        dict(zip(["source", "target", "transform", "level", "seed", "iou_target_trained", "iou_before"], row, strict=True))
+        | {"method": method, "iou_after": iou}
+        for *row, by_method in rows for method, iou in by_method.items()
+    ])  # fmt: skip
+
+
+def test_remedies_are_compared_on_the_pairs_that_tried_one():
+    share, flip = ("0.30-0.70", "0.30-0.70", "foreground", 1.0), ("0.30-0.70", "0.70-0.30", "identity", 0.0)
+    nan, tried = float("nan"), {"batchnorm": 0.5, "balanced": 0.9, "turned": 0.1, "prior_4": 1.0}
+    table = gains_of(
+        (*share, 0, 0.98, 0.4, tried), (*share, 1, 0.96, 0.6, tried | {"balanced": 0.7}),
+        (*share[:3], 2.0, 0, nan, 0.95, tried | {"balanced": 0.6}),
+        (*flip, 0, nan, 0.1, {"batchnorm": 0.0, "balanced": 0.0, "turned": 0.7, "image": 0.8}),
+        (*share[:3], -1.0, 0, nan, 0.4, {"batchnorm": 0.5, "prior_4": 1.0}),
+    )  # fmt: skip
+    rows = published.remedy_rows(table, published.groups_of("workflow/studies/remedies.yaml"))
+    assert rows.best == "balanced", "image was not tried on all pairs, prior_4 is no remedy"
+    assert rows.cells == [
+        ["polarity", "1", "0.100", "0.000", "0.000", "0.800", ""],
+        ["share", "2", "0.725", "0.500", "0.700", "0.875", "0.970 (1)"],
+    ]
+    pairs = pd.DataFrame(
+        {"source": ["nuclei_a", "vessel_b", "vessel_b"], "target": ["nuclei_c", "vessel_b", "vessel_a"]}
+    )
+    assert list(published.groups_of(None)(pairs)) == ["nuclei", "home", "vessel"]
+
+
+def test_the_page_of_results_has_a_section_on_remedies_once_they_are_published(tmp_path, monkeypatch):
+    assert ("## What mends" in render.render("docs/results.md")) == (published.PUBLISHED / "remedies.csv").exists()
+    folder = shutil.copytree(published.PUBLISHED, tmp_path / "published")
+    nuclei = ("nuclei_a", "nuclei_b", "identity", 0.0, 0, 0.8, 0.2, {"batchnorm": 0.1, "turned": 0.7})
+    gains_of(nuclei).to_csv(folder / "remedies_real.csv", index=False)
+    readme = folder / "README.md"
+    readme.write_text(readme.read_text() + "| `remedies_real.csv` | `make natural` | rows |\n")
+    monkeypatch.setattr(published, "PUBLISHED", folder)
+    text = render.render("docs/results.md")
+    assert "best remedy throughout: `turned`" in text and "*`remedies_real.csv`, by `make natural`.*" in text
+    assert "\n| nuclei | 1 | 0.200 | 0.100 | 0.700 | 0.700 | 0.800 |\n" in text
 
 
 def test_the_page_of_results_marks_what_is_ahead():

@@ -60,6 +60,7 @@ rule report:
         protocols=STUDY.protocols,
         comparison=list(COMPARISON) if STUDY.trainings else [],
         title=config["report"]["title"],
+        remedies=STUDY.remedies,
         settings=STUDY.config,
     script:
         "../scripts/report.py"

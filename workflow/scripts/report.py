@@ -14,15 +14,15 @@ from shiftgain.report import answers, page
 def report(
     tables: dict[str, str], layers: list[str], contents: dict[str, dict], figures: dict[str, str],
     captions: dict[str, str], predictor_figures: dict[str, str], tree_path: str, comparison: dict[str, str], title: str,
-    settings: dict, glossary_path: str, template_path: str, page_path: str,
+    remedies: list[str], settings: dict, glossary_path: str, template_path: str, page_path: str,
 ) -> None:  # fmt: skip
     """Write the page, which holds all figures.
 
     Dicts map to paths: ``tables`` from the name of a table, ``figures`` and ``captions`` from that of a figure,
     ``predictor_figures`` from a protocol of stage predict, whose small tree in words is at ``tree_path``. ``contents``:
-    :func:`shiftgain.report.contents.figures`. ``layers`` are in the order of the network, ``settings`` is the config,
-    to be printed, and ``comparison`` the arguments of :func:`page.compared` by name, empty where no method trains with
-    target images.
+    :func:`shiftgain.report.contents.figures`. ``layers`` are in the order of the network, ``remedies`` the methods that
+    are remedies, ``settings`` is the config, to be printed, and ``comparison`` the arguments of :func:`page.compared`
+    by name, empty where no method trains with target images.
     """
     pairs = read_pairs(tables["pairs"])
     networks, gains, correlations, hypotheses = (
@@ -35,6 +35,7 @@ def report(
         title=title,
         when=list(answers.when(pairs)),
         why=list(answers.why(pairs)),
+        mended=list(answers.mended(pairs, remedies)),
         told=list(answers.told(correlations)),
         contents=contents,
         captions={name: page.paragraphs(path) for name, path in captions.items()},
@@ -65,6 +66,7 @@ if __name__ == "__main__":
             tree_path=snakemake.input.tree,
             comparison={name: snakemake.input[name] for name in snakemake.params.comparison},
             title=snakemake.params.title,
+            remedies=snakemake.params.remedies,
             settings=snakemake.params.settings,
             glossary_path=snakemake.input.glossary,
             template_path=snakemake.input.template,

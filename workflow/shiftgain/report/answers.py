@@ -13,11 +13,16 @@ from scipy.stats import binomtest, mannwhitneyu
 from shiftgain.findings.pairs import (
     CASES,
     FEWEST_PAIRS,
+    REAL,
     SMALLEST_GAIN,
     TALK,
+    UNADAPTED,
+    UNBROKEN,
     abroad,
     between_directions,
     near_half,
+    over_seeds,
+    remedy_scores,
     strongest,
 )
 from shiftgain.study.names import KEY
@@ -98,6 +103,26 @@ def why(pairs: pd.DataFrame) -> Iterator[str]:
         yield (
             f"Over the {len(apart)} couples of domains tried in both directions, "
             f"the two gains differ by {apart['gain_iou'].mean():.3f} on average."
+        )
+
+
+def mended(pairs: pd.DataFrame, remedies: list[str]) -> Iterator[str]:
+    """A sentence for each condition that pairs break: IoU kept, refreshed plainly, and with the best of ``remedies``.
+
+    ``pairs``: the table of :func:`pairs.pair_table`. Of the remedies that all pairs of the condition tried.
+    """
+    table = remedy_scores(over_seeds(pairs), remedies)
+    for condition in dict.fromkeys(table["condition"]):
+        rows = table[(table["condition"] == condition) & (table["n"] == table["pairs"])].set_index("method")
+        tried = rows["iou"].reindex([name for name in remedies if name in rows.index])
+        broken = condition not in (*UNBROKEN, *REAL) and rows["pairs"].iloc[0] >= FEWEST_PAIRS
+        if not (broken and len(tried) and "batchnorm" in rows.index):
+            continue
+        kept, refreshed = rows.loc[[UNADAPTED, "batchnorm"], "iou"]
+        yield (
+            f"What breaks {condition} ({rows['pairs'].iloc[0]} pairs): mean IoU {kept:.3f} as it is, "
+            f"{refreshed:.3f} refreshed plainly, {tried.max():.3f} with {tried.idxmax().replace('_', ' ')}, "
+            f"the best single remedy there."
         )
 
 
