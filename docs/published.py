@@ -11,7 +11,7 @@ import pandas as pd
 import yaml
 from snakemake.utils import update_config
 
-from shiftgain.findings.pairs import conditions, with_relations
+from shiftgain.findings.pairs import by_condition, conditions, with_relations
 from shiftgain.study.names import domain_of, full_names
 from shiftgain.study.plan import domain_spec
 
@@ -58,7 +58,7 @@ FURTHER = {
 }
 
 
-# Studies whose table of gains is published to show what mends what: FILE -> the overlay, or none for real domains, whose
+# Published tables of gains that show what mends what: FILE -> the overlay of the study, or none for real domains, whose
 # pairs are told apart by the kind of objects, the first word of their names.
 REMEDIES = {"remedies.csv": "workflow/studies/remedies.yaml", "remedies_real.csv": None}
 
@@ -115,7 +115,8 @@ def groups_of(study: str | None) -> Callable[[pd.DataFrame], pd.Series]:
 
     def broken(pairs: pd.DataFrame) -> pd.Series:
         names = {*full_names(pairs), *map(domain_of, pairs["source"])}
-        return conditions(with_relations(pairs, {name: domain_spec(config, name) for name in names}))
+        broken = conditions(with_relations(pairs, {name: domain_spec(config, name) for name in names}))
+        return broken.astype(pd.CategoricalDtype(by_condition(broken)))
 
     return broken
 
@@ -141,9 +142,9 @@ def remedy_rows(gains: pd.DataFrame, groups: Callable[[pd.DataFrame], pd.Series]
     table = pd.DataFrame({"kept": before["iou_before"], "refreshed": after["batchnorm"], "best": after[best]})
     table["each"] = after.max(axis=1).clip(lower=before["iou_before"])
     table["labels"] = before["iou_target_trained"]
-    group = groups(table.reset_index()).to_numpy()
+    group = groups(table.reset_index()).array
     cells = []
-    for name, rows in table.groupby(group):
+    for name, rows in table.groupby(group, observed=True):
         trained = f" ({rows['labels'].count()})" if 0 < rows["labels"].count() < len(rows) else ""
         cells.append([name, str(len(rows)), *map(number, rows.mean())])
         cells[-1][-1] += trained
