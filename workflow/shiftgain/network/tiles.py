@@ -63,7 +63,7 @@ class Tiled:
     """The tiles of a batch of images, image by image where they are large; may be iterated as often as wanted.
 
     ``images`` as stored, uint8 (n, H, W) or (n, H, W, 3), or float (n, channels, H, W); ``numbers``: one for each;
-    ``depth`` of the network. ``counted``: as in :class:`Tile`.
+    ``depth`` of the network. ``counted``: as in :class:`Tile`. Images above ``pixels`` are cut.
     """
 
     images: np.ndarray | Tensor
@@ -75,7 +75,7 @@ class Tiled:
 
     def __iter__(self) -> Iterator[Tile]:
         height, width = self.images.shape[2:4] if isinstance(self.images, Tensor) else self.images.shape[1:3]
-        longest = isqrt(self.pixels) if height * width > self.pixels else None
+        longest = isqrt(min(self.pixels, TILE_PIXELS)) if height * width > self.pixels else None
         for rows in cuts(height, self.depth, longest):
             for columns in cuts(width, self.depth, longest):
                 core, at = (rows.core, columns.core), (rows.at, columns.at)
