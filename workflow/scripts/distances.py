@@ -1,5 +1,7 @@
 """Measure distances between source and target latents: latents -> one row per target, layer, state and distance."""
 
+import numpy as np
+
 from shiftgain.files import job, store
 from shiftgain.files.tables import write_rows
 from shiftgain.latents import channels
@@ -17,19 +19,22 @@ def distances(
     source: str,
     seed: int,
 ) -> None:
-    """Write value and null of every distance in ``names``; the null is between the two halves of the source.
+    """Write value and null of every distance in ``names``.
+
+    The null is the mean over the pairs of halves of the source's images; NaN where there are none.
 
     ``channels_path`` gets the shares of dead and of non-Gaussian channels of the source, a row per layer.
     """
     rows, shares = [], []
     with store.read(latents_path) as latents, store.read(targets_path) as targets:
         specs = {target: store.get_json(group, "domain") for target, group in store.targets(targets)}
+        pairs = [pair for _, pair in store.members(latents["source/null"])]
         for path, reference in summaries(latents["source/reference"]):
             place = dict(zip(PLACE, path.split("/"), strict=True))
             shares.append({"source": source, "seed": seed} | place | channels.shares(reference.rows))
             directions = projections(reference.mean.size, n_projections, seed=0)
-            half = load(latents[f"source/null/{path}"])
-            nulls = {name: DISTANCES[name](reference, half, directions) for name in names}
+            halves = [[load(pair[half][path]) for half in ("first", "second")] for pair in pairs]
+            nulls = {name: mean([DISTANCES[name](*pair, directions) for pair in halves]) for name in names}
             for target, spec in specs.items():
                 for state, group in store.members(latents[f"targets/{target}"]):
                     taken = load(group[path])
@@ -39,6 +44,11 @@ def distances(
                         rows.append(row_key(source, spec, seed) | place | row)
     write_rows(rows, distances_path)
     write_rows(shares, channels_path)
+
+
+def mean(values: list[float]) -> float:
+    """Their mean; NaN of none."""
+    return float(np.mean(values)) if values else np.nan
 
 
 def summaries(group):

@@ -15,13 +15,28 @@ from torch import Tensor
 from shiftgain.network.unet import UNet, pad
 
 
-class Summary:
-    """Rows (sampled) and moments (exact) of one layer, filled batch by batch by :meth:`add`."""
+def halves(n_images: int, draws: int, seed: int) -> np.ndarray:
+    """Which images are in the first of two random halves, bool (draws, n_images); the others are in the second.
 
-    def __init__(self, rows_per_image: int, stream: int):
-        self.rows_per_image = rows_per_image
+    Of an odd number of images the second half has one more.
+    """
+    first = np.tile(np.arange(n_images) < n_images // 2, (draws, 1))
+    return np.random.default_rng(seed).permuted(first, axis=1)
+
+
+class Summary:
+    """Rows (sampled) and moments (exact) of one layer over the images of one ``part``, filled by :meth:`add`.
+
+    ``part``: which images are taken, bool (n,), n the number of images that pass. ``rows`` are kept in all, or a few
+    more: the same number from each image.
+    """
+
+    def __init__(self, part: np.ndarray, rows: int, stream: int):
+        self.part = part
+        self.rows_per_image = -(-rows // int(part.sum()))
         self.stream = stream
         self.rows: list[np.ndarray] = []
+        self.passed = 0
         self.images = 0
         self.n = 0
         self.shift: Tensor | None = None
@@ -29,7 +44,13 @@ class Summary:
         self.second: Tensor | None = None
 
     def add(self, activation: Tensor) -> None:
-        """Take in one batch (n, channels, H, W)."""
+        """Take in what is of the part in the next batch (n, channels, H, W)."""
+        taken = self.part[self.passed : self.passed + len(activation)]
+        self.passed += len(activation)
+        if not taken.any():
+            return
+        if not taken.all():
+            activation = activation[torch.from_numpy(taken).to(activation.device)]
         positions = activation.permute(0, 2, 3, 1).flatten(1, 2).float()
         images, area, channels = positions.shape
         for k in range(images):
@@ -71,15 +92,28 @@ def summarise(
     units: list[str],
     rows: int,
 ) -> dict[str, dict[str, np.ndarray]]:
-    """``layer/activation/unit`` -> :meth:`Summary.arrays`, in one forward pass over ``batches``.
+    """:func:`summarise_parts` of one part, all of the images."""
+    return summarise_parts(network, batches, [np.ones(n_images, bool)], layers, activations, units, rows)[0]
 
-    ``rows`` are kept in all, the same number and positions from each image whatever the domain (fewer where the
-    layer has fewer positions, and of unit ``image`` one from each). ``before_relu`` is what the second ReLU of the
-    block receives: the output of batch norm.
+
+def summarise_parts(
+    network: UNet,
+    batches: Iterable[Tensor],
+    parts: list[np.ndarray],
+    layers: list[str],
+    activations: list[str],
+    units: list[str],
+    rows: int,
+) -> list[dict[str, dict[str, np.ndarray]]]:
+    """``layer/activation/unit`` -> :meth:`Summary.arrays` of each of ``parts``, in one forward pass over ``batches``.
+
+    A part says of each image whether it is taken, bool (n,), and takes one at least. Of each part ``rows`` are kept in
+    all, the same number and positions from each image whatever the domain (fewer where the layer has fewer positions,
+    and of unit ``image`` one from each). ``before_relu`` is what the second ReLU of the block receives: the output of
+    batch norm. Memory: moments (C, C) and rows of each part.
     """
-    per_image = -(-rows // n_images)
     summaries = {
-        f"{layer}/{activation}/{unit}": Summary(per_image, stream)
+        f"{layer}/{activation}/{unit}": [Summary(part, rows, stream) for part in parts]
         for stream, layer in enumerate(layers)
         for activation in activations
         for unit in units
@@ -87,20 +121,23 @@ def summarise(
     with torch.inference_mode(), _hooked(network, summaries):
         for images in batches:
             network.features(pad(images, network.depth))
-    return {name: summary.arrays() for name, summary in summaries.items()}
+    return [{name: of_parts[k].arrays() for name, of_parts in summaries.items()} for k in range(len(parts))]
 
 
-def _add_means(summary: Summary, activation: Tensor) -> None:
-    summary.add(activation.float().mean((2, 3), keepdim=True))
+def _add(summaries: list[Summary], unit: str, activation: Tensor) -> None:
+    if unit == "image":
+        activation = activation.float().mean((2, 3), keepdim=True)
+    for summary in summaries:
+        summary.add(activation)
 
 
 @contextmanager
-def _hooked(network: UNet, summaries: dict[str, Summary]) -> Iterator[None]:
+def _hooked(network: UNet, summaries: dict[str, list[Summary]]) -> Iterator[None]:
     hooks = []
-    for name, summary in summaries.items():
+    for name, of_parts in summaries.items():
         layer, activation, unit = name.split("/")
         relu = network.get_submodule(f"{layer}.relu2")
-        add = summary.add if unit == "position" else partial(_add_means, summary)
+        add = partial(_add, of_parts, unit)
         if activation == "before_relu":
             hooks.append(relu.register_forward_pre_hook(lambda _, taken, add=add: add(taken[0])))
         else:
