@@ -1,11 +1,9 @@
 """Measure distances between source and target latents: latents -> one row per target, layer, state and distance."""
 
-import numpy as np
-
 from shiftgain.files import job, store
 from shiftgain.files.tables import write_rows
 from shiftgain.latents import channels
-from shiftgain.latents.distances import DISTANCES, Latents, projections
+from shiftgain.latents.distances import DISTANCES, Latents, null, projections
 from shiftgain.study.names import PLACE, row_key
 
 
@@ -33,8 +31,8 @@ def distances(
             place = dict(zip(PLACE, path.split("/"), strict=True))
             shares.append({"source": source, "seed": seed} | place | channels.shares(reference.rows))
             directions = projections(reference.mean.size, n_projections, seed=0)
-            halves = [[load(pair[half][path]) for half in ("first", "second")] for pair in pairs]
-            nulls = {name: mean([DISTANCES[name](*pair, directions) for pair in halves]) for name in names}
+            halves = [(load(pair["first"][path]), load(pair["second"][path])) for pair in pairs]
+            nulls = {name: null(name, halves, directions) for name in names}
             for target, spec in specs.items():
                 for state, group in store.members(latents[f"targets/{target}"]):
                     taken = load(group[path])
@@ -44,11 +42,6 @@ def distances(
                         rows.append(row_key(source, spec, seed) | place | row)
     write_rows(rows, distances_path)
     write_rows(shares, channels_path)
-
-
-def mean(values: list[float]) -> float:
-    """Their mean; NaN of none."""
-    return float(np.mean(values)) if values else np.nan
 
 
 def summaries(group):

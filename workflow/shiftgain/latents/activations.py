@@ -4,9 +4,8 @@ One row is one spatial position of one image (unit ``position``) or the mean ove
 ``image``). Nothing grows with the number of images but the rows kept.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
 
 import numpy as np
 import torch
@@ -25,18 +24,12 @@ def halves(n_images: int, draws: int, seed: int) -> np.ndarray:
 
 
 class Summary:
-    """Rows (sampled) and moments (exact) of one layer over the images of one ``part``, filled by :meth:`add`.
+    """Rows (sampled) and moments (exact) of one layer, filled batch by batch by :meth:`add`."""
 
-    ``part``: which images are taken, bool (n,), n the number of images that pass. ``rows`` are kept in all, or a few
-    more: the same number from each image.
-    """
-
-    def __init__(self, part: np.ndarray, rows: int, stream: int):
-        self.part = part
-        self.rows_per_image = -(-rows // int(part.sum()))
+    def __init__(self, rows_per_image: int, stream: int):
+        self.rows_per_image = rows_per_image
         self.stream = stream
         self.rows: list[np.ndarray] = []
-        self.passed = 0
         self.images = 0
         self.n = 0
         self.shift: Tensor | None = None
@@ -44,13 +37,7 @@ class Summary:
         self.second: Tensor | None = None
 
     def add(self, activation: Tensor) -> None:
-        """Take in what is of the part in the next batch (n, channels, H, W)."""
-        taken = self.part[self.passed : self.passed + len(activation)]
-        self.passed += len(activation)
-        if not taken.any():
-            return
-        if not taken.all():
-            activation = activation[torch.from_numpy(taken).to(activation.device)]
+        """Take in one batch (n, channels, H, W)."""
         positions = activation.permute(0, 2, 3, 1).flatten(1, 2).float()
         images, area, channels = positions.shape
         for k in range(images):
@@ -113,35 +100,40 @@ def summarise_parts(
     batch norm. Memory: moments (C, C) and rows of each part.
     """
     summaries = {
-        f"{layer}/{activation}/{unit}": [Summary(part, rows, stream) for part in parts]
+        f"{layer}/{activation}/{unit}": [Summary(-(-rows // int(part.sum())), stream) for part in parts]
         for stream, layer in enumerate(layers)
         for activation in activations
         for unit in units
     }
-    with torch.inference_mode(), _hooked(network, summaries):
+    first = 0
+
+    def take(name: str, activation: Tensor) -> None:
+        if name.endswith("/image"):
+            activation = activation.float().mean((2, 3), keepdim=True)
+        for part, summary in zip(parts, summaries[name], strict=True):
+            inside = part[first : first + len(activation)]
+            if inside.all():
+                summary.add(activation)
+            elif inside.any():
+                summary.add(activation[torch.from_numpy(inside).to(activation.device)])
+
+    with torch.inference_mode(), _hooked(network, summaries, take):
         for images in batches:
             network.features(pad(images, network.depth))
+            first += len(images)
     return [{name: of_parts[k].arrays() for name, of_parts in summaries.items()} for k in range(len(parts))]
 
 
-def _add(summaries: list[Summary], unit: str, activation: Tensor) -> None:
-    if unit == "image":
-        activation = activation.float().mean((2, 3), keepdim=True)
-    for summary in summaries:
-        summary.add(activation)
-
-
 @contextmanager
-def _hooked(network: UNet, summaries: dict[str, list[Summary]]) -> Iterator[None]:
+def _hooked(network: UNet, names: Iterable[str], take: Callable[[str, Tensor], None]) -> Iterator[None]:
     hooks = []
-    for name, of_parts in summaries.items():
-        layer, activation, unit = name.split("/")
+    for name in names:
+        layer, activation, _ = name.split("/")
         relu = network.get_submodule(f"{layer}.relu2")
-        add = partial(_add, of_parts, unit)
         if activation == "before_relu":
-            hooks.append(relu.register_forward_pre_hook(lambda _, taken, add=add: add(taken[0])))
+            hooks.append(relu.register_forward_pre_hook(lambda _, taken, name=name: take(name, taken[0])))
         else:
-            hooks.append(relu.register_forward_hook(lambda _, __, given, add=add: add(given)))
+            hooks.append(relu.register_forward_hook(lambda _, __, given, name=name: take(name, given)))
     try:
         yield
     finally:
