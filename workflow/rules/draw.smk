@@ -14,9 +14,7 @@ rule draw:
         distances="<results>/tables/distances.csv",
         correlations="<results>/tables/correlations.csv",
         curves=expand("<results>/models/{network}.csv", network=STUDY.network_names),
-        data=expand(
-            "<results>/data/{data}.h5", data=STUDY.pictured_data.values()
-        ),
+        data=expand("<results>/data/{data}.h5", data=STUDY.pictured_data.values()),
         targets=expand(
             "<results>/targets/{images}.h5", images=STUDY.pictured_images.values()
         ),
