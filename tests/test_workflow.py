@@ -154,10 +154,9 @@ def test_the_seed_of_the_images_reruns_what_is_drawn_anew(finished):
     assert jobs.keys() == {"generate", "generate_targets"} | NETWORK_STAGES | {"distances"} | TABLE_STAGES | {"all"}
 
 
-def test_masks_are_drawn_anew_for_the_domain_that_shares_them(finished):
-    domains = {"0.10-0.90": {"means": [0.1, 0.9], "masks": "shared"}}
-    jobs = planned(finished, {"domains": domains})
-    assert jobs["generate"] == jobs["train"] == 1 and jobs["generate_targets"] == 2
+def test_all_is_drawn_anew_where_masks_come_to_be_shared(finished):
+    jobs = planned(finished, {"generate": {"masks": "shared"}})
+    assert jobs["generate"] == jobs["train"] == 3 and jobs["generate_targets"] == 2
 
 
 def test_a_training_option_reruns_training_and_what_follows(finished):
