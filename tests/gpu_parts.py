@@ -39,7 +39,7 @@ from shiftgain.latents.activations import summarise_parts
 from shiftgain.latents.distances import DISTANCES, Latents, null, projections
 from shiftgain.network import devices, metrics, normalisation, training
 from shiftgain.network.batches import TrainingImages
-from shiftgain.network.inference import Inputs, predict
+from shiftgain.network.inference import Inputs, input_moments, predict
 from shiftgain.network.unet import UNet, pad, to_input
 from shiftgain.study.plan import domain_spec
 from tests import together
@@ -265,7 +265,7 @@ def train_row(config: dict, options: dict, domain: h5py.Group, limits: dict, dev
 def forward_row(word: str, config: dict, domain: h5py.Group, limits: dict, device: torch.device) -> dict:
     """Stage adapt or evaluate on a split, read from a file in memory; counted on one batch."""
     network = fresh(config, 0, device).eval().requires_grad_(False)
-    inputs = Inputs(domain["adapt"], device)
+    inputs = Inputs(domain["adapt"], device, network.depth)
     shown = next(iter(inputs))
     if word == "adapt":
         took = seconds(lambda: batchnorm.batchnorm(network, inputs), device)
@@ -273,9 +273,9 @@ def forward_row(word: str, config: dict, domain: h5py.Group, limits: dict, devic
         took = seconds(lambda: metrics.scores(predict(network, domain["test"], 0.5, device)), device)
 
     def batch() -> object:
-        return batchnorm.batchnorm(network, [shown]) if word == "adapt" else network(shown)
+        return batchnorm.batchnorm(network, [shown]) if word == "adapt" else network(shown.images)
 
-    return limited(inputs.count / took, len(shown), batch, "float32", limits)
+    return limited(inputs.count / took, len(shown.images), batch, "float32", limits)
 
 
 def limited(per_second: float, images: int, work: Callable[[], object], kind: str, limits: dict) -> dict:
@@ -484,7 +484,7 @@ def part_talk(setting: Setting) -> Iterator[tuple[str, dict]]:
     yield "drawn", {"images": store.count(domain["train"]), "seconds": time.perf_counter() - start, "cores": CORES}
 
     network = fresh(config, 0, device)
-    network.input_mean, network.input_sd = batchnorm.input_moments(Inputs(domain["train"], device))
+    network.input_mean, network.input_sd = input_moments(Inputs(domain["train"], device, network.depth))
     # All on the card, however many.
     images = TrainingImages(domain["train"], options["batch"], options["crop"], window_bytes=2**34, device=device)
     each = epoch_seconds(config, images, device)
@@ -547,7 +547,7 @@ def mapped(
 
     def latents(split: h5py.Group, parts: list[np.ndarray]) -> list[Latents]:
         names, kept = ([name] for name in place.values()), config["latents"]["rows"]
-        summaries = summarise_parts(network, Inputs(split, device), parts, *names, kept)
+        summaries = summarise_parts(network, Inputs(split, device, network.depth), parts, *names, kept)
         return [Latents(**arrays["/".join(place.values())]) for arrays in summaries]
 
     parts = parts_of_source(store.count(domain[REFERENCE]), seed=0)
@@ -568,7 +568,7 @@ def mapped(
             for name, file in zip(part, pool.map(lambda name: drawn(config, [name], amounts, 1), part), strict=True):
                 splits = file[name]
                 key = {"source": SOURCES[0], "target": name, "transform": "identity", "level": 0.0, "seed": 0}
-                state = batchnorm.batchnorm(network, Inputs(splits["adapt"], device))
+                state = batchnorm.batchnorm(network, Inputs(splits["adapt"], device, network.depth))
                 for when, method, tensors in (("before", "source", {}), ("after", "batchnorm", state)):
                     with normalisation.adapted(network, tensors):
                         masks = predict(network, splits["test"], 0.5, device)

@@ -52,12 +52,13 @@ def latents(
 
         latents.create_group("source/null")
         place = (layers, activations, units, rows)
-        images = Inputs(source[REFERENCE], torch_device)
+        # Of the source, pixels that its masks leave out are not counted; the masks of a target are never read.
+        images = Inputs(source[REFERENCE], torch_device, network.depth, masked=True)
         parts = parts_of_source(images.count, seed)
         for name, summaries in zip(parts, summarise_parts(network, images, list(parts.values()), *place), strict=True):
             write(f"source/{name}", summaries)
         for target, splits in store.targets(targets):
-            images = Inputs(splits["adapt"], torch_device)
+            images = Inputs(splits["adapt"], torch_device, network.depth)
             write(f"targets/{target}/before", summarise(network, images, images.count, *place))
             if METHOD in adapted[target]:
                 state = checkpoint.get_state(adapted[target][METHOD], network)
