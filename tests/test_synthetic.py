@@ -133,6 +133,20 @@ def test_thresholds_share_heights():
     assert (low <= high).all() and low.sum() < high.sum()
 
 
+def test_a_spread_of_shares_has_its_own_stream_and_fewer_images_are_the_first_ones(small_blocks):
+    spec = SPEC | {"foreground_spread": 1.5}
+    _, masks = drawn(spec, n=40)
+    np.testing.assert_array_equal(drawn(spec, n=12)[1], masks[:12])
+    np.testing.assert_array_equal(drawn(spec, n=40, workers=3)[1], masks)
+    plain = drawn(n=40)[1]
+    larger = (masks >= plain).all(axis=(1, 2))
+    assert 8 < larger.sum() < 32 and (masks <= plain).all(axis=(1, 2))[~larger].all()
+    assert not np.array_equal(larger[:7], larger[7:14]) or not np.array_equal(larger[7:14], larger[14:21])
+    for change in ({"split": "test"}, {"seed": 1}, {"name": "b"}):
+        still, moved = drawn(n=40, **change)[1], drawn(spec, n=40, **change)[1]
+        assert not np.array_equal((moved >= still).all(axis=(1, 2)), larger)
+
+
 def test_scale_leaves_first_pixels_alone():
     """Origins do not depend on the options of the height map."""
     wide = drawn(SPEC | {"perlin": SPEC["perlin"] | {"scale": 64}}, n=100)[1]
@@ -251,6 +265,7 @@ def test_entropy_tells_parts_apart():
     [
         ("threshold, foreground", {"threshold": 0.1}),
         ("threshold, foreground", {"foreground": None}),
+        ("foreground_spread", {"foreground": None, "threshold": 0.1, "foreground_spread": 1}),
         ("foreground", {"foreground": 1.0}),
         ("foreground", {"foreground": 0}),
         ("means", {"means": [[0.1, 0.2, 0.3], 0.5]}),

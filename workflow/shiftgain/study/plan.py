@@ -319,6 +319,8 @@ def domain_spec(config: dict, name: str) -> dict:
         spec[key] = default | override if isinstance(default, dict) else override or default
     rule = entry if {"threshold", "foreground"} & entry.keys() else generate
     mask = {key: rule[key] for key in ("threshold", "foreground") if rule.get(key) is not None}
+    if "foreground_spread" in entry:
+        mask["foreground_spread"] = entry["foreground_spread"]
     return spec | {"means": means, "masks": entry.get("masks", generate["masks"])} | mask
 
 
