@@ -36,8 +36,15 @@ class Tile(NamedTuple):
     core: Slices
     at: Slices
     size: tuple[int, int]
-    numbers: range
+    numbers: Sequence[int]
     counted: np.ndarray | None = None
+
+    def only(self, inside: np.ndarray) -> "Tile":
+        """The same of those images alone that are ``inside``, boolean (n,)."""
+        images = self.images[torch.from_numpy(inside).to(self.images.device)]
+        numbers = [number for number, taken in zip(self.numbers, inside, strict=True) if taken]
+        counted = None if self.counted is None else self.counted[inside]
+        return self._replace(images=images, numbers=numbers, counted=counted)
 
     @property
     def begun(self) -> int:
@@ -92,7 +99,7 @@ def tiles_of(batches: Iterable[Tensor], depth: int) -> list[Tile]:
     """All tiles of ``batches`` float (n, channels, H, W), their images numbered through."""
     tiles: list[Tile] = []
     for images in batches:
-        first = tiles[-1].numbers.stop if tiles else 0
+        first = tiles[-1].numbers[-1] + 1 if tiles else 0
         tiles += Tiled(images, range(first, first + len(images)), depth, images.device)
     return tiles
 
