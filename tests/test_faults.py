@@ -93,7 +93,7 @@ STAGES: dict[str, tuple[list[str], Callable[[Path], None]]] = {
         ["model.h5", "source.h5", "targets.h5", "adapted.h5"],
         lambda d: latents(
             *(str(d / name) for name in ("model.h5", "source.h5", "targets.h5", "adapted.h5", "out.h5")),
-            ["bottleneck"], ["before_relu"], ["position"], 32, "cpu",
+            ["bottleneck"], ["before_relu"], ["position"], 32, 0, "cpu",
         ),
     ),
     "distances": (
