@@ -445,7 +445,7 @@ def stages(folder: str, family: str) -> dict[str, Callable[[], None]]:
     written = (tables["distances"], tables["channels"], *DEFAULT["distances"].values())
     options = DEFAULT["score"] | {"threshold": threshold, "device": "cpu"}
     return {
-        "adapt": lambda: adapt(model, targets, adapted, methods, 0, "cpu"),
+        "adapt": lambda: adapt(model, source, targets, adapted, methods, 0, "cpu"),
         "evaluate": lambda: evaluate(
             model, targets, adapted, tables["evaluated"], masks, "a", 0, **DEFAULT["evaluate"], device="cpu"
         ),

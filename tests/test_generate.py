@@ -201,8 +201,8 @@ def test_batches_weigh_images_alike(tmp_path):
     generate({"a": SPEC}, ["test"], str(tmp_path / "a.h5"), at_top=True, workers=1)
     with store.read(tmp_path / "a.h5") as file:
         sizes = [len(images) for images, _ in store.batches(file["test"], 4 * 32 * 32)]
-        halves = [np.concatenate(list(store.image_batches(file["test"], 4 * 32 * 32, half))) for half in (0, 1)]
-        assert sizes == [3, 3, 4] and np.array_equal(np.concatenate(halves), file["test/images"][:])
+        images = np.concatenate(list(store.image_batches(file["test"], 4 * 32 * 32)))
+        assert sizes == [3, 3, 4] and np.array_equal(images, file["test/images"][:])
 
 
 @pytest.fixture
@@ -230,11 +230,8 @@ def test_drawn_numbers_count_through_all_sizes(two_sizes):
     assert Inputs(two_sizes, torch.device("cpu"), 1).draw(99, seed=0).chosen.tolist() == list(range(11))
 
 
-def test_halves_share_no_image_and_leave_none(two_sizes):
-    """Of every size the first and the second half, whatever fits into a batch."""
+def test_batches_leave_no_image(two_sizes):
     for pixels in (16, 40, 1000):
-        halves = [numbers_of(store.image_batches(two_sizes, pixels, half)) for half in (0, 1)]
-        assert halves == [[0, 1, 2, 7, 8], [3, 4, 5, 6, 9, 10]]
         assert numbers_of(store.image_batches(two_sizes, pixels)) == list(range(11))
 
 

@@ -127,7 +127,7 @@ def test_all_parts_take_one_forward_pass(network, monkeypatch):
 def test_stage_writes_parts_of_the_source_and_states_of_the_targets(tmp_path, domain_path, targets_path, network):
     model, adapted, out = (str(tmp_path / f"{name}.h5") for name in ("model", "adapted", "latents"))
     checkpoint.save(model, network, MODEL, {})
-    adapt(model, str(targets_path), adapted, METHODS, 0, "cpu")
+    adapt(model, str(domain_path), str(targets_path), adapted, METHODS, 0, "cpu")
     place = (["bottleneck"], ["before_relu"], ["position"], 24)
     latents(model, str(domain_path), str(targets_path), adapted, out, *place, 0, "cpu")
     with store.read(out) as file:
@@ -163,7 +163,7 @@ def measured(folder, network, source: list[int], methods: dict, seed: int = 0) -
         group = file.create_group("target")
         store.put_json(group, "domain", {"name": "target", "transform": "identity", "level": 0.0})
         write_levels(group, "adapt", TARGET)
-    adapt(paths["model"], paths["targets"], paths["adapted"], methods, 0, "cpu")
+    adapt(paths["model"], paths["source"], paths["targets"], paths["adapted"], methods, 0, "cpu")
     place = (["encoder1"], ["before_relu"], ["position"], 40)
     latents(paths["model"], paths["source"], paths["targets"], paths["adapted"], paths["latents"], *place, seed, "cpu")
     tables = [str(folder / f"{name}.csv") for name in ("distances", "channels")]
@@ -228,7 +228,7 @@ def test_latents_are_of_the_validation_images_of_the_source_and_of_split_adapt_o
 ):
     model, adapted = str(tmp_path / "model.h5"), str(tmp_path / "adapted.h5")
     checkpoint.save(model, network, MODEL, {})
-    adapt(model, str(targets_path), adapted, METHODS, 0, "cpu")
+    adapt(model, str(domain_path), str(targets_path), adapted, METHODS, 0, "cpu")
 
     def arrays() -> dict:
         place = (["bottleneck"], ["after_relu"], ["position"], 20)

@@ -248,7 +248,7 @@ def test_masks_of_a_split_are_those_of_its_whole_images(tmp_path, channels, monk
         np.testing.assert_array_equal(given, np.where(abs(expected - threshold) < 1e-5, given, expected > threshold))
 
 
-MEMORY = """
+MEMORY = r"""
 import pathlib, re, sys
 import numpy as np, torch
 from shiftgain.adaptation import batchnorm

@@ -1,6 +1,6 @@
 """
-Reads   <results>/models/{source}/seed{seed}.h5, <results>/data/{source}/{draw}.h5 and
-        <results>/targets/{family}/{draw}.h5 (of both the images of split adapt, never masks)
+Reads   <results>/models/{source}/seed{seed}.h5, <results>/data/{source}/{draw}.h5 (images of split train),
+        <results>/targets/{family}/{draw}.h5 (images of split adapt); masks of neither
 Writes  <results>/adapted/{source}/seed{seed}/{family}.h5  target/method -> batch-norm statistics
 """
 
