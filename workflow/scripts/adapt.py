@@ -8,12 +8,19 @@ from shiftgain.adaptation import batchnorm
 from shiftgain.files import job, store
 from shiftgain.network import checkpoint, devices
 from shiftgain.network.inference import Inputs
+from shiftgain.study.names import base_of
 
 
 def adapt(
-    model_path: str, targets_path: str, adapted_path: str, methods: dict[str, dict], seed: int, device: str
+    model_path: str,
+    targets_path: str,
+    adapted_path: str,
+    methods: dict[str, dict],
+    source: str,
+    seed: int,
+    device: str,
 ) -> None:
-    """Write ``{target}/{method}`` -> the tensors the method changes, for the network at ``model_path``.
+    """Write ``{target}/{method}`` -> the tensors the method changes, for the network ``source`` at ``model_path``.
 
     ``methods``: name -> ``function``, ``options``, and either ``images``, the number of target images drawn by
     ``seed``, or ``at_test``, the number of test images that are adapted to as they come: nothing to keep, but how.
@@ -28,7 +35,7 @@ def adapt(
                 if "at_test" in method:
                     store.put_json(artefact, "method", method)
                     continue
-                images = Inputs(splits["adapt"], torch_device)
+                images = Inputs(splits["adapt"], torch_device, chosen=store.unseen(splits["adapt"], base_of(source)))
                 if "images" in method:
                     images = images.draw(method["images"], seed)
                 counted = Counted(images)
@@ -57,6 +64,7 @@ if __name__ == "__main__":
             targets_path=snakemake.input.targets,
             adapted_path=snakemake.output.adapted,
             methods=snakemake.params.methods,
+            source=snakemake.wildcards.source,
             seed=int(snakemake.wildcards.seed),
             device=snakemake.params.device,
         )

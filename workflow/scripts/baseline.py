@@ -14,6 +14,7 @@ from shiftgain.files import job, store
 from shiftgain.files.tables import write_csv
 from shiftgain.network import checkpoint, devices, training
 from shiftgain.network.unet import UNet
+from shiftgain.study.names import base_of
 
 
 def baseline(
@@ -21,23 +22,27 @@ def baseline(
     target_path: str,
     model_path: str,
     curve_path: str,
+    source_name: str,
     model: dict,
     method: dict,
     options: dict,
     seed: int,
     device: str,
 ) -> None:
-    """Write the epoch that ``method`` selects to ``model_path``, a plain U-Net, and the curve to ``curve_path``."""
+    """Train network ``source_name`` with the target's images too.
+
+    Write the epoch that ``method`` selects to ``model_path``, a plain U-Net, and the curve to ``curve_path``."""
     torch.manual_seed(seed)
     torch_device = devices.pick(device)
     network = training.fresh(model, options, torch_device)
     resume_path = Path(model_path).with_suffix(".resume.h5")
     title = f"{method['function']} {Path(source_path).stem} to {Path(target_path).stem} seed {seed}"
     with store.read(source_path) as source, store.read(target_path) as target:
-        n_target_images = store.count(target["adapt"])
+        unseen = store.unseen(target["adapt"], base_of(source_name))
+        n_target_images = store.count(target["adapt"]) if unseen is None else len(unseen)
         try:
             curve = baselines.train(
-                network, model, source, target, method, options, seed, torch_device, resume_path, title
+                network, model, source, target, method, options, seed, torch_device, resume_path, title, unseen
             )
             status = baselines.status(curve)
         except training.Diverged as error:
@@ -58,6 +63,7 @@ if __name__ == "__main__":
             target_path=snakemake.input.target,
             model_path=snakemake.output.model,
             curve_path=snakemake.output.curve,
+            source_name=snakemake.wildcards.source,
             model=snakemake.params.model,
             method=snakemake.params.method,
             options=snakemake.params.options,

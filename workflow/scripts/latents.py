@@ -4,11 +4,13 @@
 ``after`` are the second half of the target's: every distance compares one half with another of the same size.
 """
 
+import numpy as np
+
 from shiftgain.files import job, store
-from shiftgain.files.errors import StudyError
 from shiftgain.latents.activations import summarise
 from shiftgain.network import checkpoint, devices, normalisation
 from shiftgain.network.inference import Inputs
+from shiftgain.study.names import base_of
 
 METHOD = "batchnorm"
 
@@ -19,6 +21,7 @@ def latents(
     targets_path: str,
     adapted_path: str,
     latents_path: str,
+    source: str,
     layers: list[str],
     activations: list[str],
     units: list[str],
@@ -29,23 +32,25 @@ def latents(
     torch_device = devices.pick(device)
     network = checkpoint.load(model_path, torch_device)
     with (
-        store.read(source_path) as source,
+        store.read(source_path) as domain,
         store.read(targets_path) as targets,
         store.read(adapted_path) as adapted,
         store.create(latents_path) as latents,
     ):
 
         def write(name: str, split, half: int) -> None:
-            if store.count(split) < 2:
-                raise StudyError(f"{split.file.filename}: {split.name} needs two images at least; lengthen that split")
-            images = Inputs(split, torch_device, half)
-            summaries = summarise(network, images, store.count(split) // 2, layers, activations, units, rows)
+            unseen = store.unseen(split, base_of(source))
+            numbers = np.arange(store.count(split)) if unseen is None else unseen
+            # Contiguous halves: neighbours in a series are alike. A single image is both.
+            first, second = numbers[: max(1, len(numbers) // 2)], numbers[len(numbers) // 2 :]
+            images = Inputs(split, torch_device, chosen=second if half else first)
+            summaries = summarise(network, images, max(1, len(numbers) // 2), layers, activations, units, rows)
             for layer, arrays in summaries.items():
                 for key, array in arrays.items():
                     store.put(latents, f"{name}/{layer}/{key}", array)
 
-        write("source/reference", source["adapt"], 0)
-        write("source/null", source["adapt"], 1)
+        write("source/reference", domain["adapt"], 0)
+        write("source/null", domain["adapt"], 1)
         for target, splits in store.targets(targets):
             write(f"targets/{target}/before", splits["adapt"], 1)
             if METHOD in adapted[target]:
@@ -62,6 +67,7 @@ if __name__ == "__main__":
             targets_path=snakemake.input.targets,
             adapted_path=snakemake.input.adapted,
             latents_path=snakemake.output.latents,
+            source=snakemake.wildcards.source,
             layers=snakemake.params.layers,
             activations=snakemake.params.activations,
             units=snakemake.params.units,

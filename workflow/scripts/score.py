@@ -19,7 +19,7 @@ from shiftgain.network.unet import UNet, pad, to_input
 from shiftgain.prediction.scores.masks import agreement
 from shiftgain.prediction.scores.registry import scores
 from shiftgain.prediction.view import View
-from shiftgain.study.names import row_key
+from shiftgain.study.names import base_of, row_key
 
 METHOD = "batchnorm"
 
@@ -56,7 +56,8 @@ def score(
         reference = labelled_view(network, labelled["validation"], images, rows, threshold, torch_device)
         for target, splits in store.targets(targets):
             spec = store.get_json(splits, "domain")
-            batches = list(first(Inputs(splits["adapt"], torch_device), images))
+            unseen = store.unseen(splits["adapt"], base_of(source))
+            batches = list(first(Inputs(splits["adapt"], torch_device, chosen=unseen), images))
             middle = mean_grey(batches)
             turned = [2 * middle - batch for batch in batches]
             states = {

@@ -157,6 +157,16 @@ def image_batches(
         first += n
 
 
+def unseen(split: h5py.Group, domain: str) -> np.ndarray | None:
+    """Numbers, in the order of the file, of the images of a split that no network trained on ``domain`` has seen.
+
+    None, for all images, where such networks have seen none of them, and where they have seen all.
+    """
+    seen = get_json(split, "trained_on").get(domain, []) if "trained_on" in split.attrs else []
+    others = np.setdiff1d(np.arange(count(split)), seen)
+    return others if 0 < len(others) < count(split) else None
+
+
 def count(split: h5py.Group) -> int:
     """Number of images of a split."""
     return sum(len(images) for images, _ in stacks(split))

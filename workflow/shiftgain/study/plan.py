@@ -106,7 +106,15 @@ class Study:
         for spec in specs.values():
             if "path" not in spec:
                 spec["images"] = {split: spec["images"][split] for split in splits}
+            elif "look" in spec:
+                # What is passed over changes nothing of what is read.
+                spec["look"] = {key: value for key, value in spec["look"].items() if key != "passed_over"}
         return specs
+
+    @cached_property
+    def readings(self) -> dict[str, dict]:
+        """Real domains that the study reads: name -> entry, with what was seen of its files."""
+        return {name: entry for name, entry in self.config["domains"].items() if "look" in entry}
 
     @property
     def layers(self) -> list[str]:
@@ -261,7 +269,10 @@ def domain_spec(config: dict, name: str) -> dict:
     entry = config["domains"].get(parsed.base, {})
     spec["channels"] = generate["channels"]
     if "path" in entry:
-        return spec | {"split": generate["split"]} | entry
+        split = entry.get("split", {})
+        # A layout alone says nothing of shares.
+        inherited = not split.keys() - {"layout"}
+        return spec | entry | {"split": generate["split"] | split if inherited else split, "split_inherited": inherited}
     means = entry.get("means") or list(parsed.means or ())
     for key in ("size", "images", "perlin", "noise"):
         default, override = generate[key], entry.get(key, {})
