@@ -164,7 +164,11 @@ DATA_FAULTS = [
     (_grey(), {"split": {"adapt": 0.7, "test": 0.7}}, r"domains\.mine\.split: the shares sum to 1\.4; lower"),
     (_grey(), {"split": {"adapt": [3, 3], "test": [5, 9]}}, r"domains\.mine\.split\.adapt: \[3, 3\] is empty"),
     (_grey(), {"split": {"adapt": [0, 10], "test": [10, 21]}}, r"split\.test: \[10, 21\] .*beyond the series of 20"),
-    (_grey(), {"split": {"adapt": 0.5, "test": [10, 20]}}, r"domains\.mine\.split: shares and ranges are mixed \(adapt and test\)"),
+    (
+        _grey(),
+        {"split": {"adapt": 0.5, "test": [10, 20]}},
+        r"domains\.mine\.split: shares and ranges are mixed \(adapt and test\)",
+    ),
     (_grey(), {"split": {"train": [0, 12], "test": [8, 20]}}, r"domains\.mine\.split: train and test overlap"),
     (_grey(), {"window": [0, 9]}, r"domains\.mine\.window: .*8-bit images, which pass unchanged; remove"),
     ({"images": np.zeros((20, 16, 16), np.uint16)}, {"window": [9, 9]}, r"domains\.mine\.window: \[9, 9\] is empty"),

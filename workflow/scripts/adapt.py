@@ -16,14 +16,15 @@ def adapt(
     targets_path: str,
     adapted_path: str,
     methods: dict[str, dict],
-    source: str,
     seed: int,
     device: str,
+    trained_on: str = "",
 ) -> None:
-    """Write ``{target}/{method}`` -> the tensors the method changes, for the network ``source`` at ``model_path``.
+    """Write ``{target}/{method}`` -> the tensors the method changes, for the network at ``model_path``.
 
     ``methods``: name -> ``function``, ``options``, and either ``images``, the number of target images drawn by
     ``seed``, or ``at_test``, the number of test images that are adapted to as they come: nothing to keep, but how.
+    Of the images of domain ``trained_on``, those that its networks have seen are left out.
     """
     torch_device = devices.pick(device)
     network = checkpoint.load(model_path, torch_device)
@@ -35,7 +36,7 @@ def adapt(
                 if "at_test" in method:
                     store.put_json(artefact, "method", method)
                     continue
-                images = Inputs(splits["adapt"], torch_device, chosen=store.unseen(splits["adapt"], base_of(source)))
+                images = Inputs(splits["adapt"], torch_device, chosen=store.unseen(splits["adapt"], trained_on))
                 if "images" in method:
                     images = images.draw(method["images"], seed)
                 counted = Counted(images)
@@ -64,7 +65,7 @@ if __name__ == "__main__":
             targets_path=snakemake.input.targets,
             adapted_path=snakemake.output.adapted,
             methods=snakemake.params.methods,
-            source=snakemake.wildcards.source,
             seed=int(snakemake.wildcards.seed),
             device=snakemake.params.device,
+            trained_on=base_of(snakemake.wildcards.source),
         )

@@ -22,23 +22,24 @@ def baseline(
     target_path: str,
     model_path: str,
     curve_path: str,
-    source_name: str,
     model: dict,
     method: dict,
     options: dict,
     seed: int,
     device: str,
+    trained_on: str = "",
 ) -> None:
-    """Train network ``source_name`` with the target's images too.
+    """Write the epoch that ``method`` selects to ``model_path``, a plain U-Net, and the curve to ``curve_path``.
 
-    Write the epoch that ``method`` selects to ``model_path``, a plain U-Net, and the curve to ``curve_path``."""
+    Of the images of domain ``trained_on``, those that its networks have seen are left out.
+    """
     torch.manual_seed(seed)
     torch_device = devices.pick(device)
     network = training.fresh(model, options, torch_device)
     resume_path = Path(model_path).with_suffix(".resume.h5")
     title = f"{method['function']} {Path(source_path).stem} to {Path(target_path).stem} seed {seed}"
     with store.read(source_path) as source, store.read(target_path) as target:
-        unseen = store.unseen(target["adapt"], base_of(source_name))
+        unseen = store.unseen(target["adapt"], trained_on)
         n_target_images = store.count(target["adapt"]) if unseen is None else len(unseen)
         try:
             curve = baselines.train(
@@ -63,10 +64,10 @@ if __name__ == "__main__":
             target_path=snakemake.input.target,
             model_path=snakemake.output.model,
             curve_path=snakemake.output.curve,
-            source_name=snakemake.wildcards.source,
             model=snakemake.params.model,
             method=snakemake.params.method,
             options=snakemake.params.options,
             seed=int(snakemake.wildcards.seed),
             device=snakemake.params.device,
+            trained_on=base_of(snakemake.wildcards.source),
         )

@@ -21,25 +21,28 @@ def latents(
     targets_path: str,
     adapted_path: str,
     latents_path: str,
-    source: str,
     layers: list[str],
     activations: list[str],
     units: list[str],
     rows: int,
     device: str,
+    trained_on: str = "",
 ) -> None:
-    """Write ``.../{layer}/{activation}/{unit}`` groups of rows and moments; ``after`` is method ``batchnorm``."""
+    """Write ``.../{layer}/{activation}/{unit}`` groups of rows and moments; ``after`` is method ``batchnorm``.
+
+    Of the images of domain ``trained_on``, those that its networks have seen are left out.
+    """
     torch_device = devices.pick(device)
     network = checkpoint.load(model_path, torch_device)
     with (
-        store.read(source_path) as domain,
+        store.read(source_path) as source,
         store.read(targets_path) as targets,
         store.read(adapted_path) as adapted,
         store.create(latents_path) as latents,
     ):
 
         def write(name: str, split, half: int) -> None:
-            unseen = store.unseen(split, base_of(source))
+            unseen = store.unseen(split, trained_on)
             numbers = np.arange(store.count(split)) if unseen is None else unseen
             # Contiguous halves: neighbours in a series are alike. A single image is both.
             first, second = numbers[: max(1, len(numbers) // 2)], numbers[len(numbers) // 2 :]
@@ -49,8 +52,8 @@ def latents(
                 for key, array in arrays.items():
                     store.put(latents, f"{name}/{layer}/{key}", array)
 
-        write("source/reference", domain["adapt"], 0)
-        write("source/null", domain["adapt"], 1)
+        write("source/reference", source["adapt"], 0)
+        write("source/null", source["adapt"], 1)
         for target, splits in store.targets(targets):
             write(f"targets/{target}/before", splits["adapt"], 1)
             if METHOD in adapted[target]:
@@ -67,10 +70,10 @@ if __name__ == "__main__":
             targets_path=snakemake.input.targets,
             adapted_path=snakemake.input.adapted,
             latents_path=snakemake.output.latents,
-            source=snakemake.wildcards.source,
             layers=snakemake.params.layers,
             activations=snakemake.params.activations,
             units=snakemake.params.units,
             rows=snakemake.params.rows,
             device=snakemake.params.device,
+            trained_on=base_of(snakemake.wildcards.source),
         )

@@ -10,8 +10,9 @@ from functools import cached_property
 from itertools import islice, permutations
 from typing import NamedTuple
 
+from shiftgain.domains import real
 from shiftgain.study.lineage import catalogue, registry
-from shiftgain.study.names import DomainName, domain_of, layer_names, target_name, variant_of
+from shiftgain.study.names import DomainName, base_of, domain_of, layer_names, target_name, variant_of
 
 # Options of training that make a network irregular: too brief, too fast, with stale statistics.
 IRREGULAR = {"epochs", "learning_rate", "batchnorm_momentum"}
@@ -115,6 +116,26 @@ class Study:
     def readings(self) -> dict[str, dict]:
         """Real domains that the study reads: name -> entry, with what was seen of its files."""
         return {name: entry for name, entry in self.config["domains"].items() if "look" in entry}
+
+    @cached_property
+    def read_domains(self) -> list[str]:
+        """Full names of the domains trained on that are read from files."""
+        return [name for name in self.trained_domains if base_of(name) in self.readings]
+
+    @cached_property
+    def read_families(self) -> list[str]:
+        """Shift families with a target that is read from files."""
+        return [name for name, family in self.families.items() if self.readings.keys() & map(base_of, family.domains)]
+
+    @cached_property
+    def passed_over(self) -> dict[str, dict]:
+        """Real domain -> how many of its files were passed over, and why."""
+        return {name: real.passed_over(entry) for name, entry in self.readings.items()}
+
+    @property
+    def summary(self) -> list[str]:
+        """What is read of every real domain, in lines for people."""
+        return [f"{name}: {line}" for name, entry in self.readings.items() for line in real.summary(entry)]
 
     @property
     def layers(self) -> list[str]:
