@@ -42,6 +42,7 @@ from shiftgain.latents import distances
 from shiftgain.latents.activations import summarise
 from shiftgain.network import checkpoint, metrics, training
 from shiftgain.network.inference import Inputs, predict
+from shiftgain.network.tiles import tiles_of
 from shiftgain.network.unet import UNet
 from shiftgain.study.checks import study
 from shiftgain.study.names import full_names
@@ -282,11 +283,11 @@ def bench_adapt(folder: Path) -> dict:
 
         @torch.inference_mode()
         def forward() -> None:
-            for images in Inputs(domain["adapt"], CPU):
-                network(images)
+            for tile in Inputs(domain["adapt"], CPU, network.depth):
+                network(tile.images)
 
         def refresh() -> None:
-            batchnorm.batchnorm(network, Inputs(domain["adapt"], CPU))
+            batchnorm.batchnorm(network, Inputs(domain["adapt"], CPU, network.depth))
 
         forward(), refresh()
         times = [(seconds(refresh, 1), seconds(forward, 1)) for _ in range(9)]
@@ -305,7 +306,7 @@ def bench_grain(folder: Path) -> dict:
     generate(specs, ["adapt", "test"], str(folder / "a.h5"), True, 1)
     network = frozen(DEFAULT["model"])
     with store.read(folder / "a.h5") as domain:
-        adapt = seconds(lambda: batchnorm.batchnorm(network, Inputs(domain["adapt"], CPU)), 9)
+        adapt = seconds(lambda: batchnorm.batchnorm(network, Inputs(domain["adapt"], CPU, network.depth)), 9)
         score = seconds(lambda: metrics.scores(predict(network, domain["test"], 0.5, CPU)), 9)
     rows = {
         "grain_start": row(start, "s to start a process that imports torch", start / adapt, "adapting to one target")
@@ -362,9 +363,10 @@ def memory_adapt(folder: str, n_images: int) -> None:
     """Adapt, then summarise the latents of three layers."""
     network = frozen(TALK["model"])
     with store.read(f"{folder}/{n_images}.h5") as domain:
-        batchnorm.batchnorm(network, Inputs(domain["test"], CPU))
+        batchnorm.batchnorm(network, Inputs(domain["test"], CPU, network.depth))
         layers = ["encoder1", "bottleneck", "decoder1"]
-        summarise(network, Inputs(domain["test"], CPU), n_images, layers, ["before_relu"], ["position"], 2000)
+        images = Inputs(domain["test"], CPU, network.depth)
+        summarise(network, images, n_images, layers, ["before_relu"], ["position"], 2000)
 
 
 def memory_distances(folder: str, n_images: int) -> None:
@@ -430,33 +432,52 @@ def growth_statistics(folder: str, n_images: int) -> None:
     """BN adaptation to ``n_images``."""
     network = frozen(DEFAULT["model"])
     with store.read(f"{folder}/{n_images}.h5") as domain:
-        batchnorm.batchnorm(network, Inputs(domain["train"], CPU))
+        batchnorm.batchnorm(network, Inputs(domain["train"], CPU, network.depth))
+
+
+def stages(folder: str, family: str) -> dict[str, Callable[[], None]]:
+    """Stages adapt to score for one source and the targets of ``family``, to be called one after the other."""
+    model, source, targets = (f"{folder}/{name}.h5" for name in ("network", "source", family))
+    adapted, masks, kept = (f"{folder}/{name}.h5" for name in ("adapted", "masks", "latents"))
+    tables = {name: f"{folder}/{name}.csv" for name in FAMILY_TABLES}
+    threshold = DEFAULT["evaluate"]["threshold"]
+    methods = {"batchnorm": {"function": "batchnorm", "options": {}}}
+    written = (tables["distances"], tables["channels"], *DEFAULT["distances"].values())
+    options = DEFAULT["score"] | {"threshold": threshold, "device": "cpu"}
+    return {
+        "adapt": lambda: adapt(model, targets, adapted, methods, 0, "cpu"),
+        "evaluate": lambda: evaluate(
+            model, targets, adapted, tables["evaluated"], masks, "a", 0, **DEFAULT["evaluate"], device="cpu"
+        ),
+        "latents": lambda: latents(model, source, targets, adapted, kept, **DEFAULT["latents"], device="cpu"),
+        "distances": lambda: stage_distances(kept, targets, *written, "a", 0),
+        "score": lambda: score(model, source, targets, adapted, {}, tables["scores"], "a", 0, **options),
+    }
 
 
 def growth_chain(folder: str, n_targets: int) -> None:
     """Stages adapt to score for one source and a family of ``n_targets``."""
-    model, source, targets = (f"{folder}/{name}.h5" for name in ("network", "source", f"targets{n_targets}"))
-    adapted, masks, kept = (f"{folder}/{name}.h5" for name in ("adapted", "masks", "latents"))
-    tables = {name: f"{folder}/{name}.csv" for name in FAMILY_TABLES}
-    adapt(model, targets, adapted, {"batchnorm": {"function": "batchnorm", "options": {}}}, 0, "cpu")
-    evaluate(model, targets, adapted, tables["evaluated"], masks, "a", 0, **DEFAULT["evaluate"], device="cpu")
-    latents(model, source, targets, adapted, kept, **DEFAULT["latents"], device="cpu")
-    names, n_projections = DEFAULT["distances"].values()
-    stage_distances(kept, targets, tables["distances"], tables["channels"], names, n_projections, "a", 0)
-    threshold = DEFAULT["evaluate"]["threshold"]
-    score(
-        model,
-        source,
-        targets,
-        adapted,
-        {},
-        tables["scores"],
-        "a",
-        0,
-        **DEFAULT["score"],
-        threshold=threshold,
-        device="cpu",
-    )
+    for stage in stages(folder, f"targets{n_targets}").values():
+        stage()
+
+
+SECTION_SIDE = 8192
+SECTION_STAGES = ("generate", "adapt", "evaluate", "latents", "score")
+
+
+def section_spec() -> dict:
+    """The spec of a domain of two sections to adapt to and one to score."""
+    spec = small_specs(["0.70-0.30"], {"adapt": 2, "test": 1})["0.70-0.30"]
+    return spec | {"size": [SECTION_SIDE, SECTION_SIDE]}
+
+
+def growth_section(folder: str, number: int) -> None:
+    """One of :data:`SECTION_STAGES`, on sections of 8192 x 8192 as the target of a source of small images."""
+    stage = SECTION_STAGES[number]
+    if stage == "generate":
+        generate({"0.70-0.30": section_spec()}, ["adapt", "test"], f"{folder}/sections.h5", False, 1)
+    else:
+        stages(folder, "sections")[stage]()
 
 
 def growth_tables(folder: str, n_pairs: int) -> None:
@@ -593,6 +614,21 @@ def bench_graph(folder: Path) -> dict:
     return rows
 
 
+def bench_sections(folder: Path) -> dict:
+    """Peak memory of the stages that see images, on sections of 8192 x 8192: the largest of 2 GiB is asked for."""
+    splits = {"validation": 24, "adapt": 24}
+    generate(small_specs(["0.30-0.70"], splits), list(splits), str(folder / "source.h5"), True, 1)
+    model = DEFAULT["model"]
+    checkpoint.save(folder / "network.h5", frozen(model), {"channels": 1, **model}, {})
+    rows = {}
+    for number, stage in enumerate(SECTION_STAGES):
+        command = [sys.executable, "-c", GROWTH, "section", str(folder), str(number)]
+        done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+        wall, _, peak = json.loads(done.stdout.splitlines()[-1])
+        rows[f"section_{stage}"] = row(peak, f"GiB of 8192 x 8192, in {wall:.0f} s", peak / 2, "2 GiB asked for")
+    return rows
+
+
 def bench_peers_generate(folder: Path) -> dict:
     """A Perlin field against two vectorised generators of PyPI, at equal size and octaves."""
     from perlin_numpy import generate_fractal_noise_2d
@@ -661,10 +697,11 @@ def bench_peers_adapt(folder: Path) -> dict:
         with torch.no_grad():
             torch.optim.swa_utils.update_bn(images, theirs)
 
-    works = [lambda: batchnorm.batchnorm(ours, images), update, forward]
+    tiles = tiles_of(images, ours.depth)
+    works = [lambda: batchnorm.batchnorm(ours, tiles), update, forward]
     times = [[seconds(work, 1) for work in works] for _ in range(12)][2:]
     own, other, least = (statistics.median(column) for column in zip(*times, strict=True))
-    refreshed, updated = batchnorm.batchnorm(ours, images), theirs.state_dict()
+    refreshed, updated = batchnorm.batchnorm(ours, tiles), theirs.state_dict()
     difference = max(float((tensor - updated[name]).abs().max()) for name, tensor in refreshed.items())
     return {
         "peer_adapt": row(256 / own, "images/s", above=own / least, limit="one forward pass"),
@@ -777,6 +814,7 @@ def bench_peers(folder: Path) -> dict:
 BENCHES = {
     "peers": bench_peers,
     "growth": bench_growth,
+    "sections": bench_sections,
     "graph": bench_graph,
     "generate": bench_generate,
     "train": bench_train,

@@ -9,6 +9,7 @@ import torch
 
 from shiftgain.adaptation import batchnorm
 from shiftgain.files import store
+from shiftgain.network.tiles import tiles_of
 from shiftgain.network.unet import UNet
 
 MODEL = {"channels": 1, "width": 4, "depth": 2}
@@ -70,5 +71,5 @@ def network():
     torch.manual_seed(0)
     network = UNet(**MODEL).to(memory_format=torch.channels_last)
     images = torch.from_numpy(discs(8, 16, 0)[0]).unsqueeze(1) / 255
-    network.load_state_dict(network.state_dict() | batchnorm.batchnorm(network, [images]))
+    network.load_state_dict(network.state_dict() | batchnorm.batchnorm(network, tiles_of([images], network.depth)))
     return network.requires_grad_(False).eval()

@@ -38,7 +38,7 @@ from shiftgain.latents.activations import summarise
 from shiftgain.latents.distances import DISTANCES, Latents, projections
 from shiftgain.network import devices, metrics, normalisation, training
 from shiftgain.network.batches import TrainingImages
-from shiftgain.network.inference import Inputs, predict
+from shiftgain.network.inference import Inputs, input_moments, predict
 from shiftgain.network.unet import UNet, pad, to_input
 from shiftgain.study.plan import domain_spec
 from tests import together
@@ -264,7 +264,7 @@ def train_row(config: dict, options: dict, domain: h5py.Group, limits: dict, dev
 def forward_row(word: str, config: dict, domain: h5py.Group, limits: dict, device: torch.device) -> dict:
     """Stage adapt or evaluate on a split, read from a file in memory; counted on one batch."""
     network = fresh(config, 0, device).eval().requires_grad_(False)
-    inputs = Inputs(domain["adapt"], device)
+    inputs = Inputs(domain["adapt"], device, network.depth)
     shown = next(iter(inputs))
     if word == "adapt":
         took = seconds(lambda: batchnorm.batchnorm(network, inputs), device)
@@ -272,9 +272,9 @@ def forward_row(word: str, config: dict, domain: h5py.Group, limits: dict, devic
         took = seconds(lambda: metrics.scores(predict(network, domain["test"], 0.5, device)), device)
 
     def batch() -> object:
-        return batchnorm.batchnorm(network, [shown]) if word == "adapt" else network(shown)
+        return batchnorm.batchnorm(network, [shown]) if word == "adapt" else network(shown.images)
 
-    return limited(inputs.count / took, len(shown), batch, "float32", limits)
+    return limited(inputs.count / took, len(shown.images), batch, "float32", limits)
 
 
 def limited(per_second: float, images: int, work: Callable[[], object], kind: str, limits: dict) -> dict:
@@ -481,7 +481,7 @@ def part_talk(setting: Setting) -> Iterator[tuple[str, dict]]:
     yield "drawn", {"images": store.count(domain["train"]), "seconds": time.perf_counter() - start, "cores": CORES}
 
     network = fresh(config, 0, device)
-    network.input_mean, network.input_sd = batchnorm.input_moments(Inputs(domain["train"], device))
+    network.input_mean, network.input_sd = input_moments(Inputs(domain["train"], device, network.depth))
     # All on the card, however many.
     images = TrainingImages(domain["train"], options["batch"], options["crop"], window_bytes=2**34, device=device)
     each = epoch_seconds(config, images, device)
@@ -544,7 +544,7 @@ def mapped(
 
     def latents(split: h5py.Group, half: int) -> Latents:
         names, kept = ([name] for name in place.values()), config["latents"]["rows"]
-        arrays = summarise(network, Inputs(split, device, half), store.count(split) // 2, *names, kept)
+        arrays = summarise(network, Inputs(split, device, network.depth, half), store.count(split) // 2, *names, kept)
         return Latents(**arrays["/".join(place.values())])
 
     reference, null = latents(domain["adapt"], 0), latents(domain["adapt"], 1)
@@ -563,7 +563,7 @@ def mapped(
             for name, file in zip(part, pool.map(lambda name: drawn(config, [name], amounts, 1), part), strict=True):
                 splits = file[name]
                 key = {"source": SOURCES[0], "target": name, "transform": "identity", "level": 0.0, "seed": 0}
-                state = batchnorm.batchnorm(network, Inputs(splits["adapt"], device))
+                state = batchnorm.batchnorm(network, Inputs(splits["adapt"], device, network.depth))
                 for when, method, tensors in (("before", "source", {}), ("after", "batchnorm", state)):
                     with normalisation.adapted(network, tensors):
                         masks = predict(network, splits["test"], 0.5, device)

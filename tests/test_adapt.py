@@ -10,9 +10,11 @@ from scripts.adapt import adapt
 from shiftgain.adaptation import batchnorm
 from shiftgain.files import store
 from shiftgain.network import checkpoint, normalisation
+from shiftgain.network.tiles import tiles_of
 from tests.conftest import METHODS, MODEL, delete
 
 BRIGHT = [torch.rand(4, 1, 16, 16, generator=torch.Generator().manual_seed(k)) + 2 for k in range(3)]
+TILES = tiles_of(BRIGHT, 2)
 
 # method -> what it may change. Adding a method adds a line.
 MAY_CHANGE = {
@@ -34,7 +36,7 @@ def test_every_method_is_tested():
 @pytest.mark.parametrize("method", MAY_CHANGE)
 def test_only_named_tensors_change(method, network):
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    state = batchnorm.METHODS[method](network, BRIGHT)
+    state = batchnorm.METHODS[method](network, TILES)
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
     allowed = {name for name in before if re.fullmatch(MAY_CHANGE[method], name)}
     assert state.keys() == allowed
@@ -46,7 +48,7 @@ def test_only_named_tensors_change(method, network):
 
 
 def test_first_layer_holds_the_moments_of_the_target(network):
-    state = batchnorm.batchnorm(network, BRIGHT)
+    state = batchnorm.batchnorm(network, TILES)
     outputs = [network.encoder1.conv1(images) for images in BRIGHT]
     means = torch.stack([output.mean((0, 2, 3)) for output in outputs]).mean(0)
     variances = torch.stack([output.var((0, 2, 3)) for output in outputs]).mean(0)
@@ -56,7 +58,7 @@ def test_first_layer_holds_the_moments_of_the_target(network):
 
 def test_one_pass_is_what_pytorch_does(network):
     """Momentum None in training mode: the cumulative average that PyTorch documents."""
-    state = batchnorm.batchnorm(network, BRIGHT)
+    state = batchnorm.batchnorm(network, TILES)
     for norm in normalisation.norm_layers(network).values():
         norm.reset_running_stats()
         norm.momentum = None
@@ -79,7 +81,7 @@ def test_one_pass_is_what_pytorch_does(network):
 def test_each_layer_holds_the_moments_that_it_receives_once_adapted(network, method, kinds, layers):
     """Of one batch: what a layer keeps is what reaches it through the layers before, adapted as the method says."""
     images = torch.rand(16, 1, 32, 32, generator=torch.Generator().manual_seed(0)) + 2
-    state, received = batchnorm.METHODS[method](network, [images]), {}
+    state, received = batchnorm.METHODS[method](network, tiles_of([images], 2)), {}
     for name, norm in normalisation.norm_layers(network).items():
         norm.register_forward_pre_hook(lambda _, taken, name=name: received.update({name: taken[0]}))
     with normalisation.adapted(network, state):
@@ -94,19 +96,19 @@ def test_each_layer_holds_the_moments_that_it_receives_once_adapted(network, met
 
 
 def test_a_prior_goes_from_target_to_source(network):
-    own, target = normalisation.statistics(network), batchnorm.batchnorm(network, BRIGHT)
-    torch.testing.assert_close(batchnorm.prior(network, BRIGHT, weight=0), target)
-    torch.testing.assert_close(batchnorm.prior(network, BRIGHT, weight=1e9), own, rtol=1e-4, atol=1e-5)
+    own, target = normalisation.statistics(network), batchnorm.batchnorm(network, TILES)
+    torch.testing.assert_close(batchnorm.prior(network, TILES, weight=0), target)
+    torch.testing.assert_close(batchnorm.prior(network, TILES, weight=1e9), own, rtol=1e-4, atol=1e-5)
     name = "encoder1.norm1.running_mean"
-    half = batchnorm.prior(network, BRIGHT, weight=sum(len(images) for images in BRIGHT))
+    half = batchnorm.prior(network, TILES, weight=sum(len(images) for images in BRIGHT))
     torch.testing.assert_close(half[name], (own[name] + target[name]) / 2)
 
 
 def test_standardising_undoes_an_affine_change(network):
     moved = [0.5 * images + 0.3 for images in BRIGHT]
-    with normalisation.adapted(network, batchnorm.standardise(network, BRIGHT)):
+    with normalisation.adapted(network, batchnorm.standardise(network, TILES)):
         wanted = [network(images) for images in BRIGHT]
-    with normalisation.adapted(network, batchnorm.standardise(network, moved)):
+    with normalisation.adapted(network, batchnorm.standardise(network, tiles_of(moved, 2))):
         torch.testing.assert_close([network(images) for images in moved], wanted, rtol=1e-3, atol=1e-4)
 
 
@@ -122,40 +124,42 @@ def test_tent_makes_predictions_surer_than_batchnorm(network):
         with normalisation.adapted(network, state):
             return sum(batchnorm.entropy(network(images)).item() for images in BRIGHT)
 
-    plain = batchnorm.batchnorm(network, BRIGHT)
-    assert unsure(batchnorm.tent(network, BRIGHT, steps=30, learning_rate=0.02)) < 0.9 * unsure(plain)
-    still = batchnorm.tent(network, BRIGHT, steps=1, learning_rate=1e-12)
+    plain = batchnorm.batchnorm(network, TILES)
+    assert unsure(batchnorm.tent(network, TILES, steps=30, learning_rate=0.02)) < 0.9 * unsure(plain)
+    still = batchnorm.tent(network, TILES, steps=1, learning_rate=1e-12)
     torch.testing.assert_close({name: still[name] for name in plain}, plain, rtol=1e-4, atol=1e-5)
     with torch.inference_mode():
-        again = batchnorm.tent(network, [images.clone() for images in BRIGHT], steps=1, learning_rate=1e-12)
+        again = batchnorm.tent(
+            network, tiles_of([images.clone() for images in BRIGHT], 2), steps=1, learning_rate=1e-12
+        )
     torch.testing.assert_close(again, still)
 
 
 def test_the_statistics_of_tent_are_those_of_the_weights_that_it_moved(network):
-    state = batchnorm.tent(network, BRIGHT, steps=3, learning_rate=0.05)
+    state = batchnorm.tent(network, TILES, steps=3, learning_rate=0.05)
     moved = {name: tensor for name, tensor in state.items() if not name.endswith(normalisation.KINDS)}
     with normalisation.adapted(network, moved):
-        expected = batchnorm.batchnorm(network, BRIGHT)
+        expected = batchnorm.batchnorm(network, TILES)
     torch.testing.assert_close({name: state[name] for name in expected}, expected)
 
 
 def test_source_statistics_are_dropped(network):
-    state = batchnorm.batchnorm(network, BRIGHT)
+    state = batchnorm.batchnorm(network, TILES)
     for norm in normalisation.norm_layers(network).values():
         norm.running_mean.fill_(123.0)
-    torch.testing.assert_close(batchnorm.batchnorm(network, BRIGHT), state)
+    torch.testing.assert_close(batchnorm.batchnorm(network, TILES), state)
 
 
 def test_order_of_batches_does_not_matter(network):
     torch.testing.assert_close(
-        batchnorm.batchnorm(network, BRIGHT), batchnorm.batchnorm(network, BRIGHT[::-1]), rtol=1e-4, atol=1e-5
+        batchnorm.batchnorm(network, TILES), batchnorm.batchnorm(network, TILES[::-1]), rtol=1e-4, atol=1e-5
     )
 
 
 def test_positive_affine_change_of_the_input_is_undone(network):
     """Hypothesis H1: exactly for a factor; for an added value up to what the zero padding lets in from the border."""
     images = [torch.rand(2, 1, 96, 96, generator=torch.Generator().manual_seed(k)) for k in range(2)]
-    own_state = batchnorm.batchnorm(network, images)
+    own_state = batchnorm.batchnorm(network, tiles_of(images, 2))
 
     def outputs(batches, state):
         with normalisation.adapted(network, state):
@@ -163,7 +167,7 @@ def test_positive_affine_change_of_the_input_is_undone(network):
 
     def error_left(moved):
         own, unadapted = outputs(images, own_state), outputs(moved, own_state)
-        adapted = outputs(moved, batchnorm.batchnorm(network, moved))
+        adapted = outputs(moved, batchnorm.batchnorm(network, tiles_of(moved, 2)))
         return ((adapted - own).abs().mean() / (unadapted - own).abs().mean()).item()
 
     assert error_left([0.5 * batch for batch in images]) < 0.02
@@ -216,7 +220,7 @@ def test_neither_masks_nor_the_test_split_are_read(tmp_path, targets_path, netwo
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_gpu_and_cpu_agree(network):
-    on_cpu = batchnorm.batchnorm(network, BRIGHT)
-    on_gpu = batchnorm.batchnorm(network.cuda(), [images.cuda() for images in BRIGHT])
+    on_cpu = batchnorm.batchnorm(network, TILES)
+    on_gpu = batchnorm.batchnorm(network.cuda(), tiles_of([images.cuda() for images in BRIGHT], 2))
     moved = {name: tensor.cpu() for name, tensor in on_gpu.items()}
     torch.testing.assert_close(moved, on_cpu, rtol=1e-2, atol=1e-3)

@@ -18,7 +18,7 @@ from shiftgain.findings.pairs import CASES, abroad, by_method, by_training, exam
 from shiftgain.report import of_images, of_latents, of_outcomes, page, panels
 from shiftgain.report.contents import figures
 from shiftgain.report.panels import QUANTITIES
-from shiftgain.report.pictures import Example, Gallery, PictureRow, gallery, scored_splits
+from shiftgain.report.pictures import Example, Gallery, PictureRow, first_example, gallery, scored_splits
 from shiftgain.study.names import KEY, PAIR, target_name
 from tests.made_up import FIGURES, TEXTS, spec_of, text_of, two_sources, write_domain
 
@@ -190,7 +190,7 @@ def test_the_gallery_takes_for_each_transform_a_domain_that_goes_through_it(tmp_
 
 def test_the_gallery_outlines_the_mask_in_the_rows_that_move_it():
     image, mask = np.zeros((8, 8), np.uint8), np.eye(8, dtype=np.uint8)
-    here, there, none = Example(image, mask), Example(image, mask[::-1]), Example(image, None)
+    here, there, none = Example(image, mask, 8), Example(image, mask[::-1], 8), Example(image, None, 8)
     shifted = {"blur": {0.0: here, 1.0: here}, "rotation": {0.0: here, 90.0: there}, "noise": {0.1: none}}
     figure = of_images.domains(Gallery({"a": here}, shifted), {"a": spec_of("a")}, ["a"])
     panels = {axes.get_title(loc="left"): axes for axes in figure.get_axes() if axes.axison}
@@ -198,6 +198,17 @@ def test_the_gallery_outlines_the_mask_in_the_rows_that_move_it():
     outlined = {title: sum(isinstance(one, ContourSet) for one in axes.collections) for title, axes in panels.items()}
     assert outlined == {"": 0, "blur": 0, "rotation": 2, "noise": 0}
     assert [label.get_text() for label in panels["rotation"].get_xticklabels()] == ["0 (none)", "90"]
+
+
+@pytest.mark.parametrize(("side", "kept"), [(2047, 2047), (2048, 1024), (8192, 1024)])
+def test_large_images_are_thinned_as_they_are_read(tmp_path, side, kept):
+    """A picture shows no more of them; at what size they are stored is not forgotten."""
+    with store.create(tmp_path / "a.h5") as file:
+        image = (np.arange(side, dtype=np.uint16) // (side // kept) % 251).astype(np.uint8)
+        store.append(file.create_group("test"), np.tile(image, (1, 4, 1)), np.ones((1, 4, side), np.uint8))
+    example = first_example((str(tmp_path / "a.h5"), "test"))
+    assert example.image.shape[1] == example.mask.shape[1] == kept and example.side == side
+    np.testing.assert_array_equal(example.image[0], np.arange(kept) % 251)
 
 
 def test_a_case_without_a_method_leaves_its_column_empty():

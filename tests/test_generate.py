@@ -195,10 +195,12 @@ def numbers_of(batches) -> list[int]:
 def test_drawn_numbers_count_through_all_sizes(two_sizes):
     for chosen in ([0, 3, 6], [7], [2, 6, 7, 10], list(range(11))):
         assert numbers_of(store.image_batches(two_sizes, 40, chosen=np.array(chosen))) == chosen
-    drawn = Inputs(two_sizes, torch.device("cpu")).draw(5, seed=0)
-    assert [round(255 * number) for batch in drawn for number in batch[:, 0, 0, 0].tolist()] == drawn.chosen.tolist()
+    drawn = Inputs(two_sizes, torch.device("cpu"), 1).draw(5, seed=0)
+    assert [
+        round(255 * number) for tile in drawn for number in tile.images[:, 0, 0, 0].tolist()
+    ] == drawn.chosen.tolist()
     assert drawn.count == 5
-    assert Inputs(two_sizes, torch.device("cpu")).draw(99, seed=0).chosen.tolist() == list(range(11))
+    assert Inputs(two_sizes, torch.device("cpu"), 1).draw(99, seed=0).chosen.tolist() == list(range(11))
 
 
 def test_halves_share_no_image_and_leave_none(two_sizes):

@@ -54,9 +54,15 @@ def test_adaptation_and_latents_agree_with_the_cpu(network, domain_path):
         device = devices.pick(name)
         moved = network.to(device)
         with store.read(domain_path) as domain:
-            state = batchnorm.batchnorm(moved, Inputs(domain["adapt"], device))
+            state = batchnorm.batchnorm(moved, Inputs(domain["adapt"], device, network.depth))
             arrays = summarise(
-                moved, Inputs(domain["adapt"], device), 8, ["bottleneck"], ["before_relu"], ["position"], 32
+                moved,
+                Inputs(domain["adapt"], device, network.depth),
+                8,
+                ["bottleneck"],
+                ["before_relu"],
+                ["position"],
+                32,
             )
         states[name] = {key: tensor.cpu().numpy() for key, tensor in state.items()}
         latents[name] = arrays["bottleneck/before_relu/position"]

@@ -11,9 +11,11 @@ from scripts.latents import latents
 from shiftgain.files import store
 from shiftgain.latents.activations import summarise
 from shiftgain.network import checkpoint, normalisation
+from shiftgain.network.tiles import tiles_of
 from tests.conftest import METHODS, MODEL, delete
 
 BATCHES = list(torch.rand(6, 1, 16, 16, generator=torch.Generator().manual_seed(0)).split(2))
+TILES = tiles_of(BATCHES, 2)
 
 
 def by_hand(network, layer):
@@ -31,7 +33,7 @@ def by_hand(network, layer):
 
 @pytest.mark.parametrize("layer", ["encoder1", "bottleneck"])
 def test_moments_are_exact_over_all_rows(network, layer):
-    found = summarise(network, BATCHES, 6, [layer], ["before_relu", "after_relu"], ["position"], rows=30)
+    found = summarise(network, TILES, 6, [layer], ["before_relu", "after_relu"], ["position"], rows=30)
     expected = by_hand(network, layer)
     for activation, rows in (("before_relu", expected), ("after_relu", expected.clip(0))):
         arrays = found[f"{layer}/{activation}/position"]
@@ -43,9 +45,9 @@ def test_moments_are_exact_over_all_rows(network, layer):
 
 @pytest.mark.parametrize("size", [1, 3, 4, 6])
 def test_rows_do_not_depend_on_the_batches(network, size):
-    one = summarise(network, BATCHES, 6, ["encoder1"], ["before_relu"], ["position"], rows=30)
+    one = summarise(network, TILES, 6, ["encoder1"], ["before_relu"], ["position"], rows=30)
     others = torch.cat(BATCHES).split(size)
-    other = summarise(network, others, 6, ["encoder1"], ["before_relu"], ["position"], rows=30)
+    other = summarise(network, tiles_of(others, 2), 6, ["encoder1"], ["before_relu"], ["position"], rows=30)
     np.testing.assert_allclose(
         one["encoder1/before_relu/position"]["rows"], other["encoder1/before_relu/position"]["rows"], atol=1e-5
     )
@@ -53,14 +55,14 @@ def test_rows_do_not_depend_on_the_batches(network, size):
 
 def test_few_positions_have_an_unbiased_covariance(network):
     images = [batch[..., :4, :4] for batch in BATCHES[:1]]
-    found = summarise(network, images, 2, ["bottleneck"], ["after_relu"], ["position", "image"], rows=2)
+    found = summarise(network, tiles_of(images, 2), 2, ["bottleneck"], ["after_relu"], ["position", "image"], rows=2)
     for arrays in found.values():
         assert arrays["rows"].shape == (2, 16)
         np.testing.assert_allclose(arrays["covariance"], np.cov(arrays["rows"].T), rtol=1e-3, atol=1e-6)
 
 
 def test_pooled_rows_are_means_over_the_positions_of_an_image(network):
-    found = summarise(network, BATCHES, 6, ["encoder1"], ["before_relu", "after_relu"], ["position", "image"], rows=30)
+    found = summarise(network, TILES, 6, ["encoder1"], ["before_relu", "after_relu"], ["position", "image"], rows=30)
     for activation, rows in (
         ("before_relu", by_hand(network, "encoder1")),
         ("after_relu", by_hand(network, "encoder1").clip(0)),
@@ -72,14 +74,14 @@ def test_pooled_rows_are_means_over_the_positions_of_an_image(network):
 
 
 def test_a_small_layer_gives_what_it_has(network):
-    found = summarise(network, BATCHES, 6, ["bottleneck"], ["before_relu"], ["position"], rows=10_000)
+    found = summarise(network, TILES, 6, ["bottleneck"], ["before_relu"], ["position"], rows=10_000)
     assert found["bottleneck/before_relu/position"]["rows"].shape == (6 * 4 * 4, 16)
 
 
 def test_far_from_zero_variances_survive(network):
     with torch.no_grad():
         network.encoder1.norm2.bias.fill_(1000.0)
-    found = summarise(network, BATCHES, 6, ["encoder1"], ["before_relu"], ["position"], rows=30)[
+    found = summarise(network, TILES, 6, ["encoder1"], ["before_relu"], ["position"], rows=30)[
         "encoder1/before_relu/position"
     ]
     expected = by_hand(network, "encoder1").var(0, ddof=1)
@@ -170,7 +172,7 @@ def test_before_and_after_are_of_the_second_half_of_the_target(tmp_path, network
 
     def by_hand(state):
         with normalisation.adapted(network, state):
-            found = summarise(network, [second], 4, ["encoder1"], ["before_relu"], ["position"], 40)
+            found = summarise(network, tiles_of([second], 2), 4, ["encoder1"], ["before_relu"], ["position"], 40)
         return found["encoder1/before_relu/position"]["mean"]
 
     with store.read(tmp_path / "adapted.h5") as adapted:

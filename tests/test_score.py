@@ -2,6 +2,7 @@
 
 import copy
 import shutil
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -13,10 +14,11 @@ from scipy import ndimage
 from scipy.stats import skew
 
 from scripts.adapt import adapt
-from scripts.score import first, labelled_view, mean_grey, score, view
+from scripts.score import first, labelled_view, looked_at, mean_grey, middle, score, view
 from shiftgain.adaptation import batchnorm
 from shiftgain.files import store
 from shiftgain.network import checkpoint
+from shiftgain.network.tiles import Tiled, tiles_of
 from shiftgain.network.unet import UNet
 from shiftgain.prediction import shapes
 from shiftgain.prediction.scores import confidence, grey_levels, reference
@@ -313,8 +315,8 @@ def test_each_state_is_of_the_images_it_says(arguments, network, domain_path, ta
     turned = 2 * shown.mean() - shown
     p = {
         "before": predictions(network, shown, {}),
-        "after": predictions(network, shown, batchnorm.batchnorm(network, [images])),
-        "inverted": predictions(network, turned, batchnorm.batchnorm(network, [turned])),
+        "after": predictions(network, shown, batchnorm.batchnorm(network, tiles_of([images], 2))),
+        "inverted": predictions(network, turned, batchnorm.batchnorm(network, tiles_of([turned], 2))),
     }
     threshold = float(np.quantile(p["before"], 0.4))
     masks = {name: values > threshold for name, values in p.items()}
@@ -330,7 +332,7 @@ def test_each_state_is_of_the_images_it_says(arguments, network, domain_path, ta
     for first_name, second_name in (("before", "after"), ("before", "inverted")):
         expected = overlap(masks[first_name], masks[second_name])
         assert found[f"agreement_{first_name}_{second_name}"] == pytest.approx(expected, abs=2e-3)
-    for name, state in {"before": {}, "after": batchnorm.batchnorm(partner, [images])}.items():
+    for name, state in {"before": {}, "after": batchnorm.batchnorm(partner, tiles_of([images], 2))}.items():
         other = predictions(partner, shown, state) > threshold
         assert found[f"seed_agreement_{name}"] == pytest.approx(overlap(masks[name], other), abs=2e-3)
     with h5py.File(domain_path) as file:
@@ -397,10 +399,10 @@ def test_turning_about_the_mean_keeps_the_mean(network):
     torch.testing.assert_close(mean, images.mean((0, 2, 3))[:, None, None])
     turned = 2 * mean - images
     torch.testing.assert_close(turned.mean(), images.mean())
-    state = batchnorm.batchnorm(network, [turned])
+    state = batchnorm.batchnorm(network, tiles_of([turned], 2))
     torch.testing.assert_close(
         state["encoder1.norm1.running_var"],
-        batchnorm.batchnorm(network, [images])["encoder1.norm1.running_var"],
+        batchnorm.batchnorm(network, tiles_of([images], 2))["encoder1.norm1.running_var"],
         rtol=0.3, atol=1e-3,
     )  # fmt: skip
 
@@ -442,3 +444,36 @@ def test_a_split_of_several_sizes(tmp_path, network):
     assert len(found.grey) == 3 * 16**2 + 3 * 24**2 == len(found.p)
     assert all(np.isfinite(function(SOURCE, found)) for name, function in scores.SCORES.items()
                if name not in ("latent_contrast", "class_distance", "mmd", "energy"))  # fmt: skip
+
+
+def test_of_large_images_the_middle_is_looked_at(network, domain_path, monkeypatch):
+    """So many pixels of a domain at most, the same of images and masks; small images are looked at whole."""
+    with h5py.File(domain_path) as file:
+        split = file["validation"]
+        images, masks = (split[name][:4] for name in ("images", "masks"))
+        monkeypatch.setattr("scripts.score.VIEW_PIXELS", 4 * 16 * 16)
+        assert torch.cat(looked_at(split, 4, torch.device("cpu"))).shape == (4, 1, 16, 16)
+        monkeypatch.setattr("scripts.score.VIEW_PIXELS", 4 * 8 * 8)
+        found = labelled_view(network, split, 4, 8, 0.5, torch.device("cpu"))
+        (batch,) = looked_at(split, 4, torch.device("cpu"))
+    np.testing.assert_allclose(np.concatenate(found.images), images[:, 4:12, 4:12] / 255, atol=1e-6)
+    np.testing.assert_array_equal(np.concatenate(found.labels), masks[:, 4:12, 4:12].astype(bool))
+    np.testing.assert_allclose(batch[:, 0], images[:, 4:12, 4:12] / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("shape", "pixels", "rest"),
+    [((2, 30, 40, 3), 1200, (30, 40)), ((1, 300, 400), 1200, (30, 40)), ((1, 1, 90), 9, (1, 9))],
+)
+def test_the_middle_keeps_the_proportions(shape, pixels, rest):
+    given = middle(np.zeros(shape, np.uint8), pixels)
+    assert given.shape[1:3] == rest
+
+
+def test_a_view_does_not_depend_on_the_tiles(network, monkeypatch):
+    images = torch.rand(2, 1, 101, 250, generator=torch.Generator().manual_seed(0))
+    whole = view(network, [images], [images], 40, 0.5)
+    monkeypatch.setattr("scripts.score.Tiled", partial(Tiled, pixels=80**2))
+    tiled = view(network, [images], [images], 40, 0.5)
+    for name in ("probabilities", "rows", "row_probabilities"):
+        np.testing.assert_allclose(np.array(getattr(tiled, name)), np.array(getattr(whole, name)), atol=1e-5)

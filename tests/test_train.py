@@ -16,9 +16,10 @@ from shiftgain.files import store
 from shiftgain.files.errors import StudyError
 from shiftgain.network import checkpoint, metrics, training
 from shiftgain.network.batches import TrainingImages
-from shiftgain.network.inference import predict
+from shiftgain.network.inference import predict, probabilities
+from shiftgain.network.tiles import tiles_of
 from shiftgain.network.training import learning_rate, segmentation_loss
-from shiftgain.network.unet import UNet, pad, probabilities
+from shiftgain.network.unet import UNet, pad
 from shiftgain.study.names import layer_names
 from tests.conftest import MODEL, delete, discs, write_domain
 
@@ -232,7 +233,8 @@ def test_talks_unet_has_1024_channels():
 
 @pytest.mark.parametrize("size", [(16, 16), (17, 30), (5, 3)])
 def test_prediction_takes_any_size(size, network):
-    assert probabilities(network, torch.rand(2, 1, *size)).shape == (2, *size)
+    (tile,) = tiles_of([torch.rand(2, 1, *size)], 2)
+    assert probabilities(network, tile).shape == (2, *size)
     assert all(side % 4 == 0 for side in pad(torch.rand(1, 1, *size), 2).shape[-2:])
 
 

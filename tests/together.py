@@ -16,9 +16,9 @@ from torch.nn import functional
 
 from shiftgain.files import store
 from shiftgain.network import metrics, training
-from shiftgain.network.inference import BATCH_PIXELS, Inputs
+from shiftgain.network.inference import BATCH_PIXELS, Inputs, input_moments
 from shiftgain.network.normalisation import State, norm_layers
-from shiftgain.network.unet import UNet, input_moments, pad
+from shiftgain.network.unet import UNet, pad
 
 # Calls before a step is recorded: libraries choose their kernels and the optimiser makes its state in the first ones.
 UNRECORDED = 3
@@ -173,7 +173,7 @@ def fit(
 
 def standardised(network: UNet, domain: h5py.Group, device: torch.device) -> UNet:
     """``network``, its input standardised by the training images of ``domain``."""
-    network.input_mean, network.input_sd = input_moments(Inputs(domain["train"], device))
+    network.input_mean, network.input_sd = input_moments(Inputs(domain["train"], device, network.depth))
     return network
 
 

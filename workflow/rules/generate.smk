@@ -21,7 +21,7 @@ rule generate:
         "../../envs/arrays.yaml"
     threads: config["generate"]["threads"]
     resources:
-        mem_mb=growing(1000),
+        mem_mb=growing(2000),
         runtime=growing(30),
     params:
         *code("generate"),

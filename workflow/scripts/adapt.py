@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 
-from torch import Tensor
-
 from shiftgain.adaptation import batchnorm
 from shiftgain.files import job, store
 from shiftgain.network import checkpoint, devices
 from shiftgain.network.inference import Inputs
+from shiftgain.network.tiles import Tile
 from shiftgain.study.names import base_of
 
 
@@ -36,7 +35,8 @@ def adapt(
                 if "at_test" in method:
                     store.put_json(artefact, "method", method)
                     continue
-                images = Inputs(splits["adapt"], torch_device, chosen=store.unseen(splits["adapt"], trained_on))
+                unseen = store.unseen(splits["adapt"], trained_on)
+                images = Inputs(splits["adapt"], torch_device, network.depth, chosen=unseen)
                 if "images" in method:
                     images = images.draw(method["images"], seed)
                 counted = Counted(images)
@@ -47,15 +47,15 @@ def adapt(
 
 
 class Counted:
-    """Batches of images, and how many images a method took from them, pass after pass."""
+    """Tiles of images, and how many images a method took from them, pass after pass."""
 
-    def __init__(self, batches: Inputs):
-        self.batches, self.presented = batches, 0
+    def __init__(self, tiles: Inputs):
+        self.tiles, self.presented = tiles, 0
 
-    def __iter__(self) -> Iterator[Tensor]:
-        for batch in self.batches:
-            self.presented += len(batch)
-            yield batch
+    def __iter__(self) -> Iterator[Tile]:
+        for tile in self.tiles:
+            self.presented += tile.begun
+            yield tile
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import pandas as pd
 from shiftgain.files import job, store
 from shiftgain.files.tables import read_csv, write_csv
 from shiftgain.report import of_images, panels
-from shiftgain.report.pictures import PictureRow, first_example
+from shiftgain.report.pictures import PictureRow, first_example, thinned
 from shiftgain.study.names import PAIR, full_names
 
 COSTS = ["stage", "method", "source", "target", "seed", "training_seconds", "peak_mb"]
@@ -90,10 +90,10 @@ def pictures(pairs: list[tuple[str, str]], masks: dict[str, str], targets: dict[
             label = f"{source} → {target}"
             with store.read(path) as predicted:
                 if key.split("/")[0] == source and target in predicted and label not in rows:
-                    image, true = first_example((targets[key.split("/")[2]], f"{target}/test"))
+                    image, true, _ = first_example((targets[key.split("/")[2]], f"{target}/test"))
                     drawn = {"image": image} | ({} if true is None else {"true mask": 255 * true})
                     for method in sorted(predicted[target], key=lambda name: (name != "source", name)):
-                        drawn[method] = 255 * predicted[f"{target}/{method}"][0]
+                        drawn[method] = 255 * thinned(predicted[f"{target}/{method}"][0])
                     rows[label] = PictureRow(label, drawn)
     return list(rows.values())
 

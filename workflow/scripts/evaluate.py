@@ -63,7 +63,7 @@ def evaluate(
             if origin["status"].startswith("diverged"):
                 first_masks = [np.zeros_like(part) for part in first_masks]
                 scores |= dict.fromkeys(scores.keys() - {"n_images", "true_foreground"}, np.nan)
-            store.put(masks, f"{target}/{method}", np.concatenate(first_masks).astype(np.uint8))
+            store.put(masks, f"{target}/{method}", np.concatenate(first_masks).view(np.uint8))
             spec = store.get_json(splits, "domain")
             rows.append(row_key(source, spec, seed) | {"method": method} | scores | facts | origin)
 
@@ -81,7 +81,7 @@ def evaluate(
                     score(target, name, baseline, {}, {}, origin)
                 if f"{name}+batchnorm" in methods:
                     unseen = store.unseen(splits["adapt"], base_of(source))
-                    images = Inputs(splits["adapt"], torch_device, chosen=unseen)
+                    images = Inputs(splits["adapt"], torch_device, baseline.depth, chosen=unseen)
                     state = batchnorm.batchnorm(baseline, images)
                     presented = origin["image_presentations"] + images.count
                     score(target, f"{name}+batchnorm", baseline, state, {}, origin | {"image_presentations": presented})
@@ -104,8 +104,12 @@ def ceiling(split: h5py.Group) -> float:
     for images, masks in store.batches(split, BATCH_PIXELS):
         if masks is None or images.ndim == 4:
             return float("nan")
-        for label in (0, 1):
-            counts[label] += np.bincount(images[masks == label], minlength=256)
+        grey, labels = images.reshape(-1), masks.reshape(-1)
+        # By parts: of large images the counting would make eight bytes of each pixel.
+        for start in range(0, grey.size, BATCH_PIXELS):
+            part = slice(start, start + BATCH_PIXELS)
+            for label in (0, 1):
+                counts[label] += np.bincount(grey[part][labels[part] == label], minlength=256)
     return theory.pixel_ceiling(counts[1], counts[0])
 
 

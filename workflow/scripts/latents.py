@@ -41,19 +41,20 @@ def latents(
         store.create(latents_path) as latents,
     ):
 
-        def write(name: str, split, half: int) -> None:
+        def write(name: str, split, half: int, masked: bool = False) -> None:
             unseen = store.unseen(split, trained_on)
             numbers = np.arange(store.count(split)) if unseen is None else unseen
             # Contiguous halves: neighbours in a series are alike. A single image is both.
             first, second = numbers[: max(1, len(numbers) // 2)], numbers[len(numbers) // 2 :]
-            images = Inputs(split, torch_device, chosen=second if half else first)
+            images = Inputs(split, torch_device, network.depth, chosen=second if half else first, masked=masked)
             summaries = summarise(network, images, max(1, len(numbers) // 2), layers, activations, units, rows)
             for layer, arrays in summaries.items():
                 for key, array in arrays.items():
                     store.put(latents, f"{name}/{layer}/{key}", array)
 
-        write("source/reference", source["adapt"], 0)
-        write("source/null", source["adapt"], 1)
+        # Of the source, pixels that its masks leave out are not counted; the masks of a target are never read.
+        write("source/reference", source["adapt"], 0, masked=True)
+        write("source/null", source["adapt"], 1, masked=True)
         for target, splits in store.targets(targets):
             write(f"targets/{target}/before", splits["adapt"], 1)
             if METHOD in adapted[target]:

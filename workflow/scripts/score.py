@@ -1,9 +1,11 @@
 """Score every target of a shift family without its masks: networks + statistics + images -> one row per target.
 
-The images are the first of split ``adapt``. Of the source, labelled validation images serve as the reference.
+The images are of split ``adapt``. Of the source, labelled validation images serve as the reference. Of images
+that are large together only the middle of each is looked at: :func:`middle`.
 """
 
 from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 import h5py
 import numpy as np
@@ -14,14 +16,19 @@ from shiftgain.adaptation import batchnorm
 from shiftgain.files import job, store
 from shiftgain.files.tables import write_rows
 from shiftgain.network import checkpoint, devices, normalisation
-from shiftgain.network.inference import BATCH_PIXELS, Inputs
-from shiftgain.network.unet import UNet, pad, to_input
+from shiftgain.network.inference import BATCH_PIXELS
+from shiftgain.network.tiles import Tiled, tiles_of
+from shiftgain.network.unet import UNet, to_input
 from shiftgain.prediction.scores.masks import agreement
 from shiftgain.prediction.scores.registry import scores
 from shiftgain.prediction.view import View
 from shiftgain.study.names import base_of, row_key
 
 METHOD = "batchnorm"
+Array = TypeVar("Array", np.ndarray, Tensor)
+# Pixels of a domain that are looked at, over all its images: four of 1024 x 1024. Scores keep some of them in several
+# arrays for each state of the network; all states together then take about a gigabyte.
+VIEW_PIXELS = 2**22
 
 
 def score(
@@ -56,13 +63,13 @@ def score(
         reference = labelled_view(network, labelled["validation"], images, rows, threshold, torch_device)
         for target, splits in store.targets(targets):
             spec = store.get_json(splits, "domain")
-            unseen = store.unseen(splits["adapt"], base_of(source))
-            batches = list(first(Inputs(splits["adapt"], torch_device, chosen=unseen), images))
-            middle = mean_grey(batches)
-            turned = [2 * middle - batch for batch in batches]
+            batches = looked_at(splits["adapt"], images, torch_device, store.unseen(splits["adapt"], base_of(source)))
+            grey = mean_grey(batches)
+            turned = [2 * grey - batch for batch in batches]
+            state = batchnorm.batchnorm(network, tiles_of(turned, network.depth))
             states = {
                 "before": view(network, batches, batches, rows, threshold),
-                "inverted": view(network, turned, batches, rows, threshold, batchnorm.batchnorm(network, turned)),
+                "inverted": view(network, turned, batches, rows, threshold, state),
             }
             if METHOD in adapted[target]:
                 state = statistics(adapted[target], network)
@@ -102,23 +109,26 @@ def view(
     probabilities, samples, at = [], [], []
     with normalisation.adapted(network, state or {}):
         for number, images in enumerate(batches):
-            height, width = images.shape[-2:]
-            features = network.features(pad(images, network.depth))
-            p = torch.sigmoid(network.head(features)[:, 0, :height, :width].float())
-            probabilities.append(p.cpu().numpy())
-            rng = np.random.default_rng(number)
-            chosen = rng.integers(0, height * width, (len(images), per_image))
-            places = torch.from_numpy(chosen).to(images.device)
-            pixels = features[:, :, :height, :width].flatten(2).float()
-            samples.append(
-                pixels.gather(2, places[:, None].expand(-1, pixels.shape[1], -1)).movedim(1, 2).flatten(0, 1)
-            )
-            at.append(p.flatten(1).gather(1, places).flatten())
+            n, size = len(images), images.shape[-2:]
+            chosen = np.random.default_rng(number).integers(0, size[0] * size[1], (n, per_image))
+            which, places = np.arange(n).repeat(per_image), np.stack(np.unravel_index(chosen.ravel(), size))
+            p, sample = np.empty((n, *size), np.float32), np.empty((n * per_image, network.head.in_channels))
+            for tile in Tiled(images, range(n), network.depth, images.device):
+                features = network.features(tile.images)
+                p[:, *tile.at] = torch.sigmoid(network.head(features)[:, 0, *tile.core].float()).cpu().numpy()
+                first, stop = np.array([[part.start, part.stop] for part in tile.at]).T[:, :, None]
+                inside = ((first <= places) & (places < stop)).all(axis=0)
+                offset = np.array([part.start for part in tile.core])[:, None] - first
+                index = torch.from_numpy(np.stack([which, *(places + offset)])[:, inside]).to(images.device)
+                sample[inside] = features[index[0], :, index[1], index[2]].float().cpu().numpy()
+            probabilities.append(p)
+            samples.append(sample)
+            at.append(p[which, places[0], places[1]])
     return View(
         images=[images.mean(1).cpu().numpy() for images in shown],
         probabilities=probabilities,
-        rows=torch.cat(samples).cpu().numpy().astype(float),
-        row_probabilities=torch.cat(at).cpu().numpy(),
+        rows=np.concatenate(samples),
+        row_probabilities=np.concatenate(at),
         threshold=threshold,
         labels=labels,
     )
@@ -129,22 +139,46 @@ def labelled_view(
 ) -> View:
     """:func:`view` of the first ``images`` of a split of the source, with its masks."""
     batches, labels, missing = [], [], images
+    pixels = VIEW_PIXELS // min(images, store.count(split))
     for batch, masks in store.batches(split, BATCH_PIXELS):
-        batches.append(to_input(batch[:missing], device))
-        labels.append((np.asarray(masks) == 1)[:missing])
+        batches.append(to_input(middle(batch[:missing], pixels), device))
+        labels.append(middle(np.asarray(masks)[:missing], pixels) == 1)
         missing -= len(batch)
         if missing <= 0:
             break
     return view(network, batches, batches, rows, threshold, labels=labels)
 
 
-def first(batches: Iterable[Tensor], n: int) -> Iterator[Tensor]:
+def looked_at(split: h5py.Group, images: int, device: torch.device, chosen: np.ndarray | None = None) -> list[Tensor]:
+    """The first ``images`` of a split, or of those ``chosen``, or all, as batches (n, channels, H, W).
+
+    Of a series of the user, whose neighbours are alike, those taken are spread over it.
+    """
+    numbers = np.arange(store.count(split)) if chosen is None else chosen
+    if "look" in split.attrs and len(numbers) > images:
+        numbers = numbers[np.linspace(0, len(numbers) - 1, images).round().astype(int)]
+    pixels = VIEW_PIXELS // min(images, len(numbers))
+    stored = first(store.image_batches(split, BATCH_PIXELS, chosen=numbers), images)
+    return [to_input(middle(batch, pixels), device) for batch in stored]
+
+
+def first(batches: Iterable[Array], n: int) -> Iterator[Array]:
     """The first ``n`` images of ``batches`` (or all)."""
     for batch in batches:
         yield batch[:n]
         n -= len(batch)
         if n <= 0:
             return
+
+
+def middle(images: np.ndarray, pixels: int) -> np.ndarray:
+    """The middle of images (n, H, W, ...), ``pixels`` of each at most, in their proportions; all of small images."""
+    height, width = images.shape[1:3]
+    share = min(1, (pixels / (height * width)) ** 0.5)
+    rows = max(1, int(height * share))
+    columns = max(1, min(int(width * share), pixels // rows))
+    top, left = (height - rows) // 2, (width - columns) // 2
+    return images[:, top : top + rows, left : left + columns]
 
 
 def mean_grey(batches: list[Tensor]) -> Tensor:

@@ -19,9 +19,9 @@ from shiftgain.files import store
 from shiftgain.files.errors import StudyError
 from shiftgain.network import training
 from shiftgain.network.batches import TrainingImages
-from shiftgain.network.inference import Inputs
+from shiftgain.network.inference import Inputs, input_moments
 from shiftgain.network.training import Learner
-from shiftgain.network.unet import UNet, input_moments
+from shiftgain.network.unet import UNet
 
 BASELINES: dict[str, Callable[..., Learner]] = {
     "ynet": ynet,
@@ -55,7 +55,7 @@ def train(
     an epoch as many target crops pass as source crops. Returns the curve; errors as :func:`training.fit`, and
     :class:`StudyError` where the rule asks for labels that the target lacks.
     """
-    network.input_mean, network.input_sd = input_moments(Inputs(source["train"], device))
+    network.input_mean, network.input_sd = input_moments(Inputs(source["train"], device, network.depth, masked=True))
     autocast = training.precision(options["precision"], device)
     learner = BASELINES[method["function"]](network, model, options, autocast, **method["options"])
     images = training.labelled_images(source["train"], options, device)

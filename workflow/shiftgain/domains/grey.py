@@ -22,6 +22,9 @@ FEWEST_LEVELS = 8
 # Pixels of an image that are looked at: some sixty lie beyond each quantile of TAIL_SHARE.
 SAMPLED_PIXELS = 2**16
 
+# Rows of an image that are turned into grey levels at a time: their numbers take many bytes a pixel.
+PART_ROWS = 256
+
 Window = tuple[float, float]
 
 
@@ -69,9 +72,27 @@ def windows(facts: dict[str, dict]) -> dict[str, tuple[Window | None, str]]:
 
 
 def levels(images: np.ndarray, window: Window | None) -> np.ndarray:
-    """Grey levels uint8 of stored values under ``window``; not-a-number is black."""
+    """Grey levels uint8 of stored values (n, H, W, ...) under ``window``; not-a-number is black."""
     if window is None:
         return images
+    grey = np.empty(images.shape, np.uint8)
+    for start in range(0, images.shape[1], PART_ROWS):
+        rows = slice(start, start + PART_ROWS)
+        grey[:, rows] = _levels(images[:, rows], window)
+    return grey
+
+
+def luma(images: np.ndarray) -> np.ndarray:
+    """Luma uint8 (n, H, W) of RGB uint8 (n, H, W, 3), ITU-R BT.601-7, 2.5.1, rounded."""
+    grey = np.empty(images.shape[:3], np.uint8)
+    for start in range(0, images.shape[1], PART_ROWS):
+        rows = slice(start, start + PART_ROWS)
+        red, green, blue = (images[:, rows, :, sample].astype(np.uint32) for sample in range(3))
+        grey[:, rows] = (299 * red + 587 * green + 114 * blue + 500) // 1000
+    return grey
+
+
+def _levels(images: np.ndarray, window: Window) -> np.ndarray:
     if images.dtype.kind in "ui" and images.dtype.itemsize <= 2:
         kind = np.iinfo(images.dtype)
         return _grey(np.arange(kind.min, kind.max + 1), *window)[images.astype(np.int32) - kind.min]

@@ -543,8 +543,7 @@ def _runs(series: Series, numbers: list[int], channels: int) -> Iterator[list[in
 
 def _with_channels(images: np.ndarray, channels: int) -> np.ndarray:
     if channels == 1 and images.ndim == 4:
-        red, green, blue = (images[..., sample].astype(np.uint32) for sample in range(3))
-        return ((299 * red + 587 * green + 114 * blue + 500) // 1000).astype(np.uint8)
+        return grey.luma(images)
     if channels == 3 and images.ndim == 3:
         return np.repeat(images[..., np.newaxis], 3, axis=-1)
     return images

@@ -1,7 +1,8 @@
 """A network over a split of a domain, a bounded number of pixels at a time."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import h5py
 import numpy as np
@@ -10,7 +11,8 @@ from torch import Tensor
 
 from shiftgain.files import store
 from shiftgain.network.normalisation import State, adapted
-from shiftgain.network.unet import UNet, probabilities, to_input
+from shiftgain.network.tiles import Tile, Tiled
+from shiftgain.network.unet import UNet
 
 # Bounds the memory of a pass whatever the number and size of images; 2^17 is 32 images of 64 x 64.
 BATCH_PIXELS = 2**17
@@ -18,19 +20,34 @@ BATCH_PIXELS = 2**17
 
 @dataclass(frozen=True)
 class Inputs:
-    """The images of a split, one ``half`` of it, or those ``chosen``, as batches (n, channels, H, W), in order.
+    """The images of a split, one ``half`` of it, or those ``chosen``, in order, as tiles for a network of ``depth``.
 
-    Masks are never read. May be iterated as often as a method needs, and holds one batch at a time.
+    Small images come many to a tile, large ones in several tiles each. May be iterated as often as a method needs, and
+    holds one batch of stored images and one tile at a time. Masks are read where ``masked``, never of a target, and of
+    them only which pixels count.
     """
 
     split: h5py.Group
     device: torch.device
+    depth: int
     half: int | None = None
     chosen: np.ndarray | None = None
+    masked: bool = False
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[Tile]:
+        first = 0
+        for images, masks in self._stored():
+            numbers = range(first, first + len(images))
+            counted = None if masks is None or not (masks == store.IGNORED).any() else masks != store.IGNORED
+            yield from Tiled(images, numbers, self.depth, self.device, counted)
+            first = numbers.stop
+
+    def _stored(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        if self.masked:
+            yield from store.masked_batches(self.split, BATCH_PIXELS, self.half, self.chosen)
+            return
         for images in store.image_batches(self.split, BATCH_PIXELS, self.half, self.chosen):
-            yield to_input(images, self.device)
+            yield images, None
 
     @property
     def count(self) -> int:
@@ -50,15 +67,43 @@ def predict(
     split: h5py.Group,
     threshold: float,
     device: torch.device,
-    adapt: Callable[[UNet, list[Tensor]], State] | None = None,
+    adapt: Callable[[UNet, Iterable[Tile]], State] | None = None,
     at_most: int | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     """(predicted, true) masks (n, H, W) of a split in order, boolean and as stored; true is None without labels.
 
-    With ``adapt`` the network is adapted to each batch, of ``at_most`` images, before it predicts that batch.
+    With ``adapt`` the network is adapted to the tiles of each batch, of ``at_most`` images, before it predicts it.
     """
     for images, masks in store.batches(split, BATCH_PIXELS, at_most):
-        batch = to_input(images, device)
-        with adapted(network, adapt(network, [batch]) if adapt else {}):
-            predicted = probabilities(network, batch) > threshold
-        yield predicted.cpu().numpy(), masks
+        tiled = Tiled(images, range(len(images)), network.depth, device)
+        predicted = np.empty(images.shape[:3], bool)
+        with adapted(network, adapt(network, tiled) if adapt else {}):
+            for tile in tiled:
+                predicted[:, *tile.at] = (probabilities(network, tile) > threshold).cpu().numpy()
+        yield predicted, masks
+
+
+def probabilities(network: UNet, tile: Tile) -> Tensor:
+    """Foreground probability (n, h, w) in the core of a tile."""
+    return torch.sigmoid(network(tile.images)[:, 0, *tile.core].float())
+
+
+def input_moments(tiles: Iterable[Tile]) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (channels, 1, 1) of the pixels that count of all images.
+
+    The standard deviation is at least 1/255, so that images of one grey level do not divide by zero.
+    """
+    count, first, second = reduce(torch.add, map(_powers, tiles))
+    mean = first / count
+    sd = (second / count - mean**2).clamp(min=1 / 255**2).sqrt()
+    return mean.float()[:, None, None], sd.float()[:, None, None]
+
+
+def _powers(tile: Tile) -> Tensor:
+    """Sums (3, channels) over the core of the powers 0, 1 and 2."""
+    images = tile.images[:, :, *tile.core]
+    powers = [(images**power).double() for power in range(3)]
+    if tile.counted is not None:
+        counted = torch.from_numpy(tile.counted[:, *tile.at]).to(images.device).unsqueeze(1)
+        powers = [power * counted for power in powers]
+    return torch.stack([power.sum((0, 2, 3)) for power in powers])

@@ -24,9 +24,9 @@ from shiftgain.files import store
 from shiftgain.files.errors import StudyError
 from shiftgain.network import checkpoint, metrics
 from shiftgain.network.batches import TrainingImages
-from shiftgain.network.inference import Inputs, predict
+from shiftgain.network.inference import Inputs, input_moments, predict
 from shiftgain.network.normalisation import norm_layers
-from shiftgain.network.unet import UNet, input_moments, pad, to_input
+from shiftgain.network.unet import UNet, pad, to_input
 
 # Share of the training in which the rate rises: Adam knows its moments from few batches at first.
 WARM_UP = 0.1
@@ -145,7 +145,7 @@ def train(
     title: str,
 ) -> list[dict[str, float]]:
     """Fit ``network`` in place to splits ``train`` and ``validation`` of ``domain``: :func:`fit` with labels alone."""
-    network.input_mean, network.input_sd = input_moments(Inputs(domain["train"], device))
+    network.input_mean, network.input_sd = input_moments(Inputs(domain["train"], device, network.depth, masked=True))
     learner = supervised(network, options, precision(options["precision"], device))
     fingerprint = {"options": options, "seed": seed, "data": identity(domain, "train", "validation")}
     images = labelled_images(domain["train"], options, device)

@@ -1,8 +1,5 @@
 """The U-Net with batch norm (Ronneberger, Fischer, Brox 2015, MICCAI, doi:10.1007/978-3-319-24574-4_28)."""
 
-from collections.abc import Iterable
-from functools import reduce
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -90,18 +87,6 @@ def to_input(images, device: torch.device) -> Tensor:
     return tensor.to(torch.float32, memory_format=torch.channels_last).div_(255)
 
 
-def input_moments(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (channels, 1, 1) of ``batches`` (n, channels, H, W).
-
-    The standard deviation is at least 1/255, so that images of one grey level do not divide by zero.
-    """
-    powers = (torch.stack([(images**power).double().sum((0, 2, 3)) for power in range(3)]) for images in batches)
-    count, first, second = reduce(torch.add, powers)
-    mean = first / count
-    sd = (second / count - mean**2).clamp(min=1 / 255**2).sqrt()
-    return mean.float()[:, None, None], sd.float()[:, None, None]
-
-
 def pad(images: Tensor, depth: int) -> Tensor:
     """Mirror the lower and right edges up to the next multiple of ``2**depth``."""
     rows, columns = (-side % 2**depth for side in images.shape[-2:])
@@ -109,10 +94,3 @@ def pad(images: Tensor, depth: int) -> Tensor:
         return images
     mode = "reflect" if rows < images.shape[-2] and columns < images.shape[-1] else "replicate"
     return functional.pad(images, (0, columns, 0, rows), mode=mode)
-
-
-def probabilities(network: UNet, images: Tensor) -> Tensor:
-    """Foreground probability (n, H, W) of images (n, channels, H, W) of any size."""
-    rows, columns = images.shape[-2:]
-    logits = network(pad(images, network.depth))
-    return torch.sigmoid(logits[:, 0, :rows, :columns].float())

@@ -140,15 +140,15 @@ def _by_level(part: SubFigure, shifted: dict[str, dict[float, Example]], shape: 
 def _levels(axes: Axes, levels: dict[float, Example]) -> None:
     """Images of one transform by level, to one scale: a cropped one is smaller."""
     _titles(axes, [f"{level:g}" if level else "0 (none)" for level in levels], 7)
-    sides = {level: max(example.image.shape[:2]) for level, example in levels.items()}
+    sides = {level: example.side for level, example in levels.items()}
     masks = [example.mask for example in levels.values() if example.mask is not None]
     moved = any(not np.array_equal(mask, masks[0]) for mask in masks)
-    for column, (level, (image, mask)) in enumerate(levels.items()):
+    for column, (level, (image, mask, _)) in enumerate(levels.items()):
         side = FILL * sides[level] / max(sides.values())
         left, top = (start + (FILL - side) / 2 for start in (column, 0))
         place_picture(axes, image, (left, top, side, side))
         if moved and mask is not None and 0 < mask.mean() < 1:
-            pixel = side / sides[level]
+            pixel = side / max(mask.shape)
             places = (
                 (np.arange(length) + 0.5) * pixel + start
                 for length, start in zip(mask.T.shape, (left, top), strict=True)
@@ -166,7 +166,7 @@ def _titles(axes: Axes, titles: list[str], size: float) -> None:
 
 def _side_by_side(example: Example) -> np.ndarray:
     """Image and mask in one picture, of the image's channels; mid-grey where there is no mask."""
-    image, mask = example
+    image, mask, _ = example
     drawn = np.full(image.shape[:2], 128, np.uint8) if mask is None else 255 * mask
     if image.ndim == 3:
         drawn = np.repeat(drawn[..., None], 3, axis=2)

@@ -13,13 +13,19 @@ from shiftgain.shifts.transforms import TRANSFORMS
 from shiftgain.study.names import target_name
 
 LATENT_CASES = ("works", "fails", "harms")
+# Of an image with a longer side than twice this, every second pixel is kept, and so on: a picture shows no more.
+PICTURE_SIDE = 1024
 
 
 class Example(NamedTuple):
-    """An image uint8 (H, W) or (H, W, 3) and its mask (H, W), None where there is none."""
+    """An image uint8 (H, W) or (H, W, 3) and its mask (H, W), None where there is none, as :func:`thinned` leaves them.
+
+    ``side``: the longer one of the image as it is stored, in pixels.
+    """
 
     image: np.ndarray
     mask: np.ndarray | None
+    side: int
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,13 @@ def first_example(split: tuple[str, str]) -> Example:
     path, group = split
     with store.read(path) as file:
         images, masks = store.stacks(file[group])[0]
-        return Example(images[0], None if masks is None else masks[0])
+        return Example(thinned(images[0]), None if masks is None else thinned(masks[0]), max(images.shape[1:3]))
+
+
+def thinned(picture: np.ndarray) -> np.ndarray:
+    """Every k-th row and column of (H, W, ...), k the whole part of the longer side over :data:`PICTURE_SIDE`."""
+    step = max(1, max(picture.shape[:2]) // PICTURE_SIDE)
+    return picture if step == 1 else picture[::step, ::step].copy()
 
 
 def gallery(specs: dict, splits: dict, sources: list[str]) -> Gallery:
@@ -107,11 +119,13 @@ def predicted_masks(
     rows: dict[str, PictureRow | None] = dict.fromkeys(cases)
     for name, pair in cases.items():
         if pair is not None:
-            image, true = first_example(splits[pair["name"]])
+            image, true, _ = first_example(splits[pair["name"]])
             assert true is not None, "cases are taken from labelled pairs"
             with store.read(file_of(pair, masks, "")) as file:
                 group = file[pair["name"]]
-                predicted = {method: 255 * group[method][0] for method in ("source", *methods) if method in group}
+                predicted = {
+                    method: 255 * thinned(group[method][0]) for method in ("source", *methods) if method in group
+                }
             pictures = {"image": image, "true mask": 255 * true, "unadapted": predicted.pop("source"), **predicted}
             scores = f"IoU {pair['iou_before']:.3f} → {pair['iou_after']:.3f}\n(source at home {pair['own_iou']:.3f})"
             rows[name] = PictureRow(f"{label(pair)}\n{scores}", pictures)

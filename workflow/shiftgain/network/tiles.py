@@ -1,0 +1,177 @@
+"""Large images in tiles: what a network says of a tile's core is what it says of the same place of the whole image.
+
+A tile is a core and a halo around it, as wide as the network sees; where the image itself ends, the tile ends too, and
+is padded as the whole image would be. Small images are tiles as they are, a batch of them together.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from math import isqrt
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shiftgain.network.unet import pad, to_input
+
+# An image above this is cut, and so many pixels a tile has at most, halo included: 1024 x 1024. A network of width 8
+# holds 32 MiB then for each activation at full size; smaller tiles would be halo for the most part.
+TILE_PIXELS = 2**20
+# Two 3 x 3 convolutions: how far a block of the network sees, in positions of its own grid.
+BLOCK_REACH = 2
+
+Slices = tuple[slice, slice]
+
+
+class Tile(NamedTuple):
+    """``images`` float (n, channels, h, w): core, halo and padding; h and w are multiples of ``2**depth``.
+
+    ``core``: rows and columns of ``images`` that the tile answers for, neither halo nor padding. ``at``: the same core
+    in the whole images, of ``size`` (H, W). ``numbers``: which images these are, of those that are iterated over.
+    ``counted`` boolean (n, H, W): the pixels of the whole images that count, None where all do.
+    """
+
+    images: Tensor
+    core: Slices
+    at: Slices
+    size: tuple[int, int]
+    numbers: range
+    counted: np.ndarray | None = None
+
+    @property
+    def begun(self) -> int:
+        """How many images begin with this tile: of the tiles of an image, the first alone counts."""
+        return len(self.numbers) if self.at[0].start == self.at[1].start == 0 else 0
+
+    @property
+    def ends(self) -> bool:
+        """Whether this is the last tile of its images."""
+        return (self.at[0].stop, self.at[1].stop) == self.size
+
+
+class Cut(NamedTuple):
+    """Of one side of an image: ``outer``, core and halo; ``core`` counted from the start of ``outer``; ``at``, core."""
+
+    outer: slice
+    core: slice
+    at: slice
+
+
+@dataclass(frozen=True)
+class Tiled:
+    """The tiles of a batch of images, image by image where they are large; may be iterated as often as wanted.
+
+    ``images`` as stored, uint8 (n, H, W) or (n, H, W, 3), or float (n, channels, H, W); ``numbers``: one for each;
+    ``depth`` of the network. ``counted``: as in :class:`Tile`.
+    """
+
+    images: np.ndarray | Tensor
+    numbers: range
+    depth: int
+    device: torch.device
+    counted: np.ndarray | None = None
+    pixels: int = TILE_PIXELS
+
+    def __iter__(self) -> Iterator[Tile]:
+        height, width = self.images.shape[2:4] if isinstance(self.images, Tensor) else self.images.shape[1:3]
+        longest = isqrt(self.pixels) if height * width > self.pixels else None
+        for rows in cuts(height, self.depth, longest):
+            for columns in cuts(width, self.depth, longest):
+                core, at = (rows.core, columns.core), (rows.at, columns.at)
+                images = pad(self._part(rows.outer, columns.outer), self.depth)
+                yield Tile(images, core, at, (height, width), self.numbers, self.counted)
+
+    def _part(self, rows: slice, columns: slice) -> Tensor:
+        if isinstance(self.images, Tensor):
+            return self.images[:, :, rows, columns]
+        return to_input(self.images[:, rows, columns], self.device)
+
+
+def tiles_of(batches: Iterable[Tensor], depth: int) -> list[Tile]:
+    """All tiles of ``batches`` float (n, channels, H, W), their images numbered through."""
+    tiles: list[Tile] = []
+    for images in batches:
+        first = tiles[-1].numbers.stop if tiles else 0
+        tiles += Tiled(images, range(first, first + len(images)), depth, images.device)
+    return tiles
+
+
+def halo(depth: int) -> int:
+    """Pixels that a network sees beyond a core, a multiple of ``2**depth``: ``6 * 2**depth``, or 8 at depth 1.
+
+    From the head back to the image: each block sees two positions of its grid further, and from there on to the end
+    of the cell of 2 x 2 that a transposed convolution fills or a pooling takes together. Cores begin and end with cells
+    of ``2**depth``.
+    """
+    reach = 0
+    for level in range(depth):
+        reach = _up(reach + BLOCK_REACH * 2**level, 2 ** (level + 1))
+    reach += sum(BLOCK_REACH * 2**level for level in range(depth + 1))
+    return _up(reach, 2**depth)
+
+
+def cuts(side: int, depth: int, longest: int | None = None) -> list[Cut]:
+    """A side of an image, cut into cores of about equal length whose origins are multiples of ``2**depth``.
+
+    With its halos none is longer than ``longest``, unless the halos alone would be more than two thirds of it.
+    """
+    cell, reach = 2**depth, halo(depth)
+    if longest is None or side <= longest:
+        return [Cut(slice(0, side), slice(0, side), slice(0, side))]
+    room = max(longest - 2 * reach, reach) // cell * cell
+    step = _up(-(-side // -(-side // room)), cell)
+    parts = []
+    for start in range(0, side, step):
+        stop = min(start + step, side)
+        first, last = max(0, start - reach), min(stop + reach, side)
+        parts.append(Cut(slice(first, last), slice(start - first, stop - first), slice(start, stop)))
+    return parts
+
+
+def core_at(tile: Tile, size: Sequence[int]) -> Slices:
+    """The core on a layer whose activations of ``tile.images`` are of ``size`` (h, w).
+
+    Over the tiles of an image the cores hold each position of the layer once that has a pixel of the image below it.
+    """
+    return _coarse(tile.core, _stride(tile, size))
+
+
+def place_at(tile: Tile, size: Sequence[int]) -> Slices:
+    """The core of :func:`core_at`, on the layer's grid of the whole image, :func:`grid_at`."""
+    return _coarse(tile.at, _stride(tile, size))
+
+
+def grid_at(tile: Tile, size: Sequence[int]) -> tuple[int, int]:
+    """Rows and columns of the layer of :func:`core_at` for the whole image without its padding."""
+    rows, columns = (-(-side // _stride(tile, size)) for side in tile.size)
+    return rows, columns
+
+
+def counted_at(tile: Tile, size: Sequence[int]) -> np.ndarray | None:
+    """Which positions of :func:`grid_at` count, boolean (n, rows, columns): those with half of their pixels or more.
+
+    None where all do. Pixels of the padding are none of a position's.
+    """
+    stride = _stride(tile, size)
+    if tile.counted is None or stride == 1:
+        return tile.counted
+    edges = [np.arange(0, side, stride) for side in tile.size]
+    rows, columns = (np.diff([*starts, side]).astype(np.uint16) for starts, side in zip(edges, tile.size, strict=True))
+    counted = np.add.reduceat(tile.counted, edges[0], axis=1, dtype=np.uint16)
+    counted = np.add.reduceat(counted, edges[1], axis=2, dtype=np.uint16)
+    return 2 * counted >= np.outer(rows, columns)
+
+
+def _stride(tile: Tile, size: Sequence[int]) -> int:
+    return tile.images.shape[-2] // size[0]
+
+
+def _coarse(slices: Slices, stride: int) -> Slices:
+    rows, columns = (slice(part.start // stride, -(-part.stop // stride)) for part in slices)
+    return rows, columns
+
+
+def _up(number: int, unit: int) -> int:
+    """The next multiple of ``unit``."""
+    return -(-number // unit) * unit
