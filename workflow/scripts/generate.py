@@ -71,10 +71,13 @@ def write_split(group, name: str, spec: dict, split: str, workers: int) -> None:
         store.put_json(group, "look", real.row(spec, name, split, count, counts, (low, high)))
         numbers = real.parts(spec["name"], spec, seen(spec))[split]
         places = [numbers[place] for places in order.values() for place in places]
-        store.put_json(group, "trained_on", {
+        trained_on = {
             other: [place for place, number in enumerate(places) if any(a <= number < b for a, b in spans)]
             for other, spans in spec.get("trained_on", {}).items()
-        })  # fmt: skip
+        }
+        for other in [other for other, own in trained_on.items() if split == "adapt" and len(own) == count]:
+            logging.info("%s: networks of %s were trained on all that they adapt to", name, other)
+        store.put_json(group, "trained_on", trained_on)
     store.put_json(group, "digest", [digest.hexdigest() for digest in digests])
     group.attrs["clipped_share"] = clipped / pixels
 
