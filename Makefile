@@ -7,7 +7,7 @@ GPU_JOBS ?= 8
 LOCKED ?=
 FROM ?=
 BIN := .venv/bin
-QUESTIONS := phase directions methods noise structure decay irregular transforms
+QUESTIONS := phase directions methods noise structure decay irregular transforms remedies
 SHARE := $(if $(wildcard /dev/nvidia0),--resources gpu=$(GPU_JOBS))
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --scheduler greedy $(SHARE) $(if $(STUDY),--configfile config.yaml $(STUDY))
 

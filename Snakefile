@@ -80,6 +80,7 @@ wildcard_constraints:
     source="[^/]+",
     family="[^/]+",
     seed=r"\d+",
+    draw=r"seed\d+|files",
 
 
 onstart:

@@ -11,8 +11,10 @@ import jinja2
 import yaml
 
 from docs.published import results
+from shiftgain.shifts.generation import drawn_compound
 
 ROOT = Path(__file__).parents[1]
+COMPOUNDS = 20  # as many as workflow/studies/remedies.yaml takes
 
 
 def glossary() -> dict:
@@ -32,7 +34,11 @@ def configuration() -> dict:
         }
         for name, section in schema["properties"].items()
     }
-    return {"sections": sections}
+    compounds = [(number, *drawn_compound(number)) for number in range(COMPOUNDS + 1)]
+    draws = [
+        [number, stops, offset, "yes" if flip else "no", share] for number, stops, offset, flip, share in compounds
+    ]
+    return {"sections": sections, "draws": draws}
 
 
 PAGES = {"docs/results.md": results, "docs/glossary.md": glossary, "config/README.md": configuration}

@@ -8,6 +8,7 @@ import torch
 
 from scripts.adapt import adapt
 from shiftgain.adaptation import batchnorm
+from shiftgain.adaptation.remedies import Reference
 from shiftgain.files import store
 from shiftgain.network import checkpoint, normalisation
 from shiftgain.network.tiles import tiles_of
@@ -26,7 +27,22 @@ MAY_CHANGE = {
     "prior": r".*\.(running_mean|running_var)",
     "standardise": r"input_mean|input_sd",
     "tent": r".*\.(running_mean|running_var)|.*norm\d\.(weight|bias)",
+    "remedy": r".*\.(running_mean|running_var)|input_mean|input_sd",
 }
+SOURCE = Reference(share=0.4, contrast=3, spread=0.1)
+
+
+def adapted_state(method, network, tiles):
+    """What ``method`` would change of ``network``."""
+    if method in batchnorm.COMPARING:
+        return batchnorm.METHODS[method](network, tiles, SOURCE)[0]
+    return batchnorm.METHODS[method](network, tiles)
+
+
+class Images(list):
+    """Tiles with the number of their images, as :class:`Inputs` has it."""
+
+    count = sum(map(len, BRIGHT))
 
 
 def test_every_method_is_tested():
@@ -36,7 +52,7 @@ def test_every_method_is_tested():
 @pytest.mark.parametrize("method", MAY_CHANGE)
 def test_only_named_tensors_change(method, network):
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    state = batchnorm.METHODS[method](network, TILES)
+    state = adapted_state(method, network, Images(TILES))
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
     allowed = {name for name in before if re.fullmatch(MAY_CHANGE[method], name)}
     assert state.keys() == allowed
@@ -49,23 +65,22 @@ def test_only_named_tensors_change(method, network):
 
 def test_first_layer_holds_the_moments_of_the_target(network):
     state = batchnorm.batchnorm(network, TILES)
-    outputs = [network.encoder1.conv1(images) for images in BRIGHT]
-    means = torch.stack([output.mean((0, 2, 3)) for output in outputs]).mean(0)
-    variances = torch.stack([output.var((0, 2, 3)) for output in outputs]).mean(0)
+    outputs = network.encoder1.conv1(torch.cat(BRIGHT))
+    means, variances = outputs.mean((0, 2, 3)), outputs.var((0, 2, 3))
     torch.testing.assert_close(state["encoder1.norm1.running_mean"], means, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(state["encoder1.norm1.running_var"], variances, rtol=1e-4, atol=1e-6)
 
 
-def test_one_pass_is_what_pytorch_does(network):
-    """Momentum None in training mode: the cumulative average that PyTorch documents."""
-    state = batchnorm.batchnorm(network, TILES)
+def test_it_is_what_pytorch_does_with_everything_in_one_batch(network):
+    """In training mode at momentum 1, which is momentum None after one batch."""
+    state = batchnorm.batchnorm(network, tiles_of([torch.cat(BRIGHT)], 2))
+    in_batches = batchnorm.batchnorm(network, TILES)
     for norm in normalisation.norm_layers(network).values():
-        norm.reset_running_stats()
-        norm.momentum = None
+        norm.momentum = 1.0
         norm.train()
-    for images in BRIGHT:
-        network(images)
+    network(torch.cat(BRIGHT))
     torch.testing.assert_close(state, normalisation.statistics(network), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(in_batches, state, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -175,22 +190,32 @@ def test_positive_affine_change_of_the_input_is_undone(network):
     assert error_left([1 - batch for batch in images]) > 0.5
 
 
-def test_stage_writes_statistics_only(tmp_path, targets_path, network):
+def test_stage_writes_statistics_only(tmp_path, domain_path, targets_path, network):
     checkpoint.save(tmp_path / "model.h5", network, MODEL, {})
-    adapt(str(tmp_path / "model.h5"), str(targets_path), str(tmp_path / "adapted.h5"), METHODS, 0, "cpu")
+    adapt(
+        str(tmp_path / "model.h5"), str(domain_path), str(targets_path), str(tmp_path / "adapted.h5"), METHODS, 0, "cpu"
+    )
     names = set(normalisation.statistics(network))
     with store.read(tmp_path / "adapted.h5") as adapted:
         assert set(adapted) == {"discs", "discs@brightness=0.2"}
         assert all(set(group["batchnorm"]) == names for group in adapted.values())
 
 
-def test_a_method_may_see_few_images(tmp_path, targets_path, network):
+def test_a_method_may_see_few_images(tmp_path, domain_path, targets_path, network):
     """The images drawn differ between seeds, not between runs."""
     checkpoint.save(tmp_path / "model.h5", network, MODEL, {})
     methods = METHODS | {f"images_{n}": METHODS["batchnorm"] | {"images": n} for n in (1, 8)}
 
     def run(seed):
-        adapt(str(tmp_path / "model.h5"), str(targets_path), str(tmp_path / "a.h5"), methods, seed, "cpu")
+        adapt(
+            str(tmp_path / "model.h5"),
+            str(domain_path),
+            str(targets_path),
+            str(tmp_path / "a.h5"),
+            methods,
+            seed,
+            "cpu",
+        )
         with store.read(tmp_path / "a.h5") as adapted:
             return {method: checkpoint.get_tensors(group) for method, group in adapted["discs"].items()}
 
@@ -201,12 +226,14 @@ def test_a_method_may_see_few_images(tmp_path, targets_path, network):
     assert not torch.equal(one["images_1"][name], other["images_1"][name])
 
 
-def test_neither_masks_nor_the_test_split_are_read(tmp_path, targets_path, network):
+def test_neither_masks_nor_the_test_split_are_read(tmp_path, domain_path, targets_path, network):
     checkpoint.save(tmp_path / "model.h5", network, MODEL, {})
-    adapt(str(tmp_path / "model.h5"), str(targets_path), str(tmp_path / "with.h5"), METHODS, 0, "cpu")
+    adapt(str(tmp_path / "model.h5"), str(domain_path), str(targets_path), str(tmp_path / "with.h5"), METHODS, 0, "cpu")
     for target in ("discs", "discs@brightness=0.2"):
         delete(targets_path, f"{target}/adapt/masks", f"{target}/test")
-    adapt(str(tmp_path / "model.h5"), str(targets_path), str(tmp_path / "without.h5"), METHODS, 0, "cpu")
+    adapt(
+        str(tmp_path / "model.h5"), str(domain_path), str(targets_path), str(tmp_path / "without.h5"), METHODS, 0, "cpu"
+    )
     with store.read(tmp_path / "with.h5") as one, store.read(tmp_path / "without.h5") as other:
         for target in one:
             torch.testing.assert_close(

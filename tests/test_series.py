@@ -231,9 +231,11 @@ class TestUnseen:
                 images = TrainingImages(split, 2, labelled=False, chosen=store.unseen(split, "mine"))
                 (batch,) = next(images.epoch(np.random.default_rng(0)))
                 assert images.per_epoch == 2 and len(batch) == 2
+        generate(plan.specs(["mine"], ["train"]), ["train"], str(tmp_path / "data.h5"), True, 1)
         checkpoint.save(tmp_path / "model.h5", network, MODEL, {})
-        for source, count in (("mine", 2), ("other", 16)):
-            adapt(str(tmp_path / "model.h5"), str(path), str(tmp_path / "adapted.h5"), METHODS, 0, "cpu", source)
+        paths = [str(tmp_path / "model.h5"), str(tmp_path / "data.h5"), str(path), str(tmp_path / "adapted.h5")]
+        for home, count in (("mine", 2), ("other", 16)):
+            adapt(*paths, METHODS, 0, "cpu", home)
             with store.read(tmp_path / "adapted.h5") as file:
                 assert {store.get_json(file[name]["batchnorm"], "n_target_images") for name in names} == {count}
 
@@ -276,7 +278,7 @@ def params(plan: Study) -> dict:
     """What rules generate and generate_targets are rerun by."""
     splits = ["train", "validation", "adapt", "test"]
     family = next(iter(plan.families))
-    return deepcopy({"data": plan.specs(["mine"], splits), "targets": plan.targets(family, splits[2:])})
+    return deepcopy({"data": plan.specs(["mine"], splits), "targets": plan.targets(family, splits[2:], "files")})
 
 
 class TestIdentity:
@@ -438,9 +440,9 @@ class TestTables:
         (path / "notes.txt").write_text("of the day")
         plan = study(study_config(tmp_path, mine={"path": str(path)}, NA=series(tmp_path / "b.h5", 5, labelled=False)))
         splits, family = ["train", "validation", "adapt", "test"], next(iter(plan.families))
-        assert plan.read_domains == ["mine"] and plan.read_families == [family]
+        assert plan.read_data == ["mine/files"] and plan.read_images == [f"{family}/files"]
         generate(plan.specs(["mine"], splits), splits, str(tmp_path / "data.h5"), True, 1)
-        generate(plan.targets(family, splits[2:]), splits[2:], str(tmp_path / "targets.h5"), False, 1)
+        generate(plan.targets(family, splits[2:], "files"), splits[2:], str(tmp_path / "targets.h5"), False, 1)
         table = readings([str(tmp_path / "data.h5")], [str(tmp_path / "targets.h5")], plan.passed_over)
         assert list(table) == DOMAINS
         sizes = dict(zip(zip(table["domain"], table["split"], strict=True), table["images"], strict=True))

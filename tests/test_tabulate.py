@@ -1,5 +1,6 @@
 """The tables of the results contract, from hand-made rows."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import yaml
 
 from scripts.tabulate import GAINS, SEGMENTATION, gains, tabulate, with_oracles
 from shiftgain.findings.pairs import COLUMNS, near_half, read_pairs, with_relations
+from shiftgain.findings.theory import Classes, predicted_iou
 from shiftgain.study.names import KEY, domain_of, full_names
 from shiftgain.study.plan import domain_spec
 
@@ -151,8 +153,8 @@ def test_a_pair_has_all_that_is_known_of_it_in_one_row(tables):
     assert list(pairs.index) == ["a", "b", "b@noise=0.1", "c"]
     noisy = pairs.loc["b@noise=0.1"]
     expected = {"iou_before": 0.7, "iou_after": 0.5, "gain_iou": -0.2, "iou_batchnorm": 0.5, "own_iou": 0.9,
-                "iou_target_trained": 0.705, "true_foreground": 0.3, "foreground_before": 0.3, "clipped_share": 0.01,
-                "pixel_ceiling": 0.9}  # fmt: skip
+                "iou_target_trained": 0.705, "true_foreground": 0.3, "foreground_before": 0.3, "foreground_after": 0.3,
+                "clipped_share": 0.01, "pixel_ceiling": 0.9}  # fmt: skip
     assert noisy[list(expected)].astype(float).to_dict() == pytest.approx(expected)
     assert noisy["method"] == "batchnorm" and noisy["polarity"] == "flipped" and pairs.loc["c", "polarity"] == ""
     assert pairs.loc["a", "iou_before"] == 0.8 and np.isnan(pairs.loc["a", "gain_iou"]), (
@@ -174,6 +176,9 @@ RELATIONS = [
     (("0.30-0.70", "0.50-0.90", "noise", 0.1), ("", "kept", False)),
     (("0.30-0.70", "0.40-0.60", "identity", 0.0), ("", "kept", False)),
     (("0.30-0.70", "0.70-0.30", "inversion", 1.0), ("", "kept", False)),
+    (("0.30-0.70", "0.30-0.70", "compound", 1.0), ("shifted", "flipped", False)),
+    (("0.30-0.70", "0.70-0.30", "compound", 1.0), ("", "kept", False)),
+    (("0.30-0.70", "0.70-0.30", "compound", 3.0), ("", "flipped", False)),
     (("0.70-0.30", "sparse", "identity", 0.0), ("", "flipped", False)),
     (("sparse", "0.50-0.90", "identity", 0.0), ("", "kept", False)),
     (("0.70-0.30", "equal", "identity", 0.0), ("", "", False)),
@@ -198,6 +203,30 @@ def test_towards_the_mask_is_by_the_mean_of_both_means():
     rows = [dict(zip(KEY, (*pair, "identity", 0.0, 0), strict=True)) for pair in pairs]
     # The mask of all three sources is their dark side; the targets are darker by 0.2, and brighter by 0.2 and 0.1.
     assert list(with_relations(pd.DataFrame(rows), specs)["towards_mask"]) == pytest.approx([0.2, -0.2, -0.1])
+
+
+def test_theory_is_of_source_and_target_as_they_are_drawn():
+    pairs = [
+        ("0.30-0.70", "0.50-0.90", "identity", 0.0),
+        ("0.30-0.70", "0.30-0.70", "noise", 0.138564),  # noise of 0.08 becomes one of 0.16
+        ("0.30-0.70", "0.70-0.30", "compound", 3.0),
+        ("0.30-0.70~wide", "0.30-0.70", "foreground", -2.0),
+        ("0.30-0.70", "0.30-0.70", "gamma", 1.0),
+        ("0.30-0.70", "0.30-0.70", "exposure", 0.5),
+        ("0.30-0.70", "0.30-0.70", "share_spread", 2.0),
+    ]
+    table = pd.DataFrame([dict(zip(KEY, (*pair, 0), strict=True)) for pair in pairs])
+    specs = {name: domain_spec(CONFIG, name) for name in [*full_names(table), "0.30-0.70"]}
+    found = with_relations(table, specs)
+    assert list(found["contrast_change"][:4]) == pytest.approx([0, -1, 0, 0], abs=1e-5)
+    home, target = (Classes(means, (0.02, 0.02), 0.35) for means in ((0.3, 0.7), (0.5, 0.9)))
+    assert tuple(found.loc[0, ["theory_before", "theory_after"]]) == predicted_iou(home, target)
+    assert found.loc[2, "theory_after"] < 0.1 < 0.9 < found.loc[0, "theory_after"]
+    sparse = predicted_iou(home, home._replace(share=1 / (1 + math.exp(2) * 0.65 / 0.35)))
+    assert tuple(found.loc[3, ["theory_before", "theory_after"]]) == pytest.approx(sparse)
+    assert list(found["contrast_change"].isna()) == [False] * 4 + [True, False, False]
+    assert list(found["theory_after"].isna()) == list(found["theory_before"].isna()) == [False] * 4 + [True] * 3
+    assert list(found["share_spread"]) == [0, 0, 0, 0, 0, 0, 2]
 
 
 def test_near_half_is_one_definition():

@@ -11,6 +11,8 @@ from scipy import ndimage
 from shiftgain.domains import synthetic
 from shiftgain.files.errors import StudyError
 from shiftgain.shifts import transforms
+from shiftgain.shifts.generation import drawn_compound
+from shiftgain.shifts.intensity import OFFSET_PER_STOP
 from shiftgain.shifts.transforms import TRANSFORMS
 from shiftgain.study.lineage import registry
 from tests.test_synthetic import clipped_moments
@@ -23,6 +25,7 @@ LEVELS = {
     "gamma": -1.5,
     "inversion": 0.8,
     "illumination": 2,
+    "exposure": 0.7,
     "hue": 40,
     "saturation": 1,
     "noise": 0.3,
@@ -37,8 +40,10 @@ LEVELS = {
     "stretch": 1,
     "elastic": 2,
     "foreground": -0.7,
+    "share_spread": 1,
     "texture": 1,
     "noise_correlation": 1.5,
+    "compound": 23,
 }
 SHAPES = [(3, 8, 6), (3, 8, 6, 3)]
 ACTING = [
@@ -314,13 +319,118 @@ def test_a_drawing_changes_its_spec_and_leaves_finished_images(name):
     spec = SPEC | {"transform": name, "level": LEVELS[name]}
     assert transforms.drawn(spec | {"level": 0.0}) == spec | {"level": 0.0}
     changed = transforms.drawn(spec)
-    assert sum(changed[key] != spec[key] for key in spec) == 1
+    what = {key for key in changed if changed[key] != spec.get(key)}
+    assert what == {"means", "noise", "foreground"} if name == "compound" else len(what) == 1
     images, masks = block((3, 8, 6))
     assert transforms.apply(name, images, masks, LEVELS[name], np.random.default_rng(0))[0] is images
     before, after = drawn(name, 0.0, n=4), drawn(name, LEVELS[name], n=4)
     assert not np.array_equal(before[0], after[0])
     assert np.array_equal(before[1], after[1]) == (name == "noise_correlation")
     np.testing.assert_array_equal(drawn(name, LEVELS[name], n=4)[0], after[0])
+
+
+def gains_and_offsets(level: float, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """What each of ``n`` images was exposed by: a line through the places of 100, 127, 128 and 155."""
+    images = np.broadcast_to(np.array([[100, 127], [128, 155]], np.uint8), (n, 2, 2))
+    exposed = apply("exposure", images, level).astype(float)
+    gains = (exposed[:, 1, 1] - exposed[:, 0, 0]) / 55
+    return gains, (exposed.mean(axis=(1, 2)) - 127.5) / 255
+
+
+def test_every_image_has_its_own_exposure_of_the_asked_spread():
+    gains, offsets = gains_and_offsets(0.5, 4000)
+    stops = np.log2(gains)
+    # Standard errors at 4000 images: 0.008 of the mean and 0.006 of the deviation, in units of the level.
+    assert stops.mean() == pytest.approx(0, abs=0.02) and stops.std() == pytest.approx(0.5, rel=0.05)
+    assert offsets.mean() == pytest.approx(0, abs=0.01)
+    assert offsets.std() == pytest.approx(0.5 * OFFSET_PER_STOP, rel=0.05)
+    assert abs(np.corrcoef(stops, offsets)[0, 1]) < 0.06
+
+
+def test_exposure_is_one_affine_map_for_all_of_an_image_and_its_channels():
+    grey = np.broadcast_to(np.arange(64, 192, dtype=np.uint8).reshape(1, 8, 16, 1), (5, 8, 16, 3))
+    exposed = apply("exposure", grey, 0.2).astype(float)
+    assert (exposed.min() > 0) and (exposed.max() < 255), "nothing is clipped"
+    for image in exposed:
+        assert np.array_equal(image[..., 0], image[..., 1]) and np.array_equal(image[..., 0], image[..., 2])
+        line = np.polyfit(np.arange(64, 192), image[..., 0].ravel(), 1)
+        assert np.abs(np.polyval(line, np.arange(64, 192)) - image[..., 0].ravel()).max() <= 0.6
+    assert len({image[0, 0, 0] for image in exposed}) == 5
+
+
+def test_exposure_grows_with_the_level_only():
+    stops = [np.log2(gains_and_offsets(level, 200)[0]) for level in (0.3, 0.6)]
+    assert np.corrcoef(*stops)[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("level", [0.5, 2])
+def test_every_image_has_its_own_foreground_share(level):
+    """Of large images with small pieces, so that the share of an image is its own and not chance."""
+    spec = SPEC | {"size": [256, 256], "perlin": SPEC["perlin"] | {"scale": 4}}
+    shares = drawn("share_spread", level, spec, n=60)[1].mean(axis=(1, 2))
+    same = drawn("share_spread", 0.0, spec, n=60)[1].mean(axis=(1, 2))
+    logits, still = (np.log(part / (1 - part)) for part in (shares, same))
+    assert still.std() < 0.1
+    # Standard errors at 60 images: 0.13 of the mean, 0.09 of the deviation, in units of the level.
+    assert logits.std() == pytest.approx(level, rel=0.3)
+    assert logits.mean() == pytest.approx(np.log(0.35 / 0.65), abs=0.4 * level)
+
+
+def test_a_spread_of_shares_draws_the_same_heights_and_the_same_order_at_every_level():
+    small, large = (drawn("share_spread", level, n=40)[1] for level in (0.5, 2))
+    for one, other in zip(small, large, strict=True):
+        assert (one <= other).all() or (one >= other).all(), "thresholds of one height map"
+    still = drawn("share_spread", 0.0, n=40)[1].mean(axis=(1, 2))
+    moved = [part.mean(axis=(1, 2)) - still for part in (small, large)]
+    assert ((moved[0] > 0) == (moved[1] > 0))[np.abs(moved[1]) > 0.02].all()
+
+
+def test_compounds_are_fixed_by_their_number():
+    assert drawn_compound(0) == (0.0, 0.0, False, 0.0) and drawn_compound(0).gain == 1
+    assert drawn_compound(1) == (-1.3, 0.14, True, 1.06) and drawn_compound(1).gain == -(2**-1.3)
+    assert drawn_compound(3) == (-1.14, 0.02, False, -0.52) and drawn_compound(3).gain == 2**-1.14
+    assert drawn_compound(7.0) == drawn_compound(7)
+    for level in (2.5, 0.1):
+        with pytest.raises(StudyError, match=rf"level {level} is the number of a draw; give a whole number"):
+            drawn_compound(level)
+
+
+def test_compounds_fill_their_ranges():
+    draws = np.array([drawn_compound(number) for number in range(1, 2001)], float)
+    for column, (low, high) in zip(draws[:, [0, 1, 3]].T, ((-1.5, 0), (-0.2, 0.2), (-2, 2)), strict=True):
+        # Uniform: a deviation of width / sqrt(12), known to 2 %, and a mean to 0.0065 of the width.
+        assert low <= column.min() < low + 0.01 * (high - low) and high - 0.01 * (high - low) < column.max() <= high
+        assert column.mean() == pytest.approx((low + high) / 2, abs=0.025 * (high - low))
+        assert column.std() == pytest.approx((high - low) / 12**0.5, rel=0.05)
+    assert draws[:, 2].mean() == pytest.approx(0.5, abs=0.04)
+    assert np.abs(np.corrcoef(draws.T) - np.eye(4)).max() < 0.09, "the parts are independent"
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_a_compound_is_its_three_parts_at_once(number):
+    change = drawn_compound(number)
+    images, masks = drawn("compound", number, n=400)
+    plain = drawn("foreground", change.share, n=400)
+    np.testing.assert_array_equal(masks, plain[1])
+    for inside, mean, sd in ((masks == 1, 0.6, 0.05), (masks == 0, 0.3, 0.1)):
+        moved = 0.5 + change.gain * (mean - 0.5) + change.offset, abs(change.gain) * sd
+        expected = clipped_moments(*moved)
+        found = images[inside] / 255
+        assert (found.mean(), found.std()) == pytest.approx(expected, abs=0.002)
+    assert (images[masks == 1].mean() < images[masks == 0].mean()) == change.flipped
+
+
+def test_a_compound_of_colours_changes_each_channel():
+    spec = SPEC | {"channels": 3, "means": [[0.6, 0.5, 0.4], 0.3], "transform": "compound", "level": 3.0}
+    means = transforms.drawn(spec)["means"]
+    gain = 2**-1.14
+    assert means[0] == pytest.approx([0.52 + gain * 0.1, 0.52, 0.52 - gain * 0.1], abs=1e-5)
+    assert means[1] == pytest.approx(0.52 - 0.2 * gain, abs=1e-5)
+
+
+def test_shares_shifted_by_two_logits_are_as_asked():
+    shares = {level: drawn("foreground", level, n=600)[1].mean() for level in (-2, 2)}
+    assert shares[-2] == pytest.approx(0.068, abs=0.02) and shares[2] == pytest.approx(0.80, abs=0.04)
 
 
 @pytest.mark.parametrize("level", [-6, -1, 0.5, 6])
@@ -362,6 +472,25 @@ def test_correlated_noise_has_the_moments_of_white_noise(sd):
         ("saturation", {"path": "a.h5"}, False, r"is gray, and transform 'saturation' needs colours"),
         ("texture", {"path": "a.h5"}, True, r"domain '0.60-0.30' is real, .*; take synthetic targets"),
         ("foreground", {"foreground": None, "threshold": 0.1}, True, r"is given by 'threshold', .*; give 'foreground'"),
+        (
+            "share_spread",
+            {"foreground": None, "threshold": 0.1},
+            True,
+            r"'threshold', and transform 'share_spread' needs",
+        ),
+        (
+            "compound",
+            {"foreground": None, "threshold": 0.1},
+            True,
+            r"'threshold', and transform 'compound' needs a share",
+        ),
+        (
+            "compound",
+            {"path": "a.h5"},
+            True,
+            r"is real, and transform 'compound' changes how .*; take synthetic targets",
+        ),
+        ("compound", {"means": [0.0, 1.0]}, True, r"would leave \[0, 1\] .* at level 23; take means from 0.2 to 0.8"),
     ],
 )
 def test_a_domain_without_what_would_change_is_refused_in_one_line(transform, changes, coloured, message):
@@ -380,7 +509,7 @@ def test_a_synthetic_domain_in_colour_goes_through_every_transform(name):
 def test_an_unknown_name_is_met_with_the_nearest_or_with_all():
     with pytest.raises(StudyError, match=r"^transform 'brigthness' is not known; did you mean 'brightness'\?$"):
         transforms.check("brigthness", 0.1)
-    with pytest.raises(StudyError, match=r"known: identity, .*noise_correlation$"):
+    with pytest.raises(StudyError, match=r"known: identity, .*compound$"):
         transforms.check("xyz", 0)
 
 

@@ -1,6 +1,6 @@
 """
 Reads   <results>/evaluated/**.csv, <results>/oracle/*.csv, <results>/distances/**.csv, <results>/scores/**.csv,
-        <results>/data/*.h5 and <results>/targets/*.h5 of real domains (what was read, no pixels)
+        <results>/data/**.h5 and <results>/targets/**.h5 of real domains (what was read, no pixels)
 Writes  <results>/tables/segmentation.csv, gains.csv, distances.csv, scores.csv: the results contract
         <results>/tables/pairs.csv: a row per pair and seed, all that is known of it: what later stages read
         <results>/tables/networks.csv: the scores of every network on its own domain
@@ -17,8 +17,8 @@ rule tabulate:
         distances=expand("<results>/distances/{job}.csv", job=STUDY.job_names),
         channels=expand("<results>/distances/{job}.channels.csv", job=STUDY.job_names),
         scores=expand("<results>/scores/{job}.csv", job=STUDY.job_names),
-        data=expand("<results>/data/{domain}.h5", domain=STUDY.read_domains),
-        targets=expand("<results>/targets/{family}.h5", family=STUDY.read_families),
+        data=expand("<results>/data/{data}.h5", data=STUDY.read_data),
+        targets=expand("<results>/targets/{images}.h5", images=STUDY.read_images),
     output:
         segmentation="<results>/tables/segmentation.csv",
         gains="<results>/tables/gains.csv",

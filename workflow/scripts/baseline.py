@@ -27,19 +27,19 @@ def baseline(
     options: dict,
     seed: int,
     device: str,
-    trained_on: str = "",
+    home: str = "",
 ) -> None:
     """Write the epoch that ``method`` selects to ``model_path``, a plain U-Net, and the curve to ``curve_path``.
 
-    Of the images of domain ``trained_on``, those that its networks have seen are left out.
+    Of a target of ``home``, the domain of the source's labels, images that these are of are left out.
     """
     torch.manual_seed(seed)
     torch_device = devices.pick(device)
     network = training.fresh(model, options, torch_device)
     resume_path = Path(model_path).with_suffix(".resume.h5")
-    title = f"{method['function']} {Path(source_path).stem} to {Path(target_path).stem} seed {seed}"
+    title = f"{method['function']} {Path(source_path).parent.name} to {Path(target_path).parent.name} seed {seed}"
     with store.read(source_path) as source, store.read(target_path) as target:
-        unseen = store.unseen(target["adapt"], trained_on)
+        unseen = store.unseen(target["adapt"], home)
         n_target_images = store.count(target["adapt"]) if unseen is None else len(unseen)
         try:
             curve = baselines.train(
@@ -69,5 +69,5 @@ if __name__ == "__main__":
             options=snakemake.params.options,
             seed=int(snakemake.wildcards.seed),
             device=snakemake.params.device,
-            trained_on=base_of(snakemake.wildcards.source),
+            home=base_of(snakemake.wildcards.source),
         )

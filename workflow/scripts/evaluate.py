@@ -10,7 +10,7 @@ from types import MappingProxyType
 import h5py
 import numpy as np
 
-from shiftgain.adaptation import batchnorm
+from shiftgain.adaptation import batchnorm, remedies
 from shiftgain.files import job, store
 from shiftgain.files.tables import write_rows
 from shiftgain.findings import theory
@@ -114,9 +114,13 @@ def ceiling(split: h5py.Group) -> float:
 
 
 def artefact(group: h5py.Group, network: UNet) -> tuple[dict, dict]:
-    """What stage adapt kept: (tensors to put in place, or else how :func:`predict` adapts to each test batch)."""
+    """What stage adapt kept: (tensors to put in place, how :func:`predict` adapts to each image or batch besides)."""
     if "method" not in group.attrs:
-        return checkpoint.get_state(group, network), {}
+        state, how = checkpoint.get_state(group, network), {}
+        if "own" in group.attrs:
+            own = remedies.Own(**store.get_json(group, "own"))
+            how = {"adapt": partial(remedies.of_image, own=own), "at_most": 1}
+        return state, how
     method = store.get_json(group, "method")
     function = partial(batchnorm.METHODS[method["function"]], **method["options"])
     return {}, {"adapt": function, "at_most": method["at_test"]}

@@ -6,30 +6,28 @@ artefact of the adaptation. :func:`adapted` puts them into the network for as lo
 method are keyword arguments, set by the config block ``methods``.
 """
 
-from collections.abc import Callable, Collection, Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
+from shiftgain.adaptation.remedies import remedy, towards_source
+from shiftgain.adaptation.statistics import refresh
 from shiftgain.network.inference import input_moments
-from shiftgain.network.normalisation import KINDS, State, adapted, norm_layers, put, statistics
-from shiftgain.network.tiles import Tile, core_at
+from shiftgain.network.normalisation import State, adapted, norm_layers
+from shiftgain.network.tiles import Tile
 from shiftgain.network.unet import UNet
-
-Moments = tuple[Tensor, Tensor]
 
 
 def batchnorm(network: UNet, tiles: Iterable[Tile]) -> State:
     """Running means and variances of ``tiles``; source statistics dropped, everything else frozen.
 
-    AdaBN (Li et al. 2016, arXiv:1603.04779) as PyTorch does it with momentum None: one forward pass in which each
-    layer normalises by the statistics of the batch, and the running statistics become the plain average over
-    batches of mean and unbiased variance, over the cores of tiles alone. A large image is as many batches as tiles.
+    AdaBN (Li et al. 2016, arXiv:1603.04779): mean and unbiased variance over all positions of all images, as PyTorch
+    takes them in training mode of one batch that holds everything, at momentum 1.
     """
-    return refresh(network, tiles, norm_layers(network), lambda source, target: target)
+    return refresh(network, tiles, norm_layers(network))
 
 
 def mean_only(network: UNet, tiles: Iterable[Tile]) -> State:
@@ -47,13 +45,13 @@ def variance_only(network: UNet, tiles: Iterable[Tile]) -> State:
 def encoder_only(network: UNet, tiles: Iterable[Tile]) -> State:
     """:func:`batchnorm` in the encoder and the bottleneck; the decoder keeps the source's statistics."""
     layers = [name for name in norm_layers(network) if not name.startswith("decoder")]
-    return refresh(network, tiles, layers, lambda source, target: target)
+    return refresh(network, tiles, layers)
 
 
 def decoder_only(network: UNet, tiles: Iterable[Tile]) -> State:
     """:func:`batchnorm` in the decoder; encoder and bottleneck keep the source's statistics."""
     layers = [name for name in norm_layers(network) if name.startswith("decoder")]
-    return refresh(network, tiles, layers, lambda source, target: target)
+    return refresh(network, tiles, layers)
 
 
 def prior(network: UNet, tiles: Iterable[Tile], weight: float = 16) -> State:
@@ -61,12 +59,8 @@ def prior(network: UNet, tiles: Iterable[Tile], weight: float = 16) -> State:
 
     N is ``weight``, in images; n is the number of target images.
     """
-    share = weight / (weight + sum(tile.begun for tile in tiles))
-
-    def mix(source: Moments, target: Moments) -> Moments:
-        return torch.lerp(target[0], source[0], share), torch.lerp(target[1], source[1], share)
-
-    return refresh(network, tiles, norm_layers(network), mix)
+    images = sum(tile.begun for tile in tiles)
+    return refresh(network, tiles, norm_layers(network), towards_source(weight / (weight + images)))
 
 
 def standardise(network: UNet, tiles: Iterable[Tile]) -> State:
@@ -103,7 +97,7 @@ def entropy(logits: Tensor) -> Tensor:
     return (torch.sigmoid(logits) * -logits + functional.softplus(logits)).mean()
 
 
-METHODS: dict[str, Callable[..., State]] = {
+METHODS: dict[str, Callable] = {
     "batchnorm": batchnorm,
     "mean_only": mean_only,
     "variance_only": variance_only,
@@ -112,47 +106,7 @@ METHODS: dict[str, Callable[..., State]] = {
     "prior": prior,
     "standardise": standardise,
     "tent": tent,
+    "remedy": remedy,
 }
-
-
-@torch.inference_mode()
-def refresh(
-    network: UNet, tiles: Iterable[Tile], layers: Collection[str], mix: Callable[[Moments, Moments], Moments]
-) -> State:
-    """Statistics of the batch-norm ``layers`` after one forward pass, each the average over batches.
-
-    While a batch passes, each layer normalises by ``mix(source, target)`` of its own (mean, variance) and those of
-    what it receives, so that deeper layers see what they will see once adapted.
-    """
-    norms = {name: norm for name, norm in norm_layers(network).items() if name in layers}
-    before = {name: tensor.clone() for name, tensor in statistics(network).items()}
-    # Sums, not lists: small tensors that stay between large ones that go would keep the memory of every batch.
-    sums = {name: torch.zeros_like(before[name]) for name in before if name.rpartition(".")[0] in norms}
-    passed = 0
-
-    def look(name: str, norm: nn.BatchNorm2d, activation: Tensor) -> None:
-        source = before[f"{name}.running_mean"], before[f"{name}.running_var"]
-        mean, variance, n = _moments(activation[:, :, *core_at(tile, activation.shape[-2:])])
-        # A batch is normalised by its biased variance; what is kept estimates that of the domain.
-        unbiased = variance * (n / max(1, n - 1))
-        used, estimates = mix(source, (mean, variance)), mix(source, (mean, unbiased))
-        for kind, tensor, estimate in zip(KINDS, used, estimates, strict=True):
-            getattr(norm, kind).copy_(tensor)
-            sums[f"{name}.{kind}"].add_(estimate)
-
-    with ExitStack() as stack:
-        stack.callback(put, network, before)
-        for name, norm in norms.items():
-            hook = norm.register_forward_pre_hook(lambda norm, taken, name=name: look(name, norm, taken[0]))
-            stack.callback(hook.remove)
-        for tile in tiles:
-            network.features(tile.images)
-            passed += 1
-    return {name: total / passed for name, total in sums.items()}
-
-
-def _moments(activation: Tensor) -> tuple[Tensor, Tensor, int]:
-    """Mean and biased variance per channel of (n, channels, H, W), and the number of positions they are over."""
-    positions = activation.movedim(1, -1).flatten(0, -2).float()
-    mean = positions.mean(0)
-    return mean, (positions - mean).square_().mean(0), len(positions)
+# Methods that compare the target with images of the source, and may leave a rule for single images beside the state.
+COMPARING = {"remedy"}

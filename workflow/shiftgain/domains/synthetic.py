@@ -7,10 +7,12 @@ A domain is a dict; its grey levels run from 0 (black) to 1 (white):
     noise: {mask_sd, background_sd, correlation}         correlation: px, may be left out; see :func:`_correlated`
     perlin: {octaves, persistence, lacunarity, scale}    see :mod:`shiftgain.domains.perlin`
     threshold or foreground: mask where the height map exceeds this value, or expected share of mask pixels
+    masks: own (or left out), or shared with all domains that differ from this one in grey levels alone
+    foreground_spread: deviation between images of the logit of that share; may be left out, see :func:`_limits`
 
-Images are drawn in blocks. The masks of a block come from a random stream of (seed, split, block), its noise
-from one of (seed, split, block, domain, channel): neither depends on threads or on other domains, and domains
-that differ in their grey levels alone have the same masks.
+Images are drawn in blocks. The masks of a block come from a random stream of (seed, domain, split, block), without the
+domain where they are shared; its noise from one of (seed, domain, split, block, channel). Neither depends on threads or
+on other domains, and two domains are independent draws unless they share their masks.
 """
 
 import hashlib
@@ -67,23 +69,42 @@ def threshold(spec: dict) -> float:
     if len(given) != 1:
         raise StudyError("threshold, foreground: give exactly one of the two")
     if given == ["threshold"]:
+        if spec.get("foreground_spread"):
+            raise StudyError("foreground_spread: there is no share to spread about; give foreground, not threshold")
         return float(spec["threshold"])
     foreground = spec["foreground"]
     if not 0 < foreground < 1:
         raise StudyError(f"foreground: {foreground} is not between 0 and 1; give a share of the pixels")
-    options = spec["perlin"]
-    return _quantile(1 - foreground, options["octaves"], options["persistence"], options["lacunarity"])
+    return float(np.quantile(_sample(spec["perlin"]), 1 - foreground))
+
+
+def _sample(options: dict) -> np.ndarray:
+    """Heights (131072) of a pixel, whose quantiles are thresholds (standard error of a share: 0.0014)."""
+    return _sample_of(options["octaves"], options["persistence"], options["lacunarity"])
 
 
 @lru_cache
-def _quantile(share: float, octaves: int, persistence: float, lacunarity: float) -> float:
-    """Quantile of the height of a pixel (standard error of its share: 0.0014).
+def _sample_of(octaves: int, persistence: float, lacunarity: float) -> np.ndarray:
+    """Heights more than four lattice cells apart and so nearly independent, from a fixed stream.
 
-    From a fixed sample of 2**17 heights, more than four lattice cells apart and so nearly independent. The
-    distribution of a height does not depend on the scale.
+    The distribution of a height does not depend on the scale.
     """
     options = {"octaves": octaves, "persistence": persistence, "lacunarity": lacunarity, "scale": 0.23}
-    return float(np.quantile(_heights(options, (16, 16), 512, "quantile"), share))
+    return np.sort(_heights(options, (16, 16), 512, "quantile"), axis=None)
+
+
+def _limits(spec: dict, limit: float, n: int, *parts: str | int) -> np.ndarray | float:
+    """Height above which a pixel is mask, float32 (n, 1, 1) where images differ in their share, else ``limit``.
+
+    logit(share) = logit(foreground) + foreground_spread x N, N a standard normal of each image from the stream of
+    ``parts``, the same one at every spread.
+    """
+    spread = spec.get("foreground_spread", 0)
+    if not spread:
+        return limit
+    logits = np.log(spec["foreground"] / (1 - spec["foreground"]))
+    logits = logits + spread * NORMAL[_bits(np.random.SFC64(entropy("shares", *parts)), n)]
+    return np.quantile(_sample(spec["perlin"]), 1 / (1 + np.exp(logits))).astype(np.float32).reshape(-1, 1, 1)
 
 
 def grey_levels(spec: dict) -> np.ndarray:
@@ -127,7 +148,9 @@ def entropy(*parts: str | int | float) -> int:
 def _block(
     spec: dict, limit: float, levels: np.ndarray, n: int, name: str, seed: int, split: str, number: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    masks = (_heights(spec["perlin"], spec["size"], n, "masks", seed, split, number) > limit).view(np.uint8)
+    owner = [] if spec.get("masks") == "shared" else [name]
+    limits = _limits(spec, limit, n, seed, split, number, *owner)
+    masks = (_heights(spec["perlin"], spec["size"], n, "masks", seed, split, number, *owner) > limits).view(np.uint8)
     flat = masks.reshape(-1)
     values = np.empty((flat.size, len(levels)), np.uint8)
     for channel, table in enumerate(levels):

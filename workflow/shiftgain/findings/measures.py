@@ -21,6 +21,20 @@ SHARPNESS = ["blur", "sharpen"]
 LARGEST_UNCLIPPED_SHARE = 0.001
 # Below this room between the IoU before and that of a target-trained network, the share of it closed means nothing.
 SMALLEST_GAP = 0.01
+# An IoU at most this far below a target-trained network's is called equal to it.
+SHORTFALL = 0.02
+# Contrasts to noise within this of each other, in stops, count as equal: means have two decimals.
+SAME_CONTRAST = 0.01
+# A mix of statistics has an optimum to speak of where at least so many were tried.
+FEWEST_MIXES = 8
+# A prediction is better than chance from this much IoU on, and has ended well at most this far below target-trained.
+BETTER_THAN_CHANCE = 0.01
+ENDED_WELL = 0.05
+# Every refresh of the statistics that is tried, the plain one first.
+REMEDIES = [
+    "batchnorm", "balanced", "turned", "turned_balanced", "image", "image_balanced", "turned_image_balanced",
+    "shrunk_balanced",
+]  # fmt: skip
 # IoU within this of each other count as equal: the spread between seeds.
 SAME_IOU = 0.01
 # Scores that may tell polarity, chosen before any result:
@@ -81,6 +95,34 @@ def _flips(tables: Tables) -> pd.DataFrame:
     return table[table["polarity"] == "flipped"]
 
 
+def _brightened(table: pd.DataFrame) -> pd.Series:
+    """Rows whose target, before its transform, has both means one common amount off the source's."""
+    couples = set(table.loc[table["brightness"], ["source", "target"]].itertuples(index=False, name=None))
+    rows = table[["source", "target"]].itertuples(index=False, name=None)
+    return pd.Series([row in couples for row in rows], table.index, dtype=bool)
+
+
+def _equal_contrast(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows whose target has the source's contrast to noise."""
+    return table[table["contrast_change"].abs() < SAME_CONTRAST]
+
+
+def _shortfall(table: pd.DataFrame, methods: list[str]) -> pd.Series:
+    """IoU of the target-trained network - best IoU of ``methods``, over the rows that know both."""
+    best = table[[f"iou_{method}" for method in methods]].max(axis=1)
+    return (table["iou_target_trained"] - best).dropna()
+
+
+def _largest_shortfall(table: pd.DataFrame, method: str) -> pd.Series:
+    return _per_seed(table, lambda rows: _shortfall(rows, [method]).max())
+
+
+def _share_equal(table: pd.DataFrame, methods: list[str]) -> pd.Series:
+    """Share of pairs at most :data:`SHORTFALL` below the target-trained network with the best of ``methods``."""
+    return _per_seed(table.assign(short=_shortfall(table, methods)).dropna(subset="short"),
+                     lambda rows: (rows["short"] <= SHORTFALL).mean())  # fmt: skip
+
+
 def _gain(table: pd.DataFrame, method: str = "batchnorm") -> pd.Series:
     return table[f"iou_{method}"] - table["iou_before"]
 
@@ -117,15 +159,32 @@ def best_flip(tables: Tables) -> pd.Series:
     return _per_seed(_flips(tables), lambda rows: (rows["iou_batchnorm"] - rows["true_foreground"]).max())
 
 
-def strongest_distance(tables: Tables) -> pd.Series:
-    """max |Spearman(distance, IoU)| over distances, layers and states, over pairs of known polarity."""
+def flip_told(tables: Tables) -> pd.Series:
+    """max max(AUC, 1 - AUC) over distances, layers and states; AUC = P(distance of a flipped > of a kept pair).
+
+    Over pairs of known polarity. The best distance is chosen on the pairs that it is judged by: one chosen beforehand
+    tells no more.
+    """
     table = _abroad(tables)
     table = table[table["polarity"] != ""].merge(tables.distances, on=KEY)
 
-    def strongest(rows: pd.DataFrame) -> float:
-        return rows.groupby(DISTANCE).apply(lambda part: abs(_spearman(part["value"], part["iou_batchnorm"]))).max()
+    def best(rows: pd.DataFrame) -> float:
+        areas = rows.groupby(DISTANCE)[["value", "polarity"]].apply(_area)
+        return np.maximum(areas, 1 - areas).max()
 
-    return _per_seed(table, strongest)
+    return _per_seed(table, best)
+
+
+def _area(rows: pd.DataFrame) -> float:
+    """P(value of a flipped pair > of a kept one) + P(equal) / 2: the area under the ROC curve; NaN without either.
+
+    Mann and Whitney 1947, from ranks.
+    """
+    flipped = rows["polarity"] == "flipped"
+    n, others = flipped.sum(), (~flipped).sum()
+    if not n or not others:
+        return np.nan
+    return (rows["value"].rank()[flipped].sum() - n * (n + 1) / 2) / (n * others)
 
 
 # H3, H4: shifts of the foreground share
@@ -143,20 +202,29 @@ def foreground_harm(tables: Tables) -> pd.Series:
 
 
 def best_mix(tables: Tables) -> pd.Series:
-    """Spearman(weight of the source in the best mix, |level|) where the foreground share shifts by ``level``.
+    """Mean over brightness shifts of Spearman(weight of the source in the best mix, |level|), ``level`` that of share.
 
     Mixes of source and target statistics: ``batchnorm`` has no weight of the source, ``prior_<n>`` the weight of n
-    images, no adaptation all of it. 0 where one mix is best for every shift; empty where no mix was tried.
+    images, no adaptation all of it. On its own domain, the source's statistics would be best at every share. 0 where
+    one mix is best for every share; empty where fewer than :data:`FEWEST_MIXES` were tried.
     """
-    table = _shifted(tables, ["foreground"])
+    table = _plain(tables)
+    table = table[_brightened(table) & table["transform"].isin(["identity", "foreground"])]
     mixes = ["iou_batchnorm", *(f"iou_prior_{n}" for n in _numbers(table, "iou_prior_")), "iou_before"]
-    if len(mixes) < 3:
+    if len(mixes) < FEWEST_MIXES:
         return pd.Series(dtype=float)
+    table = table.dropna(subset=mixes)
     table = table.assign(best=table[mixes].to_numpy().argmax(axis=1))
-    return _per_seed(
-        table,
-        lambda rows: _spearman(rows["best"], rows["level"].abs()) if rows["best"].nunique() > 1 else 0.0,
-    )
+
+    def over_couples(rows: pd.DataFrame) -> float:
+        couples = [couple for _, couple in rows.groupby(["source", "target"]) if couple["level"].abs().nunique() > 2]
+        return float(np.mean([_order(couple["best"], couple["level"].abs()) for couple in couples] or [np.nan]))
+
+    return _per_seed(table, over_couples)
+
+
+def _order(numbers: pd.Series, levels: pd.Series) -> float:
+    return _spearman(numbers, levels) if numbers.nunique() > 1 else 0.0
 
 
 def decoder_harm(tables: Tables) -> pd.Series:
@@ -193,18 +261,22 @@ def noise_ratio(tables: Tables) -> pd.Series:
 
 
 def affine_asymmetry(tables: Tables) -> pd.Series:
-    """:func:`_asymmetry` of pairs whose two means differ by one common shift."""
+    """mean |closed(A->B) - closed(B->A)| / mean |gain(A->B) - gain(B->A)| of pairs whose means differ by one shift.
+
+    See :func:`_between_directions`.
+    """
     table = _plain(tables)
-    return _asymmetry(table[table["brightness"]])
+    both = _between_directions(table[table["brightness"]])
+    return _per_seed(both, lambda rows: rows["closed"].mean() / rows["gain"].mean())
 
 
 def flip_asymmetry(tables: Tables) -> pd.Series:
-    """:func:`_asymmetry` of pairs that flip the polarity."""
-    return _asymmetry(_flips(tables))
+    """mean |closed(A->B) - closed(B->A)| of pairs that flip the polarity; see :func:`_between_directions`."""
+    return _per_seed(_between_directions(_flips(tables)), lambda rows: rows["closed"].mean())
 
 
-def _asymmetry(table: pd.DataFrame) -> pd.Series:
-    """mean |closed(A->B) - closed(B->A)| / mean |gain(A->B) - gain(B->A)| over couples studied both ways.
+def _between_directions(table: pd.DataFrame) -> pd.DataFrame:
+    """|closed(A->B) - closed(B->A)| and |gain(A->B) - gain(B->A)| of couples studied both ways.
 
     closed = gain / (IoU of the target-trained network - IoU before).
     """
@@ -214,7 +286,7 @@ def _asymmetry(table: pd.DataFrame) -> pd.Series:
     turned = table.rename(columns={"source": "target", "target": "source"})
     both = table.merge(turned, on=["source", "target", "seed"], suffixes=("", "_back"))
     apart = {name: (both[name] - both[f"{name}_back"]).abs() for name in ("closed", "gain")}
-    return _per_seed(both.assign(**apart), lambda rows: rows["closed"].mean() / rows["gain"].mean())
+    return both.assign(**apart)
 
 
 # H7: means and variances
@@ -258,17 +330,18 @@ def _home_gain(tables: Tables, variants: set[str]) -> pd.Series:
 
 
 def structure_gain(tables: Tables) -> pd.Series:
-    """max over transforms of |mean gain|, where structure changes at equal mean and variance."""
+    """max over transforms of mean |gain|, where structure changes at equal mean and variance."""
     return _largest_gain(_shifted(tables, STRUCTURE))
 
 
 def sharpness_gain(tables: Tables) -> pd.Series:
-    """max over transforms of |mean gain|, under blur and sharpening."""
+    """max over transforms of mean |gain|, under blur and sharpening."""
     return _largest_gain(_shifted(tables, SHARPNESS))
 
 
 def _largest_gain(table: pd.DataFrame) -> pd.Series:
-    return _per_seed(table.assign(gain=_gain(table)), lambda rows: rows.groupby("transform")["gain"].mean().abs().max())
+    size = table.assign(size=_gain(table).abs())
+    return _per_seed(size, lambda rows: rows.groupby("transform")["size"].mean().max())
 
 
 def structure_distance(tables: Tables) -> pd.Series:
@@ -375,7 +448,7 @@ def _numbers(table: pd.DataFrame, prefix: str) -> list[int]:
 
 
 def _plateau(table: pd.DataFrame, prefix: str) -> pd.Series:
-    """Smallest n such that for it and every larger one |mean IoU(n) - mean IoU| <= 0.01; IoU(n) in ``PREFIX<n>``.
+    """Smallest n such that for it and every larger one mean |IoU(n) - IoU| <= 0.01; IoU(n) in ``PREFIX<n>``.
 
     Twice the largest n where the largest is not within 0.01; empty where no n was tried.
     """
@@ -385,7 +458,7 @@ def _plateau(table: pd.DataFrame, prefix: str) -> pd.Series:
     names = [f"{prefix}{count}" for count in counts]
 
     def smallest(rows: pd.DataFrame) -> float:
-        apart = (rows[names].mean() - rows["iou_batchnorm"].mean()).abs().to_numpy() > SAME_IOU
+        apart = rows[names].sub(rows["iou_batchnorm"], axis=0).abs().mean().to_numpy() > SAME_IOU
         beyond = [*counts, 2 * counts[-1]]
         return beyond[int(apart.nonzero()[0].max()) + 1 if apart.any() else 0]
 
@@ -428,3 +501,136 @@ def input_falls_short(tables: Tables) -> pd.Series:
         return _per_seed(known, lambda rows: (rows["iou_standardise"] - rows["iou_batchnorm"]).abs().mean())
 
     return (error(_shifted(tables, ["noise", "foreground"])) - error(_shifted(tables, AFFINE))).dropna()
+
+
+# H15 to H20: other refreshes of the statistics, for each condition that plain adaptation needs
+
+
+def balanced_shortfall(tables: Tables) -> pd.Series:
+    """max (IoU of the target-trained network - IoU(balanced)) over other foreground shares.
+
+    Of the own domain, and of targets whose two means differ from the source's by one common shift.
+    """
+    table = _plain(tables)
+    own = table["shifted"] | _brightened(table)
+    return _largest_shortfall(table[own & (table["transform"] == "foreground")], "balanced")
+
+
+def turned_shortfall(tables: Tables) -> pd.Series:
+    """max (IoU of the target-trained network - IoU(turned)) over flips of polarity at the source's contrast to noise.
+
+    Of these, those that no transform makes but a negative: their foreground share is that of their domain.
+    """
+    table = _equal_contrast(_flips(tables))
+    return _largest_shortfall(table[table["transform"].isin(["identity", "inversion"])], "turned")
+
+
+def compounds_repaired(tables: Tables) -> pd.Series:
+    """Share of the compounds at most 0.02 below the target-trained network with the better of two refreshes.
+
+    Those are ``balanced`` and ``turned_balanced``: the polarity is taken as known.
+    """
+    table = _equal_contrast(_plain(tables))
+    return _share_equal(table[table["transform"] == "compound"], ["balanced", "turned_balanced"])
+
+
+def image_gain(tables: Tables) -> pd.Series:
+    """mean (IoU(image) - IoU) where images differ in exposure and not in share."""
+    exposed, _, _ = _unlike(tables)
+    return _over(exposed, "image", ["batchnorm"])
+
+
+def image_harm(tables: Tables) -> pd.Series:
+    """mean (IoU - IoU(image)) where images differ in share and not in exposure."""
+    _, spread, _ = _unlike(tables)
+    return -_over(spread, "image", ["batchnorm"])
+
+
+def image_balanced_harm(tables: Tables) -> pd.Series:
+    """mean (IoU - IoU(image_balanced)) where images differ in share and not in exposure."""
+    _, spread, _ = _unlike(tables)
+    return -_over(spread, "image_balanced", ["batchnorm"])
+
+
+def crossing_gain(tables: Tables) -> pd.Series:
+    """mean (IoU(image_balanced) - best IoU of batchnorm, image and balanced) where images differ in both."""
+    _, _, both = _unlike(tables)
+    return _over(both, "image_balanced", ["batchnorm", "image", "balanced"])
+
+
+def _unlike(tables: Tables) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Pairs of kept polarity whose images differ in exposure alone, in share alone, and in both."""
+    table = _plain(tables)
+    table = table[table["polarity"] == "kept"]
+    exposed, spread = (table["transform"] == "exposure") & (table["level"] > 0), table["share_spread"] > 0
+    return table[exposed & ~spread], table[spread & ~exposed], table[exposed & spread]
+
+
+def _over(table: pd.DataFrame, method: str, others: list[str]) -> pd.Series:
+    """mean (IoU(method) - best IoU of ``others``) over the pairs that know all of them."""
+    names = [f"iou_{other}" for other in others]
+    table = table.dropna(subset=[f"iou_{method}", *names])
+    return _per_seed(table, lambda rows: (rows[f"iou_{method}"] - rows[names].max(axis=1)).mean())
+
+
+def repaired(tables: Tables) -> pd.Series:
+    """Share of pairs at the source's contrast to noise and structure at most 0.02 below the target-trained network.
+
+    With the best of :data:`REMEDIES`, chosen with labels.
+    """
+    return _share_equal(_equal_contrast(_abroad(tables)), REMEDIES)
+
+
+def left_by_contrast(tables: Tables) -> pd.Series:
+    """Spearman(what the best of :data:`REMEDIES` falls short of the target-trained network by, |contrast change|).
+
+    Over other means and noise, at the foreground share of the domain.
+    """
+    table = _abroad(tables)
+    table = table[table["transform"].isin(["identity", "noise"]) & table["contrast_change"].notna()]
+    table = table.assign(short=_shortfall(table, REMEDIES)).dropna(subset="short")
+    return _per_seed(table, lambda rows: _spearman(rows["short"], rows["contrast_change"].abs()))
+
+
+def left_by_texture(tables: Tables) -> pd.Series:
+    """mean (IoU of the target-trained network - best IoU of :data:`REMEDIES`) of the own domain in another texture."""
+    return _per_seed(_shifted(tables, ["texture"]), lambda rows: _shortfall(rows, REMEDIES).mean())
+
+
+def fixed_point_told(tables: Tables) -> pd.Series:
+    """(share told of balanced refreshes that end well + share told of those that do not) / 2, of equal contrast.
+
+    One is told to end well where the IoU of the plain refresh from which it starts exceeds, by 0.01 at least, that of q
+    of the pixels called foreground by chance: q s / (q + s - q s), s the share. It ends well 0.05 or less below the
+    target-trained network.
+    """
+    table = _equal_contrast(_plain(tables)).dropna(subset=["iou_balanced", "iou_target_trained"])
+    q, s = table["foreground_after"], table["true_foreground"]
+    chance = q * s / (q + s - q * s)
+    told = table["iou_after"] > chance + BETTER_THAN_CHANCE
+    well = table["iou_target_trained"] - table["iou_balanced"] <= ENDED_WELL
+    table = table.assign(right=told == well, well=well)
+
+    def balanced(rows: pd.DataFrame) -> float:
+        return rows.groupby("well")["right"].mean().mean() if rows["well"].nunique() == 2 else np.nan
+
+    return _per_seed(table, balanced)
+
+
+# H21: theory
+
+
+def theory_correlation(tables: Tables) -> pd.Series:
+    """Pearson(IoU, theory_after) over all pairs that theory knows."""
+    return _per_seed(_in_theory(tables), lambda rows: rows["iou_batchnorm"].corr(rows["theory_after"]))
+
+
+def theory_error(tables: Tables) -> pd.Series:
+    """sqrt(mean (IoU - theory_after)^2) over all pairs that theory knows."""
+    return _per_seed(
+        _in_theory(tables), lambda rows: float(np.sqrt(((rows["iou_batchnorm"] - rows["theory_after"]) ** 2).mean()))
+    )
+
+
+def _in_theory(tables: Tables) -> pd.DataFrame:
+    return _plain(tables).dropna(subset=["iou_batchnorm", "theory_after"])

@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 
 from shiftgain.files.tables import read_csv
+from shiftgain.findings.theory import alike, classes, contrast_change, predicted_iou, share_spread
+from shiftgain.shifts.generation import drawn_compound
 from shiftgain.study.names import KEY, PAIR, DomainName, domain_of, full_names, variant_of
 
 # Every column of tables/pairs.csv, in its order, and what it holds. The adapted IoU of each method follows, in columns
@@ -20,7 +22,7 @@ COLUMNS = {
     "target": "the domain of the images, before any transform",
     "transform": "what was done to them; identity where nothing was",
     "level": "of the transform, in its unit; 0 for identity",
-    "seed": "of the network",
+    "seed": "of the network, and of the images unless the study fixes their draw",
     "name": "the target in full: DOMAIN@TRANSFORM=LEVEL",
     "variant": "VARIANT of the source; empty where there is none",
     "home": "whether the target is the domain that the network was trained on, untransformed",
@@ -30,8 +32,15 @@ COLUMNS = {
     "brightness": "whether both means differ from the source's by one common amount, all else equal",
     "towards_mask": "grey level by which the mean of the target's two means lies nearer the source's mask side than "
     "that of the source's, before any transform; negative: away from it; empty where either domain is real",
+    "share_spread": "logits by which images of the target differ in their foreground share; empty for a real domain",
+    "contrast_change": "stops by which the target's contrast to noise, |mask mean - background mean| / noise, exceeds "
+    "the source's; empty where either domain is not two classes of white noise",
+    "theory_before": "IoU that theory gives a classifier of single pixels without adaptation, at a quarter of the "
+    "noise, for what the context of a network takes from it; empty as contrast_change, and where images differ",
+    "theory_after": "the same with the input's mean and deviation adapted: what batchnorm should reach",
     "true_foreground": "share of the test pixels that are foreground",
     "foreground_before": "share of them that the network calls foreground without adaptation",
+    "foreground_after": "share of them that it calls foreground with the main method",
     "clipped_share": "share of them that are black or white",
     "pixel_ceiling": "best IoU of a classifier of single pixels; empty for colour",
     "own_iou": "of the network on the test images of its own domain",
@@ -41,6 +50,8 @@ COLUMNS = {
     "iou_after": "with the main method; empty where the pair was not tried with it",
     "gain_iou": "iou_after - iou_before",
 }
+# What the closed form of findings/theory.py says of a pair.
+THEORY = ["contrast_change", "theory_before", "theory_after"]
 # A change of IoU of at most this size is called none.
 SMALLEST_GAIN = 0.02
 # A share of foreground less than this from one half counts as one half: a flip of polarity there leaves no trace in the
@@ -152,6 +163,8 @@ def pair_table(
     table["method"] = main_method(gains)
     main = gains.loc[gains["method"] == main_method(gains), [*KEY, "iou_after", "gain_iou"]]
     by_method = gains.pivot(index=KEY, columns="method", values="iou_after").add_prefix("iou_").sort_index(axis=1)
+    shares = segmentation.loc[segmentation["method"] == main_method(gains), [*KEY, "predicted_foreground"]]
+    table = table.merge(shares.rename(columns={"predicted_foreground": "foreground_after"}), on=KEY, how="left")
     table = table.merge(main, on=KEY, how="left")[list(COLUMNS)]
     return table.merge(by_method.reset_index(), on=KEY, how="left").sort_values(KEY, ignore_index=True)
 
@@ -159,8 +172,8 @@ def pair_table(
 def with_relations(table: pd.DataFrame, specs: dict[str, dict]) -> pd.DataFrame:
     """``table``, which has the columns :data:`KEY`, and what the names and ``specs`` say of its pairs.
 
-    Those are ``name``, ``variant``, ``home``, ``shifted``, ``polarity``, ``brightness`` and ``towards_mask``, as
-    :data:`COLUMNS` describes them.
+    Those are ``name``, ``variant``, ``home``, ``shifted``, ``polarity``, ``brightness``, ``towards_mask``,
+    ``share_spread``, ``contrast_change``, ``theory_before`` and ``theory_after``, as :data:`COLUMNS` describes them.
     """
     names, domains = pd.Series(full_names(table), table.index, dtype=object), table["source"].map(domain_of)
     bases = domains.map(lambda domain: DomainName.parse(domain).base)
@@ -170,6 +183,9 @@ def with_relations(table: pd.DataFrame, specs: dict[str, dict]) -> pd.DataFrame:
     polarity = pd.Series([_polarity(*pair) for pair in both], table.index, dtype=object)
     swapped = {"kept": "flipped", "flipped": "kept", "": ""}
     grid = {name for name, spec in specs.items() if on_grid(spec)}
+    couples = set(zip(domains, names, strict=True))
+    theory = {(domain, name): _theory(specs[domain], specs[name]) for domain, name in couples}
+    of_theory = pd.DataFrame([theory[pair] for pair in zip(domains, names, strict=True)], table.index, THEORY)
     common = pd.Series([_is_common_shift(*pair) for pair in both], table.index, dtype=bool)
     return table.assign(
         name=names,
@@ -179,6 +195,8 @@ def with_relations(table: pd.DataFrame, specs: dict[str, dict]) -> pd.DataFrame:
         polarity=polarity.mask(_is_negative(table), polarity.map(swapped)),
         brightness=common & domains.isin(grid) & names.isin(grid),
         towards_mask=[_towards_mask(*pair) for pair in both],
+        share_spread=names.map({name: share_spread(spec) for name, spec in specs.items()}),
+        **of_theory,
     )
 
 
@@ -193,8 +211,10 @@ def read_pairs(path: str) -> pd.DataFrame:
 
 
 def _is_negative(table: pd.DataFrame) -> pd.Series:
-    """Rows whose transform turns dark into bright: the negative outweighs the image."""
-    return (table["transform"] == "inversion") & (table["level"] > 0.5)
+    """Rows whose transform turns dark into bright: the negative outweighs the image, or the compound is of a flip."""
+    compounds = table["level"].where(table["transform"] == "compound", 0)
+    flips = compounds.map(lambda number: drawn_compound(number).flipped).astype(bool)
+    return flips | ((table["transform"] == "inversion") & (table["level"] > 0.5))
 
 
 def over_seeds(pairs: pd.DataFrame) -> pd.DataFrame:
@@ -322,6 +342,17 @@ def _is_common_shift(source: tuple[float, float] | None, target: tuple[float, fl
     if source is None or target is None or source == target:
         return False
     return abs((target[0] - source[0]) - (target[1] - source[1])) < 1e-6
+
+
+def _theory(source: dict, target: dict) -> tuple[float, float, float]:
+    """The columns :data:`THEORY` of a pair of specs."""
+    one, other = classes(source), classes(target)
+    if one is None or other is None:
+        return np.nan, np.nan, np.nan
+    contrast = contrast_change(one, other)
+    if not (alike(source) and alike(target)):
+        return contrast, np.nan, np.nan
+    return contrast, *predicted_iou(one.in_context(), other.in_context())
 
 
 def _towards_mask(source: tuple[float, float] | None, target: tuple[float, float] | None) -> float:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import reduce
+from typing import Self
 
 import h5py
 import numpy as np
@@ -16,37 +17,39 @@ from shiftgain.network.unet import UNet
 
 # Bounds the memory of a pass whatever the number and size of images; 2^17 is 32 images of 64 x 64.
 BATCH_PIXELS = 2**17
+# One grey level of 255, so that images of one grey level do not divide by zero.
+SMALLEST_INPUT_SD = 1 / 255
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """The images of a split, one ``half`` of it, or those ``chosen``, in order, as tiles for a network of ``depth``.
+    """The images of a split, or those ``chosen``, in order, as tiles for a network of ``depth``.
 
     Small images come many to a tile, large ones in several tiles each. May be iterated as often as a method needs, and
     holds one batch of stored images and one tile at a time. Masks are read where ``masked``, never of a target, and of
-    them only which pixels count.
+    them only which pixels count. ``pixels`` pass at once where the memory is there for them, instead of a tile's few.
     """
 
     split: h5py.Group
     device: torch.device
     depth: int
-    half: int | None = None
     chosen: np.ndarray | None = None
     masked: bool = False
+    pixels: int | None = None
 
     def __iter__(self) -> Iterator[Tile]:
         first = 0
         for images, masks in self._stored():
             numbers = range(first, first + len(images))
             counted = None if masks is None or not (masks == store.IGNORED).any() else masks != store.IGNORED
-            yield from Tiled(images, numbers, self.depth, self.device, counted)
+            yield from Tiled(images, numbers, self.depth, self.device, counted, self.pixels)
             first = numbers.stop
 
     def _stored(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         if self.masked:
-            yield from store.masked_batches(self.split, BATCH_PIXELS, self.half, self.chosen)
+            yield from store.masked_batches(self.split, self.pixels or BATCH_PIXELS, self.chosen)
             return
-        for images in store.image_batches(self.split, BATCH_PIXELS, self.half, self.chosen):
+        for images in store.image_batches(self.split, self.pixels or BATCH_PIXELS, self.chosen):
             yield images, None
 
     @property
@@ -54,7 +57,12 @@ class Inputs:
         """Number of the images, of all or of those chosen."""
         return store.count(self.split) if self.chosen is None else len(self.chosen)
 
-    def draw(self, n: int, seed: int) -> "Inputs":
+    def each(self) -> list[Self]:
+        """Every image by itself."""
+        chosen = range(store.count(self.split)) if self.chosen is None else self.chosen
+        return [replace(self, chosen=np.array([number])) for number in chosen]
+
+    def draw(self, n: int, seed: int) -> Self:
         """``n`` of the images, drawn without repetition from ``seed``; all where there are no more."""
         images = np.arange(store.count(self.split)) if self.chosen is None else self.chosen
         chosen = np.random.default_rng(seed).choice(len(images), min(n, len(images)), replace=False)
@@ -91,11 +99,11 @@ def probabilities(network: UNet, tile: Tile) -> Tensor:
 def input_moments(tiles: Iterable[Tile]) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (channels, 1, 1) of the pixels that count of all images.
 
-    The standard deviation is at least 1/255, so that images of one grey level do not divide by zero.
+    The standard deviation is at least :data:`SMALLEST_INPUT_SD`.
     """
     count, first, second = reduce(torch.add, map(_powers, tiles))
     mean = first / count
-    sd = (second / count - mean**2).clamp(min=1 / 255**2).sqrt()
+    sd = (second / count - mean**2).clamp(min=SMALLEST_INPUT_SD**2).sqrt()
     return mean.float()[:, None, None], sd.float()[:, None, None]
 
 

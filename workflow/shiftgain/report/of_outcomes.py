@@ -10,8 +10,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
 
-from shiftgain.findings.pairs import means
-from shiftgain.findings.theory import predicted_map
+from shiftgain.findings.theory import classes, predicted_map
 from shiftgain.report.panels import (
     GAIN_COLOURS,
     POLARITY,
@@ -162,12 +161,11 @@ def _maps_of_source(
 
 def _boundaries(panels: np.ndarray, spec: dict, scales: list[list[float]]) -> None:
     """The theory's boundary before (dashed) and after adaptation (solid), on the maps of a source of known means."""
-    pair = means(spec)
-    if pair is None or "foreground" not in spec:
+    source = classes(spec)
+    if source is None:
         return
-    sds = spec["noise"]["mask_sd"], spec["noise"]["background_sd"]
     fine = np.linspace(min(map(min, scales)), max(map(max, scales)), 41)
-    before, after = predicted_map(pair, sds, spec["foreground"], fine)
+    before, after = predicted_map(source, fine)
     across, down = (np.interp(fine, scale, np.arange(len(scale)) + 0.5) for scale in scales)
     for axes, states in zip(panels, ([0], [1], [0, 1], []), strict=True):
         for state in states:

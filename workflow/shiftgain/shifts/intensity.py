@@ -16,6 +16,8 @@ from PIL import Image
 Block = tuple[np.ndarray, np.ndarray | None]
 GREY = np.arange(256, dtype=np.float32)
 DETAIL_SD = 1.0  # px
+# Grey level of offset for each stop of gain: at one stop, what `brightness` adds at most in the default study.
+OFFSET_PER_STOP = 0.2
 
 
 def brightness(images: np.ndarray, masks: np.ndarray | None, level: float, rng: np.random.Generator) -> Block:
@@ -48,6 +50,17 @@ def illumination(images: np.ndarray, masks: np.ndarray | None, level: float, rng
     """Multiply by ``2**x``, ``x`` rising from ``-level / 2`` at the left edge to ``level / 2`` at the right."""
     factors = np.exp2(np.linspace(-level / 2, level / 2, images.shape[2], dtype=np.float32))
     return _rounded(images * factors.reshape((-1,) + (1,) * (images.ndim - 3))), masks
+
+
+def exposure(images: np.ndarray, masks: np.ndarray | None, level: float, rng: np.random.Generator) -> Block:
+    """Map each image by x -> 1/2 + 2**g (x - 1/2) + o: its own gain about mid-grey and its own offset.
+
+    g is normal of deviation ``level`` (stops), o normal of deviation ``level`` x :data:`OFFSET_PER_STOP` (grey level),
+    both of mean 0 and drawn for every image, the same standard normals at every level. Channels go alike.
+    """
+    draws = level * rng.standard_normal((len(images), 2)).astype(np.float32)
+    tables = [(GREY - 127.5) * 2**stops + 127.5 + 255 * OFFSET_PER_STOP * offset for stops, offset in draws]
+    return np.stack([_mapped(image, table) for image, table in zip(images, tables, strict=True)]), masks
 
 
 def hue(images: np.ndarray, masks: np.ndarray | None, level: float, rng: np.random.Generator) -> Block:

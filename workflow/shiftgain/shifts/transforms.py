@@ -46,6 +46,7 @@ TRANSFORMS: dict[str, Transform] = {
     "gamma": Transform(intensity.gamma, "stops (log2 of the exponent)", -8, 8),
     "inversion": Transform(intensity.inversion, "share of the negative", 0, 1),
     "illumination": Transform(intensity.illumination, "stops from the left edge to the right", -8, 8),
+    "exposure": Transform(intensity.exposure, "stops (sd of log2 of an image's gain)", 0, 4),
     "hue": Transform(intensity.hue, "degrees", -180, 180, "colours"),
     "saturation": Transform(intensity.saturation, "stops (log2 of the factor)", -8, 8, "colours"),
     "noise": Transform(intensity.noise, "sd in grey level", 0, 1),
@@ -60,8 +61,10 @@ TRANSFORMS: dict[str, Transform] = {
     "stretch": Transform(geometry.stretch, "stops (log2 of the change of width / height)", -3, 3),
     "elastic": Transform(geometry.elastic, "px (rms displacement along an axis)", 0, 8),
     "foreground": Transform(generation.foreground, "logits of the foreground share", -6, 6, "drawing"),
+    "share_spread": Transform(generation.share_spread, "logits (sd of an image's foreground share)", 0, 4, "drawing"),
     "texture": Transform(generation.texture, "octaves (log2 of the factor on the Perlin scale)", -3, 3, "drawing"),
     "noise_correlation": Transform(generation.noise_correlation, "px (sd of the Gaussian)", 0, 8, "drawing"),
+    "compound": Transform(generation.compound, "number of a random draw", 0, 9999, "drawing"),
 }
 
 

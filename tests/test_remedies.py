@@ -1,0 +1,244 @@
+"""Each remedy mends the condition that it is for, and what plain refreshing does remains where nothing is broken."""
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from scripts.adapt import adapt
+from scripts.evaluate import artefact
+from shiftgain.adaptation import remedies
+from shiftgain.adaptation.remedies import Own, contrast, reference, refreshed, remedy, split_contrast, spread
+from shiftgain.files import store
+from shiftgain.network import checkpoint
+from shiftgain.network.inference import Inputs, predict
+from shiftgain.network.normalisation import adapted
+from shiftgain.network.tiles import tiles_of
+from shiftgain.network.unet import UNet
+from tests.conftest import MODEL, delete, discs
+
+CPU = torch.device("cpu")
+SIZE = 32
+OPTIONS = [
+    {"scope": scope, "weights": weights, "polarity": polarity}
+    for scope in ("domain", "image", "shrunk")
+    for weights in ("plain", "balanced")
+    for polarity in ("kept", "turned")
+]
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A U-Net that finds bright discs on darker ground: IoU above 0.9 on such images."""
+    torch.manual_seed(0)
+    network = UNet(**MODEL).to(memory_format=torch.channels_last).train()
+    images, masks = discs(64, SIZE, 0)
+    x, y = torch.from_numpy(images).unsqueeze(1) / 255, torch.from_numpy(masks).float().unsqueeze(1)
+    network.input_mean.fill_(x.mean())
+    network.input_sd.fill_(x.std())
+    optimiser = torch.optim.Adam(network.parameters(), lr=0.01)
+    for step in range(120):
+        batch = slice(16 * (step % 4), 16 * (step % 4) + 16)
+        optimiser.zero_grad()
+        functional.binary_cross_entropy_with_logits(network(x[batch]), y[batch]).backward()
+        optimiser.step()
+    return network.requires_grad_(False).eval()
+
+
+class Domain:
+    """Images in memory as the stages have them in files."""
+
+    def __init__(self, images: np.ndarray, masks: np.ndarray):
+        self.file = h5py.File(f"{id(self)}", "w", driver="core", backing_store=False)
+        self.split = self.file.create_group("adapt")
+        store.append(self.split, images, masks)
+        self.inputs = Inputs(self.split, CPU, MODEL["depth"])
+
+
+def domain(n: int = 12, seed: int = 1, **means) -> Domain:
+    return Domain(*discs(n, SIZE, seed, **means))
+
+
+def grey(values: np.ndarray) -> np.ndarray:
+    return np.round(values).clip(0, 255).astype(np.uint8)
+
+
+def small_discs(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Discs on a ground twice as wide as theirs: a quarter of the foreground share."""
+    rng = np.random.default_rng(seed)
+    images = np.round(255 * (0.3 + rng.normal(0, 0.05, (n, SIZE, SIZE))).clip(0, 1)).astype(np.uint8)
+    masks = np.zeros_like(images)
+    inner, inner_masks = discs(n, SIZE // 2, seed)
+    images[:, : SIZE // 2, : SIZE // 2], masks[:, : SIZE // 2, : SIZE // 2] = inner, inner_masks
+    return images, masks
+
+
+def iou(network, target: Domain, state, own: Own | None) -> float:
+    how = {} if own is None else {"adapt": lambda n, tiles: remedies.of_image(n, tiles, own), "at_most": 1}
+    with adapted(network, state):
+        pairs = [(p, t == 1) for p, t in predict(network, target.split, 0.5, CPU, **how)]
+    return sum((p & t).sum() for p, t in pairs) / max(1, sum((p | t).sum() for p, t in pairs))
+
+
+def masks_of(network, target: Domain, **options) -> np.ndarray:
+    state, own = remedy(network, target.inputs, source(network, options.get("scope", "domain")), **options)
+    how = {} if own is None else {"adapt": lambda n, tiles: remedies.of_image(n, tiles, own), "at_most": 1}
+    with adapted(network, state):
+        return np.concatenate([p for p, _ in predict(network, target.split, 0.5, CPU, **how)])
+
+
+def source(network, scope: str = "domain"):
+    return reference(network, domain(seed=7).inputs, "domain" if scope == "domain" else "image")
+
+
+def scored(network, target: Domain, **options) -> float:
+    return iou(
+        network, target, *remedy(network, target.inputs, source(network, options.get("scope", "domain")), **options)
+    )
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "-".join(options.values()))
+def test_a_positive_affine_change_of_the_target_changes_nothing(trained, options):
+    images, masks = discs(6, SIZE, 3)
+    darker = grey(images * 0.5 + 20)
+    again = grey((darker.astype(float) - 20) / 0.5)
+    first, second = (masks_of(trained, Domain(part, masks), **options) for part in (darker, again))
+    assert (first != second).mean() < 0.002
+
+
+def test_at_home_no_remedy_does_harm(trained):
+    home = domain()
+    kept = iou(trained, home, {}, None)
+    assert kept > 0.9
+    for options in OPTIONS:
+        if options["polarity"] == "kept":
+            assert scored(trained, home, **options) > kept - 0.02, options
+
+
+def test_balanced_mends_a_shift_of_the_share(trained):
+    target = Domain(*small_discs(12, 4))
+    plain, balanced = (scored(trained, target, weights=weights) for weights in ("plain", "balanced"))
+    assert balanced > 0.9 > plain + 0.1
+
+
+def test_balanced_with_the_share_of_the_source_is_plain(trained):
+    tiles = list(domain().inputs)
+    plain = refreshed(trained, tiles)
+    share = remedies.mean_probability(plain.probabilities)
+    balanced = refreshed(trained, tiles, share, "balanced")
+    torch.testing.assert_close(balanced.state, plain.state, rtol=1e-3, atol=1e-4)
+
+
+def test_images_without_objects_leave_balanced_where_it_was(trained):
+    images, masks = discs(8, SIZE, 5)
+    rng = np.random.default_rng(0)
+    empty = grey(255 * (0.3 + rng.normal(0, 0.05, (24, SIZE, SIZE))))
+    mixed = Domain(np.concatenate([images, empty]), np.concatenate([masks, np.zeros_like(empty)]))
+    alone = Domain(images, masks)
+    states = [remedy(trained, part.inputs, source(trained), weights="balanced")[0] for part in (alone, mixed)]
+    assert iou(trained, alone, states[1], None) > iou(trained, alone, states[0], None) - 0.05
+    plain = remedy(trained, mixed.inputs, source(trained))[0]
+    assert iou(trained, alone, plain, None) < iou(trained, alone, states[1], None) - 0.05
+
+
+def test_turned_on_a_negative_is_plain_on_the_original(trained):
+    images, masks = discs(6, SIZE, 3)
+    plain = masks_of(trained, Domain(images, masks))
+    turned = masks_of(trained, Domain(255 - images, masks), polarity="turned")
+    assert (plain != turned).mean() < 0.001
+    assert scored(trained, Domain(255 - images, masks)) < 0.1
+
+
+def test_images_of_unlike_exposure_need_statistics_of_their_own(trained):
+    images, masks = discs(8, SIZE, 6)
+    gains = np.array([0.25, 1, 0.3, 0.9, 0.35, 1, 0.25, 0.8])[:, None, None]
+    target = Domain(grey(images * gains), masks)
+    assert scored(trained, target, scope="image") > 0.9 > scored(trained, target) + 0.1
+    assert scored(trained, target, scope="shrunk") > scored(trained, target) + 0.1
+
+
+def test_an_image_without_objects_gets_none(trained):
+    """Statistics of its own would make some of its noise; such an image is left to those of the domain."""
+    images, masks = discs(8, SIZE, 6)
+    empty = grey(255 * (0.3 + np.random.default_rng(0).normal(0, 0.05, (1, SIZE, SIZE))))
+    target = Domain(np.concatenate([images, empty]), np.concatenate([masks, np.zeros_like(empty)]))
+    for weights in ("plain", "balanced"):
+        found = masks_of(trained, target, scope="image", weights=weights)
+        assert found[-1].mean() < 0.01
+        assert all(part.any() for part in found[:-1])
+    tiles = tiles_of([torch.from_numpy(empty).unsqueeze(1) / 255], MODEL["depth"])
+    assert remedies.mean_probability(refreshed(trained, tiles).probabilities) > 0.1
+
+
+def test_shrunk_goes_from_domain_to_image(trained):
+    even = domain()
+    images, masks = discs(8, SIZE, 6)
+    uneven = Domain(grey(images * np.linspace(0.05, 1, 8)[:, None, None]), masks)
+    parts = [remedy(trained, part.inputs, source(trained, "image"), scope="shrunk")[1].part for part in (even, uneven)]
+    assert parts[0] < 0.5 < 0.9 < parts[1] <= 1
+
+
+def test_the_polarity_is_told_from_the_images(trained):
+    images, masks = discs(8, SIZE, 6)
+    assert remedies.told_polarity(trained, Domain(images, masks).inputs, source(trained)) == "kept"
+    assert remedies.told_polarity(trained, Domain(255 - images, masks).inputs, source(trained)) == "turned"
+    assert scored(trained, Domain(255 - images, masks), polarity="told") > 0.9
+
+
+def test_a_prior_goes_from_target_to_source(trained):
+    target = domain(foreground=0.9, background=0.5)
+    own = {name: tensor for name, tensor in trained.state_dict().items() if "running" in name or "input" in name}
+    own = {name: tensor for name, tensor in own.items() if "tracked" not in name}
+    far, near = (remedy(trained, target.inputs, source(trained), prior=prior)[0] for prior in (1e9, 1e-9))
+    torch.testing.assert_close({name: far[name] for name in own}, own, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(near, remedy(trained, target.inputs, source(trained))[0], rtol=1e-4, atol=1e-5)
+
+
+def test_contrast_by_hand():
+    image = torch.zeros(1, 1, 32, 32)
+    image[..., 16:] = 1
+    image += 0.1 * torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
+    (tile,) = tiles_of([image], 0)
+    half = torch.zeros(1, 32, 32)
+    half[..., 16:] = 1
+    smooth = functional.avg_pool2d(image, 5, 1, 2, count_include_pad=False)[0, 0]
+    left, right = smooth[:, :16], smooth[:, 16:]
+    within = (left.var(correction=0) / 2 + right.var(correction=0) / 2).sqrt()
+    assert contrast([tile], [half]) == pytest.approx(((right.mean() - left.mean()) / within).item(), rel=1e-4)
+    assert contrast([tile], [1 - half]) == pytest.approx(-contrast([tile], [half]))
+    assert contrast([tile], [0 * half]) == 0
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.8])
+def test_contrast_of_the_parts_of_a_gaussian(share):
+    values = np.sort(np.random.default_rng(0).standard_normal(200_000))
+    low, high = np.split(values, [round(len(values) * (1 - share))])
+    within = ((1 - share) * low.var() + share * high.var()) ** 0.5
+    assert split_contrast(share) == pytest.approx((high.mean() - low.mean()) / within, rel=0.01)
+
+
+def test_spread_by_hand():
+    images = np.stack(
+        [np.tile(np.array([mean - sd, mean + sd], np.uint8), (8, 4)) for mean, sd in ((60, 10), (100, 40))]
+    )
+    means, deviations = np.array([60, 100]), np.array([10, 40])
+    expected = means.var() / (deviations**2).mean() + np.log(deviations).var()
+    assert spread(Domain(images, np.zeros_like(images)).inputs) == pytest.approx(expected, rel=1e-5)
+
+
+def test_stage_keeps_what_is_to_be_done_for_each_image(tmp_path, trained, domain_path, targets_path):
+    """And reads neither masks nor the test split, of the source or of the target."""
+    checkpoint.save(tmp_path / "model.h5", trained, MODEL, {})
+    methods = {"image_balanced": {"function": "remedy", "options": {"scope": "image", "weights": "balanced"}}}
+    paths = [str(path) for path in (tmp_path / "model.h5", domain_path, targets_path, tmp_path / "adapted.h5")]
+    delete(domain_path, "validation", "adapt", "test", "train/masks")
+    for target in ("discs", "discs@brightness=0.2"):
+        delete(targets_path, f"{target}/adapt/masks", f"{target}/test")
+    adapt(*paths, methods, 0, "cpu")
+    with store.read(tmp_path / "adapted.h5") as adapted_file:
+        group = adapted_file["discs/image_balanced"]
+        state, how = artefact(group, trained)
+        assert state.keys() >= {"input_mean", "encoder1.norm1.running_mean"}
+        assert how["at_most"] == 1
+        assert how["adapt"].keywords["own"].weights == "balanced"

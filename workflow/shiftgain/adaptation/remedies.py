@@ -1,0 +1,254 @@
+"""Refreshed statistics under the conditions that plain refreshing needs, each mended without labels or training.
+
+One channel of an image is m + y D + s e, with y = 1 in the share pi of its pixels that are foreground. Refreshing takes
+the mean m + pi D and the variance s^2 + pi (1 - pi) D^2 from the target, and the source's decision carries over if the
+target is one domain, keeps the sign of D, keeps pi, and keeps D / s. Where one of the first three is not so, statistics
+of something else make it so. The input's standardisation is the first of the layers, so that a positive affine change
+of the target changes nothing.
+
+- ``scope``: the whole ``domain``, each ``image``, or ``shrunk`` from the image's towards the domain's, by that part
+  of the spread between images which the source's images have as well;
+- ``weights``: ``plain``, or ``balanced``, positions weighted so that foreground and background, by the network's own
+  prediction, have their shares in the source: a fixed point of prediction and statistics;
+- ``polarity``: ``kept``, or ``turned``, the network sees negatives, or ``told``, that of the two under which the target
+  looks more like the source (:func:`told_polarity`);
+- ``prior``: a number of images that stand behind those seen: the source's statistics behind a domain's, the domain's
+  behind an image's (Schneider et al. 2020, arXiv:2006.16971, equation 1).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import copysign, log
+from statistics import NormalDist, median
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from shiftgain.adaptation.statistics import (
+    INPUT,
+    SETTLED,
+    Gathered,
+    Mix,
+    Moments,
+    gather,
+    movement,
+    settle,
+    target_alone,
+)
+from shiftgain.network.inference import Inputs, input_moments
+from shiftgain.network.normalisation import State, norm_layers
+from shiftgain.network.tiles import Tile
+from shiftgain.network.unet import UNet
+
+# A share of foreground is taken to be no nearer to 0 or 1: below, weights would be those of a few uncertain pixels.
+SMALLEST_SHARE = 0.005
+# Passes in which prediction and weights find their fixed point where all images pass together; most settle in 7 to 9.
+BALANCING_PASSES = 12
+# Grey levels are averaged over squares of this side, px, before contrast is measured: single pixels are mostly noise.
+WINDOW = 5
+POLARITIES = ("kept", "turned")
+# Of images of one grey level each: they have no contrast and no spread.
+SMALLEST_VARIANCE = 1e-12
+SMALLEST_CONTRAST_TOLD = 1e-3
+SMALLEST_SPREAD = 1e-12
+# Part of its contrast by which balancing may lessen what is found. Right fixed points raise it, or leave it.
+LARGEST_LOSS = 0.05
+# Part of the source's own contrast that an image must show to be given statistics of its own.
+SMALLEST_CONTRAST = 0.5
+
+Images = Iterable[Tile]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What refreshing says of the source's own images, without their masks: what a target is compared with.
+
+    ``share``: mean foreground probability, of images refreshed in the scope of the target's; ``contrast``: median over
+    images of :func:`contrast`; ``spread``: :func:`spread`.
+    """
+
+    share: float
+    contrast: float
+    spread: float
+
+
+@dataclass(frozen=True)
+class Own:
+    """How an image gets statistics of its own: ``part`` of them are, the rest are the domain's.
+
+    ``share`` and ``contrast``: of the :class:`Reference`; ``weights`` and ``polarity``: of the remedy.
+    """
+
+    part: float
+    share: float
+    contrast: float
+    weights: str
+    polarity: str
+
+
+def reference(network: UNet, images: Inputs, scope: str) -> Reference:
+    """The :class:`Reference` of a source by ``images`` of its own."""
+    alone = [refreshed(network, tiles) for tiles in images.each()]
+    contrasts = [contrast(tiles, found.probabilities) for tiles, found in zip(images.each(), alone, strict=True)]
+    found = [refreshed(network, images)] if scope == "domain" else alone
+    share = mean_probability([p for part in found for p in part.probabilities])
+    return Reference(share, median(contrasts), spread(images))
+
+
+def remedy(
+    network: UNet,
+    images: Inputs,
+    source: Reference,
+    scope: str = "domain",
+    weights: str = "plain",
+    polarity: str = "kept",
+    prior: float = 0,
+) -> tuple[State, Own | None]:
+    """Statistics of the whole domain, and how an image gets its own where it does.
+
+    ``source``: for ``scope``. The options are described in the module.
+    """
+    if polarity == "told":
+        polarity = told_polarity(network, images, source)
+    mix = towards_source(prior / (prior + images.count))
+    state = refreshed(network, images, source.share, weights, polarity, mix).state
+    if scope == "domain":
+        return state, None
+    part = 1.0 if scope == "image" else max(0.0, 1 - source.spread / max(spread(images), SMALLEST_SPREAD))
+    return state, Own(part / (1 + prior), source.share, source.contrast, weights, polarity)
+
+
+def told_polarity(network: UNet, images: Inputs, source: Reference) -> str:
+    """The polarity under which log c - abs(logit pi_t - logit pi_s) is larger, c being :func:`contrast`.
+
+    Turned the wrong way, a network finds what does not stand out, or the background: a share unlike the source's. Where
+    a shift of the share across one half looks like a flip, nothing in the images tells the two apart.
+    """
+
+    def likeness(polarity: str) -> float:
+        probabilities = refreshed(network, images, polarity=polarity).probabilities
+        stands_out = max(signed_contrast(images, probabilities, source.contrast, polarity), SMALLEST_CONTRAST_TOLD)
+        return log(stands_out) - abs(logit(mean_probability(probabilities)) - logit(source.share))
+
+    return max(POLARITIES, key=likeness)
+
+
+def of_image(network: UNet, tiles: Images, own: Own) -> State:
+    """Statistics of one image, for a ``network`` that has those of its domain; none where it shows no objects.
+
+    Without objects an image's own statistics would make some of its noise. It shows objects where those found by its
+    own statistics stand out from its background by :data:`SMALLEST_CONTRAST` of what is usual in the source, or by more
+    than two parts of a Gaussian do.
+    """
+    if not own.part:
+        return {}
+    found = refreshed(network, tiles, own.share, own.weights, own.polarity, towards_source(1 - own.part))
+    enough = min(SMALLEST_CONTRAST * abs(own.contrast), split_contrast(mean_probability(found.probabilities)))
+    stands_out = signed_contrast(tiles, found.probabilities, own.contrast, own.polarity)
+    return found.state if stands_out >= enough else {}
+
+
+def refreshed(
+    network: UNet,
+    tiles: Images,
+    share: float = 0.5,
+    weights: str = "plain",
+    polarity: str = "kept",
+    mix: Mix = target_alone,
+) -> Gathered:
+    """Statistics of all normalisations of ``network``, its input's included, over all of ``tiles`` together.
+
+    ``share``: of the foreground in the source, which ``balanced`` weights give the target too. Where what they find
+    stands out less than what was found without them, prediction and weights have led each other astray, and statistics
+    remain plain.
+    """
+    layers, turned = [INPUT, *norm_layers(network)], polarity == "turned"
+    plain = settle(network, tiles, layers, mix, turned)
+    if weights == "plain":
+        return plain
+    together = len(plain.probabilities) == 1
+    gathered = plain
+    for _ in range(BALANCING_PASSES if together else 2 * len(layers)):
+        before = gathered.biased
+        weighting = balancing(gathered.probabilities, share)
+        gathered = gather(network, tiles, layers, mix, None if together else before, weighting, turned)
+        if movement(before, gathered.biased) <= SETTLED:
+            break
+    stands_out, stood_out = (abs(contrast(tiles, found.probabilities)) for found in (gathered, plain))
+    return gathered if stands_out >= (1 - LARGEST_LOSS) * stood_out else plain
+
+
+def balancing(probabilities: list[Tensor], share: float) -> list[Tensor]:
+    """w = p pi_s / pi_t + (1 - p) (1 - pi_s) / (1 - pi_t): weights of positions, pi_s ``share``, pi_t the mean of p."""
+    target = min(max(mean_probability(probabilities), SMALLEST_SHARE), 1 - SMALLEST_SHARE)
+    foreground, background = share / target, (1 - share) / (1 - target)
+    return [p.float() * (foreground - background) + background for p in probabilities]
+
+
+def mean_probability(probabilities: list[Tensor]) -> float:
+    """Mean over all pixels."""
+    return sum(float(p.sum(dtype=torch.float64)) for p in probabilities) / sum(p.numel() for p in probabilities)
+
+
+def towards_source(part: float) -> Mix:
+    """A mix of ``part`` source and the rest target, in mean and variance."""
+
+    def mix(source: Moments, target: Moments) -> Moments:
+        return torch.lerp(target[0], source[0], part), torch.lerp(target[1], source[1], part)
+
+    return mix if part else target_alone
+
+
+def contrast(tiles: Images, probabilities: list[Tensor]) -> float:
+    """(m_1 - m_0) / s: mean grey level of the foreground less that of the background, in deviations within the two.
+
+    Pixels belong to the foreground by their probability; grey levels are means over :data:`WINDOW` px squared. Zero
+    where either class is empty.
+    """
+    sums = torch.zeros(2, 3, dtype=torch.float64)
+    for tile, p in zip(tiles, probabilities, strict=True):
+        grey = tile.images.mean(1, keepdim=True)
+        grey = functional.avg_pool2d(grey, WINDOW, 1, WINDOW // 2, count_include_pad=False)[:, 0, *tile.core].double()
+        classes = torch.stack([1 - p.double(), p.double()]).flatten(1)
+        sums += (classes @ torch.stack([grey**power for power in range(3)]).flatten(1).T).cpu()
+    count, first, second = sums.T
+    if count.min() < 1:
+        return 0.0
+    means = first / count
+    within = (second - count * means**2).sum() / count.sum()
+    return float((means[1] - means[0]) / within.clamp(min=SMALLEST_VARIANCE).sqrt())
+
+
+def signed_contrast(tiles: Images, probabilities: list[Tensor], source_contrast: float, polarity: str) -> float:
+    """:func:`contrast`, positive where objects are to their background what they are in the source."""
+    sign = copysign(1, source_contrast) * (-1 if polarity == "turned" else 1)
+    return sign * contrast(tiles, probabilities)
+
+
+def logit(share: float) -> float:
+    """log(q / (1 - q)), q being ``share`` no nearer to 0 or 1 than :data:`SMALLEST_SHARE`."""
+    q = min(max(share, SMALLEST_SHARE), 1 - SMALLEST_SHARE)
+    return log(q / (1 - q))
+
+
+def split_contrast(share: float) -> float:
+    """phi(z) / (q (1 - q)) / sqrt(1 - phi(z)^2 / (q (1 - q))): :func:`contrast` of a Gaussian's uppermost ``share`` q.
+
+    At most 2.65, at one half: so much do two parts of one class of pixels differ.
+    """
+    normal = NormalDist()
+    q = min(max(share, SMALLEST_SHARE), 1 - SMALLEST_SHARE)
+    density, both = normal.pdf(normal.inv_cdf(q)), q * (1 - q)
+    return density / both / (1 - density**2 / both) ** 0.5
+
+
+def spread(images: Inputs) -> float:
+    """var(m) / mean(s^2) + var(log s) over images of mean m and deviation s, mean over channels.
+
+    Zero where all images have one exposure and one content.
+    """
+    moments = [input_moments(tiles) for tiles in images.each()]
+    means, deviations = (torch.stack(part).flatten(1).double() for part in zip(*moments, strict=True))
+    relative = means.var(0, correction=0) / deviations.square().mean(0) + deviations.log().var(0, correction=0)
+    return float(relative.mean())
