@@ -226,7 +226,7 @@ class TestUnseen:
                 assert store.count(split) == 16
                 np.testing.assert_array_equal(store.unseen(split, "mine"), [14, 15])
                 assert store.unseen(split, "0.30-0.70") is None
-                own = Inputs(split, torch.device("cpu"), chosen=store.unseen(split, "mine"))
+                own = Inputs(split, torch.device("cpu"), 2, chosen=store.unseen(split, "mine"))
                 assert (own.count, own.draw(5, 0).count) == (2, 2)
                 images = TrainingImages(split, 2, labelled=False, chosen=store.unseen(split, "mine"))
                 (batch,) = next(images.epoch(np.random.default_rng(0)))
