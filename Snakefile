@@ -31,7 +31,7 @@ from shiftgain.study.resources import growing
 min_version("9.14")
 
 # Started from a Jupyter cell, jobs would inherit a backend that is not theirs; they write files and show nothing.
-os.environ["MPLBACKEND"] = "Agg"
+os.environ.update(MPLBACKEND="Agg")
 
 # A graph of 10,000 jobs is millions of objects that all stay: looking for garbage among them took a fifth of the time
 # (`make bench`, rows noop_*).
