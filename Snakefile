@@ -10,6 +10,7 @@ Each stage is one word: a rule file, a script, a test, a block of config.yaml. F
 """
 
 import gc
+import os
 import sys
 from pathlib import Path
 
@@ -23,23 +24,19 @@ sys.path.insert(0, str(Path(HERE, "workflow")))
 
 from shiftgain.files.errors import StudyError
 from shiftgain.report.contents import figures
-from shiftgain.study.checks import duplicate_keys, study
+from shiftgain.study.checks import duplicate_keys, study, typed
 from shiftgain.study.lineage import beside, code
 from shiftgain.study.names import domain_of
 from shiftgain.study.resources import growing
 
 min_version("9.14")
 
+# Started from a Jupyter cell, jobs would inherit a backend that is not theirs; they write files and show nothing.
+os.environ.update(MPLBACKEND="Agg")
+
 # A graph of 10,000 jobs is millions of objects that all stay: looking for garbage among them took a fifth of the time
 # (`make bench`, rows noop_*).
 gc.set_threshold(100_000, 50, 50)
-# With a limit on starts per second, Snakemake's scheduler sets off one more timer, never to end, at every job that
-# finishes: after 500 jobs it takes a quarter of a core for nothing (related: snakemake pull request 3744). A limit
-# that was asked for stays.
-if workflow.scheduling_settings:
-    limit = workflow.scheduling_settings.max_jobs_per_timespan
-    if limit and (limit.max_jobs, limit.timespan) == (100, 1):
-        workflow.scheduling_settings.max_jobs_per_timespan = None
 
 
 # The defaults lie beside this file. A config.yaml of the working directory is laid over them, and over both what a
@@ -51,6 +48,7 @@ if Path("config.yaml").is_file():
 
 defaults = load_configfile(Path(HERE, "config.yaml"))
 update_config(defaults, config)
+update_config(defaults, typed(workflow.config_settings.config))
 config.update(defaults)
 
 try:
@@ -76,6 +74,11 @@ wildcard_constraints:
     source="[^/]+",
     family="[^/]+",
     seed=r"\d+",
+    draw=r"seed\d+|files",
+
+
+onstart:
+    print(*STUDY.summary, sep="\n", file=sys.stderr)
 
 
 rule all:
@@ -103,3 +106,12 @@ include: "workflow/rules/hypotheses.smk"
 include: "workflow/rules/predict.smk"
 include: "workflow/rules/advise.smk"
 include: "workflow/rules/report.smk"
+
+
+onstart:
+    # With a limit on starts per second, Snakemake's scheduler sets off one more timer, never to end, at every job that
+    # finishes: after 150 jobs it takes half a core for nothing (related: snakemake pull request 3744). A limit that was
+    # asked for stays.
+    limiter = workflow.scheduler.job_rate_limiter
+    if limiter and (limiter.max_jobs, limiter.timespan) == (100, 1):
+        workflow.scheduler.job_rate_limiter = None

@@ -94,7 +94,15 @@ def test_the_stage_explains_the_cases_by_layer(tmp_path, network):
     for path in models.values():
         checkpoint.save(path, network, MODEL, {})
     path = tmp_path / "decomposition.csv"
-    arguments = [drawn["tables"]["pairs"], models, drawn["data"], drawn["targets"], drawn["targets_of"], str(path)]
+    arguments = [
+        drawn["tables"]["pairs"],
+        list(drawn["masks"]),
+        models,
+        drawn["data"],
+        drawn["targets"],
+        drawn["targets_of"],
+        str(path),
+    ]
     decompose(*arguments)
     table = pd.read_csv(path)
     assert not list(faults("decomposition", path))
@@ -104,9 +112,9 @@ def test_the_stage_explains_the_cases_by_layer(tmp_path, network):
     works = table[(table["case"] == "works") & (table["layer"] == "encoder1")]
     source, target = (works[role].iloc[0] for role in ("source", "target"))
     means = []
-    for name in (source, target):
-        with store.read(drawn["targets"]["identity"]) as file:
-            (tile,) = Inputs(file[f"{name}/test"], CPU, network.depth)
+    for path, group in ((drawn["data"][source], "test"), (drawn["targets"]["identity"], f"{target}/test")):
+        with store.read(path) as file:
+            (tile,) = Inputs(file[group], CPU, network.depth)
             block = network.encoder1
             before = block.norm2(block.conv2(torch.relu(block.norm1(block.conv1(network.standardise(tile.images))))))
             means.append(before[:, :, *tile.core].permute(0, 2, 3, 1).flatten(0, 2))
@@ -118,5 +126,7 @@ def test_a_study_without_cases_has_an_empty_table(tmp_path):
     drawn, _ = two_sources(tmp_path)
     pairs = pd.read_csv(drawn["tables"]["pairs"])
     pairs[pairs["home"]].to_csv(drawn["tables"]["pairs"], index=False)
-    decompose(drawn["tables"]["pairs"], {}, {}, {}, {}, str(tmp_path / "none.csv"))
+    decompose(
+        drawn["tables"]["pairs"], list(drawn["masks"]), {}, {}, {}, drawn["targets_of"], str(tmp_path / "none.csv")
+    )
     assert pd.read_csv(tmp_path / "none.csv").empty

@@ -72,9 +72,10 @@ def test_a_word_has_one_sense():
 
 
 def gains_of(*rows: tuple) -> pd.DataFrame:
-    """Rows of a table of gains: source, target, transform, level, seed, IoU target-trained and before, then by method."""
+    """Rows of a table of gains: the key of each pair, IoU target-trained and before, and after by method."""
+    columns = ["source", "target", "transform", "level", "seed", "iou_target_trained", "iou_before"]
     return pd.DataFrame([
-        dict(zip(["source", "target", "transform", "level", "seed", "iou_target_trained", "iou_before"], row, strict=True))
+        dict(zip(columns, row, strict=True))
         | {"method": method, "iou_after": iou}
         for *row, by_method in rows for method, iou in by_method.items()
     ])  # fmt: skip
@@ -92,8 +93,8 @@ def test_remedies_are_compared_on_the_pairs_that_tried_one():
     rows = published.remedy_rows(table, published.groups_of("workflow/studies/remedies.yaml"))
     assert rows.best == "balanced", "image was not tried on all pairs, prior_4 is no remedy"
     assert rows.cells == [
-        ["polarity", "1", "0.100", "0.000", "0.000", "0.800", ""],
         ["share", "2", "0.725", "0.500", "0.700", "0.875", "0.970 (1)"],
+        ["polarity", "1", "0.100", "0.000", "0.000", "0.800", ""],
     ]
     pairs = pd.DataFrame(
         {"source": ["nuclei_a", "vessel_b", "vessel_b"], "target": ["nuclei_c", "vessel_b", "vessel_a"]}

@@ -25,6 +25,7 @@ from shiftgain.report.pictures import (
     PictureRow,
     first_example,
     gallery,
+    of_jobs,
     predicted_masks,
     scored_splits,
 )
@@ -129,6 +130,27 @@ def test_pairs_abroad_are_the_labelled_ones_but_home_over_seeds():
     ]  # fmt: skip
     table = abroad(pd.DataFrame(rows)).set_index("name")
     assert table["gain_iou"].to_dict() == pytest.approx({"a@noise=0.1": 0.1, "b": 0.5})
+
+
+def test_a_case_is_shown_on_the_images_that_its_network_met(tmp_path):
+    """Families of other seeds hold other images of the same target: the picture is that of the pair's own job."""
+    rng = np.random.default_rng(0)
+    targets = {}
+    for family, level in (("first", 10), ("second", 20)):
+        targets[family] = str(tmp_path / f"{family}.h5")
+        with store.create(targets[family]) as file:
+            images = np.full((2, 8, 8), level, np.uint8)
+            store.append(file.create_group("b/test"), images, rng.integers(0, 2, images.shape, dtype=np.uint8))
+    masks = {"a/seed1/second": str(tmp_path / "masks.h5")}
+    with store.create(masks["a/seed1/second"]) as file:
+        for method in ("source", "batchnorm"):
+            store.put(file, f"b/{method}", np.zeros((2, 8, 8), np.uint8))
+    rows = pd.DataFrame([pair("a", "b") | {"seed": seed} for seed in (0, 1)] + [pair("a", "c") | {"seed": 1}])
+    at_hand = of_jobs(rows, masks, {"first": ["b", "c"], "second": ["b"]})
+    assert at_hand[["target", "seed"]].to_numpy().tolist() == [["b", 1]]
+    gains = pd.DataFrame({"method": ["batchnorm"]})
+    shown = predicted_masks({"works": at_hand.iloc[0].copy(), "fails": None}, targets, masks, gains)
+    assert shown["works"].pictures["image"].max() == 20 and shown["fails"] is None
 
 
 def test_methods_are_summarised_over_the_shifts():
@@ -319,16 +341,16 @@ def test_the_parts_of_a_difference_add_up_to_its_size():
 def test_of_many_methods_the_masks_show_the_best_remedy_of_the_case(tmp_path):
     """A case is a pair of its own: another remedy may be the best for it."""
     target, methods = "0.30-0.70", ["batchnorm", "balanced", "turned", *(f"prior_{k}" for k in range(4))]
-    splits = {target: (str(tmp_path / "targets.h5"), "test")}
-    with store.create(splits[target][0]) as file:
-        write_domain(file, spec_of(target), np.random.default_rng(0), 1, True)
+    targets = {"means": str(tmp_path / "targets.h5")}
+    with store.create(targets["means"]) as file:
+        write_domain(file.create_group(target), spec_of(target), np.random.default_rng(0), 1, True)
     with store.create(tmp_path / "masks.h5") as file:
         for number, method in enumerate(["source", *methods]):
             store.put(file, f"{target}/{method}", np.full((1, 4, 4), number, np.uint8))
     masks, gains = {"a/seed0/means": str(tmp_path / "masks.h5")}, pd.DataFrame({"method": methods})
     scores = [{"iou_balanced": 0.2, "iou_turned": 0.8}, {"iou_balanced": 0.9, "iou_turned": np.nan}, {}]
     cases = {name: pd.Series(pair("a", target) | ious) for name, ious in zip("xyz", scores, strict=True)}
-    rows = predicted_masks(cases | {"absent": None}, splits, masks, gains, ["balanced", "turned"])
+    rows = predicted_masks(cases | {"absent": None}, targets, masks, gains, ["balanced", "turned"])
     assert rows["absent"] is None
     shown = {name: {title: picture.flat[0] // 255 for title, picture in row.pictures.items() if title != "image"}
              for name, row in rows.items() if row}  # fmt: skip
@@ -336,9 +358,9 @@ def test_of_many_methods_the_masks_show_the_best_remedy_of_the_case(tmp_path):
         ["true mask", "unadapted", "batchnorm"]
     ]
     assert [rows[name].label.split("\n")[-1] for name in "xy"] == ["turned 0.800", "balanced 0.900"]
-    few = predicted_masks(cases, splits, masks, gains[:3], ["balanced", "turned"])
+    few = predicted_masks(cases, targets, masks, gains[:3], ["balanced", "turned"])
     assert list(few["x"].pictures) == ["image", "true mask", "unadapted", "batchnorm", "balanced", "turned"]
-    without = predicted_masks(cases, splits, masks, gains, [])
+    without = predicted_masks(cases, targets, masks, gains, [])
     assert len(without["x"].pictures) == 3 + len(methods), "without remedies every method has its column"
 
 

@@ -79,8 +79,10 @@ STAGES: dict[str, tuple[list[str], Callable[[Path], None]]] = {
         lambda d: oracle([str(d / "model.h5")], [str(d / "source.h5")], ["a"], str(d / "out.csv"), 0, 0.5, "cpu"),
     ),
     "adapt": (
-        ["model.h5", "targets.h5"],
-        lambda d: adapt(str(d / "model.h5"), str(d / "targets.h5"), str(d / "out.h5"), METHODS, 0, "cpu"),
+        ["model.h5", "source.h5", "targets.h5"],
+        lambda d: adapt(
+            *(str(d / name) for name in ("model.h5", "source.h5", "targets.h5", "out.h5")), METHODS, 0, "cpu"
+        ),
     ),
     "evaluate": (
         ["model.h5", "targets.h5", "adapted.h5"],
@@ -93,7 +95,7 @@ STAGES: dict[str, tuple[list[str], Callable[[Path], None]]] = {
         ["model.h5", "source.h5", "targets.h5", "adapted.h5"],
         lambda d: latents(
             *(str(d / name) for name in ("model.h5", "source.h5", "targets.h5", "adapted.h5", "out.h5")),
-            ["bottleneck"], ["before_relu"], ["position"], 32, "cpu",
+            ["bottleneck"], ["before_relu"], ["position"], 32, 0, "cpu",
         ),
     ),
     "distances": (
@@ -226,7 +228,7 @@ def test_any_flipped_bit_is_found_or_harmless(stage, name, folder):
 TABLE_STAGES: dict[str, tuple[list[str], Callable[..., None]]] = {
     "tabulate": (
         ["evaluated", "oracle", "distances", "channels", "scores"],
-        lambda d, *paths: tabulate(*([path] for path in paths), {}, *(str(d / f"out{k}.csv") for k in range(7))),
+        lambda d, *paths: tabulate(*([path] for path in paths), {}, *(str(d / f"out{k}.csv") for k in range(8))),
     ),
     "correlate": (
         ["gains", "distances"],
@@ -242,7 +244,10 @@ TABLE_STAGES: dict[str, tuple[list[str], Callable[..., None]]] = {
             *paths, None, [], {}, *(str(d / name) for name in ("out.csv", "out.txt", "out.npz")), {}, 1
         ),
     ),
-    "advise": (["scores"], lambda d, *paths: advise(*paths, "workflow/predictor/forest.npz", str(d / "out.csv"))),
+    "advise": (
+        ["scores", "segmentation"],
+        lambda d, *paths: advise(*paths, "workflow/predictor/forest.npz", str(d / "out.csv")),
+    ),
     "compare": (
         ["segmentation", "gains", "benchmark"],
         lambda d, *paths: compare(

@@ -20,7 +20,9 @@ from shiftgain.study.lineage import signatures
 from shiftgain.study.names import DomainName, domain_of, full_names, target_name, variant_of
 
 ROOT = Path(__file__).parents[1]
-DEFAULT = yaml.safe_load((ROOT / "config.yaml").read_text())
+SHIPPED = yaml.safe_load((ROOT / "config.yaml").read_text())
+# Of one block: what a test changes in it is all there is.
+DEFAULT = SHIPPED | {"pairs": SHIPPED["pairs"][:1]}
 
 
 def changed(path: str, value) -> dict:
@@ -106,8 +108,8 @@ FAULTS = [
     ("train.precision", "half", r"config key train\.precision: 'half' is not one of"),
     ("evaluate.threshold", 2, r"config key evaluate\.threshold: 2 is greater"),
     ("correlate.outcomes", ["iou_gain"], r"config key correlate\.outcomes.*'iou_gain' is not one of"),
-    ("methods", {"few": {"function": "batchnrm"}}, r"methods\.few\.function: no such 'batchnrm'; did you mean"),
-    ("methods", {"few": {"function": "batchnorm", "images": 2, "at_test": 2}}, r"give 'images' or 'at_test', not both"),
+    ("methods.few", {"function": "batchnrm"}, r"methods\.few\.function: no such 'batchnrm'; did you mean"),
+    ("methods.few", {"function": "batchnorm", "images": 2, "at_test": 2}, r"give 'images' or 'at_test', not both"),
     ("pairs.0.name", "`touch x`", r"config key pairs\.0\.name: '`touch x`' does not match"),
     ("pairs.0.name", "../up", r"config key pairs\.0\.name: '\.\./up' does not match"),
     ("pairs.0.targets", ["-rf"], r"config key pairs\.0\.targets.*does not match"),
@@ -120,7 +122,7 @@ FAULTS = [
     ("oracles", ["0.30-0.70@noise=0.1@blur=1"], r"config key oracles: .*: a name is DOMAIN, DOMAIN~VARIANT or"),
     ("pairs.0.sources", ["a@noise=0.1~wide"], r"config key pairs\.0\.sources: .*: write a~wide@noise=0\.1$"),
     ("pairs.0.targets", ["a@noise=0.10"], r"config key pairs\.0\.targets: .*: write a@noise=0\.1$"),
-    ("pairs.0.targets", ["0.30-0.70@blur=1"], r"pairs\.0\.targets: .* transformed already, and brightness would"),
+    ("pairs.0.targets", ["0.30-0.70@blur=1"], r"pairs\.0\.targets: .* transformed already, and foreground would"),
     (
         "pairs.0.transforms",
         {"noise": [0.1000001, 0.1000002]},
@@ -129,13 +131,13 @@ FAULTS = [
     ("pairs.0.transforms", {"noise": [0.1, 0.1000001]}, r"noise: 0\.1 and 0\.1000001 would both be named 0\.1"),
     ("pairs.0.transforms", {"noise": [0.1000001]}, r"noise: 0\.1000001 has more than six .* digits; write 0\.1$"),
     (
-        "methods",
-        {"few": {"function": "batchnorm", "weight": 4}},
+        "methods.few",
+        {"function": "batchnorm", "weight": 4},
         r"^config key methods\.few\.weight: function batchnorm has no option 'weight'; it takes none$",
     ),
     (
-        "methods",
-        {"sure": {"function": "tent", "weight": 3}},
+        "methods.sure",
+        {"function": "tent", "weight": 3},
         r"^config key methods\.sure\.weight: function tent has no option 'weight'; it takes steps, learning_rate$",
     ),
     (
@@ -143,7 +145,7 @@ FAULTS = [
         {"mine": {"function": "ynet", "selection": "source_validation"}},
         r"^config key baselines\.mine: function ynet needs option 'reconstruction'; add it$",
     ),
-    ("methods", {"after": {"function": "batchnorm"}}, r"config key methods\.after: tables use this name for something"),
+    ("methods.after", {"function": "batchnorm"}, r"config key methods\.after: tables use this name for something"),
 ]
 
 
@@ -162,9 +164,13 @@ DATA_FAULTS = [
     (_grey(masks=np.ones((20, 16, 16))), {}, r"domains\.mine: its masks hold 1 \(100\.0 %\): say .*`background: 1`"),
     (_grey(masks=np.eye(16, dtype=np.uint8) + np.ones((20, 16, 16), np.uint8)), {}, r"such as `background: 1`$"),
     (_grey(), {"split": {"adapt": 0.7, "test": 0.7}}, r"domains\.mine\.split: the shares sum to 1\.4; lower"),
-    (_grey(), {"split": {"adapt": 0.01, "test": 0.5}}, r"domains\.mine\.split\.adapt: 0\.01 is empty"),
+    (_grey(), {"split": {"adapt": [3, 3], "test": [5, 9]}}, r"domains\.mine\.split\.adapt: \[3, 3\] is empty"),
     (_grey(), {"split": {"adapt": [0, 10], "test": [10, 21]}}, r"split\.test: \[10, 21\] .*beyond the series of 20"),
-    (_grey(), {"split": {"adapt": 0.5, "test": [10, 20]}}, r"domains\.mine\.split: shares and ranges are mixed"),
+    (
+        _grey(),
+        {"split": {"adapt": 0.5, "test": [10, 20]}},
+        r"domains\.mine\.split: shares and ranges are mixed \(adapt and test\)",
+    ),
     (_grey(), {"split": {"train": [0, 12], "test": [8, 20]}}, r"domains\.mine\.split: train and test overlap"),
     (_grey(), {"window": [0, 9]}, r"domains\.mine\.window: .*8-bit images, which pass unchanged; remove"),
     ({"images": np.zeros((20, 16, 16), np.uint16)}, {"window": [9, 9]}, r"domains\.mine\.window: \[9, 9\] is empty"),
@@ -295,10 +301,11 @@ def test_every_key_of_the_schema_is_described():
 
 
 def test_families_of_the_default_study():
-    default = study(DEFAULT)
+    default = study(SHIPPED)
     assert {name: len(family.targets) for name, family in default.families.items()} == {
-        "means-identity+brightness+contrast+noise+foreground": 240,
-    }  # fmt: skip
+        "means-identity+foreground": 60,
+        "shifts-brightness+contrast+noise": 120,
+    }
     assert all(len(family.sources) >= 3 for family in default.families.values())
 
 
@@ -489,7 +496,7 @@ def test_a_partner_is_another_seed_of_the_family():
 def test_specs_hold_what_makes_the_domain():
     config = changed("domains", {"fine": {"means": [0.2, 0.6], "perlin": {"scale": 8}, "threshold": 0.1}})
     config["pairs"][0] |= {"targets": ["fine", "0.10-0.90"], "transforms": {"noise": [0, 0.1]}}
-    specs = study(config).targets("means-noise", ["adapt", "test"])
+    specs = study(config).targets("means-noise", ["adapt", "test"], "seed3")
     assert list(specs) == ["fine", "fine@noise=0.1", "0.10-0.90", "0.10-0.90@noise=0.1"]
     fine = specs["fine@noise=0.1"]
     assert fine["name"] == "fine" and fine["transform"] == "noise" and fine["level"] == 0.1
@@ -497,6 +504,51 @@ def test_specs_hold_what_makes_the_domain():
     assert fine["threshold"] == 0.1 and "foreground" not in fine
     assert fine["images"] == {split: DEFAULT["generate"]["images"][split] for split in ("adapt", "test")}
     assert specs["0.10-0.90"]["means"] == [0.1, 0.9] and specs["0.10-0.90"]["foreground"] == 0.35
+    assert {spec["seed"] for spec in specs.values()} == {3} and {spec["masks"] for spec in specs.values()} == {"own"}
+
+
+def test_masks_are_shared_where_the_study_or_a_domain_says_so():
+    config = changed("domains", {"alone": {"means": [0.2, 0.6]}, "pair": {"means": [0.3, 0.7], "masks": "shared"}})
+    config["pairs"][0] |= {"targets": ["alone", "pair", "0.10-0.90"], "transforms": {"identity": [0]}}
+
+    def masks(config: dict) -> list[str]:
+        return [spec["masks"] for spec in study(config).targets("means-identity", ["test"], "seed0").values()]
+
+    assert masks(config) == ["own", "shared", "own"]
+    config["generate"]["masks"] = "shared"
+    config["domains"]["alone"]["masks"] = "own"
+    assert masks(config) == ["own", "shared", "shared"]
+
+
+@pytest.mark.parametrize(("fixed", "draws"), [(None, ["seed2", "seed5"]), (7, ["seed7", "seed7"])])
+def test_seeds_draw_images_of_their_own_unless_the_seed_of_the_images_is_given(fixed, draws):
+    config = changed("generate.seed", fixed)
+    config["seeds"] = [2, 5]
+    config["variants"] = {"decay": {"train": {"weight_decay": 0.1}}}
+    config["pairs"][0] |= {"sources": ["0.30-0.70~decay"], "targets": ["0.10-0.90"], "transforms": {"noise": [0.1]}}
+    found = study(config)
+    assert [found.data_of("0.30-0.70~decay", seed) for seed in (2, "5")] == [f"0.30-0.70/{draw}" for draw in draws]
+    assert [found.images_of("means-noise", seed) for seed in (2, "5")] == [f"means-noise/{draw}" for draw in draws]
+    assert found.pictured == ["0.30-0.70~decay/seed2/means-noise"]
+    assert found.pictured_images == {"means-noise": f"means-noise/{draws[0]}"}
+    assert found.pictured_data == {"0.30-0.70": f"0.30-0.70/{draws[0]}"}
+
+
+def test_files_of_the_user_are_stored_once_whatever_the_seeds(tmp_path):
+    with store.create(tmp_path / "mine.h5") as file:
+        store.put(file, "images", np.arange(20, dtype=np.uint8).repeat(16 * 16).reshape(20, 16, 16))
+        store.put(file, "masks", np.eye(16, dtype=np.uint8)[np.newaxis].repeat(20, axis=0))
+    config = changed("domains", {"mine": {"path": str(tmp_path / "mine.h5")}})
+    config["seeds"] = [0, 1, 2]
+    block = config["pairs"][0] | {"sources": ["mine", "0.30-0.70"], "transforms": {"identity": [0], "blur": [1]}}
+    config["pairs"] = [block | {"targets": ["mine"]}, block | {"name": "both", "targets": ["mine", "0.30-0.70"]}]
+    found = study(config)
+    assert {found.data_of("mine", seed) for seed in (0, 1, 2)} == {"mine/files"}
+    assert {found.images_of("means-identity+blur", seed) for seed in (0, 1, 2)} == {"means-identity+blur/files"}
+    assert found.images_of("both-identity+blur", 1) == "both-identity+blur/seed1", "one of the two is drawn"
+    specs = found.targets("both-identity+blur", ["test"], "seed1")
+    assert specs["0.30-0.70"]["seed"] == 1 and "seed" not in specs["mine"]
+    assert "seed" not in found.specs(["0.30-0.70"], [])["0.30-0.70"], "tables say the same of all draws"
 
 
 @pytest.mark.parametrize("overlay", sorted((ROOT / "workflow" / "studies").glob("*.yaml")), ids=lambda path: path.stem)
@@ -505,7 +557,9 @@ def test_overlays_fit_the_schema(overlay, monkeypatch):
 
     monkeypatch.chdir(ROOT)
     config = deepcopy(DEFAULT)
-    update_config(config, yaml.safe_load(overlay.read_text()))
+    whole = overlay.with_name(f"{overlay.stem.partition('_')[0]}.yaml")
+    for path in dict.fromkeys([whole, overlay]):
+        update_config(config, yaml.safe_load(path.read_text()))
     try:
         study(config)
     except StudyError as error:

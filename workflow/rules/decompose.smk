@@ -1,6 +1,6 @@
 """
-Reads   <results>/tables/pairs.csv, <results>/models/{source}/seed{seed}.h5, <results>/data/{domain}.h5 and
-        <results>/targets/{family}.h5 (split test, masks too)
+Reads   <results>/tables/pairs.csv, <results>/models/{source}/seed{seed}.h5, <results>/data/{domain}/{draw}.h5 and
+        <results>/targets/{family}/{draw}.h5 (split test, masks too) of the first seed of each pair
 Writes  <results>/tables/decomposition.csv   why means inside the network move, for pairs that show it
 """
 
@@ -9,9 +9,11 @@ rule decompose:
     """Part what moves the mean of each channel: the foreground share, and how the classes look."""
     input:
         pairs="<results>/tables/pairs.csv",
-        models=expand("<results>/models/{network}.h5", network=STUDY.network_names),
-        data=expand("<results>/data/{domain}.h5", domain=STUDY.trained_domains),
-        targets=expand("<results>/targets/{family}.h5", family=STUDY.targets_of),
+        models=expand("<results>/models/{network}.h5", network=STUDY.pictured_networks),
+        data=expand("<results>/data/{data}.h5", data=STUDY.pictured_data.values()),
+        targets=expand(
+            "<results>/targets/{images}.h5", images=STUDY.pictured_images.values()
+        ),
     output:
         decomposition="<results>/tables/decomposition.csv",
     log:
@@ -26,8 +28,9 @@ rule decompose:
         runtime=growing(30),
     params:
         *code("decompose"),
-        networks=STUDY.network_names,
-        domains=STUDY.trained_domains,
+        jobs=STUDY.pictured,
+        networks=STUDY.pictured_networks,
+        domains=list(STUDY.pictured_data),
         targets_of=STUDY.targets_of,
     script:
         "../scripts/decompose.py"

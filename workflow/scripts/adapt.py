@@ -12,6 +12,10 @@ from shiftgain.files import job, store
 from shiftgain.network import checkpoint, devices
 from shiftgain.network.inference import Inputs
 from shiftgain.network.tiles import Tile
+from shiftgain.study.names import base_of
+
+# Images of the source that a target is compared with, of those that its statistics were taken of in training.
+REFERENCE_IMAGES = 32
 
 
 def adapt(
@@ -22,22 +26,24 @@ def adapt(
     methods: dict[str, dict],
     seed: int,
     device: str,
+    home: str = "",
 ) -> None:
     """Write ``{target}/{method}`` -> the tensors the method changes, for the network at ``model_path``.
 
     ``methods``: name -> ``function``, ``options``, and either ``images``, the number of target images drawn by
     ``seed``, or ``at_test``, the number of test images that are adapted to as they come: nothing to keep, but how.
-    What remains to be done for each image is kept as the attribute ``own``, a :class:`remedies.Own`.
+    What remains to be done for each image is kept as the attribute ``own``, a :class:`remedies.Own`. Of a target of
+    ``home``, the domain that the network was trained on, images that it has seen are left out.
     """
     torch_device = devices.pick(device)
     network = checkpoint.load(model_path, torch_device)
     pixels = statistics.one_pass_pixels(network)
     with store.read(source_path) as source, store.read(targets_path) as targets, store.create(adapted_path) as adapted:
-        own_images = Inputs(source["adapt"], torch_device, network.depth, pixels=pixels)
 
         @cache
         def reference(scope: str) -> remedies.Reference:
-            return remedies.reference(network, own_images, scope)
+            trained_on = Inputs(source["train"], torch_device, network.depth, pixels=pixels)
+            return remedies.reference(network, trained_on.draw(REFERENCE_IMAGES, seed), scope)
 
         for target, splits in store.targets(targets):
             group = adapted.create_group(target)
@@ -46,7 +52,8 @@ def adapt(
                 if "at_test" in method:
                     store.put_json(artefact, "method", method)
                     continue
-                images = Counted(splits["adapt"], torch_device, network.depth, pixels=pixels)
+                unseen = store.unseen(splits["adapt"], home)
+                images = Counted(splits["adapt"], torch_device, network.depth, chosen=unseen, pixels=pixels)
                 if "images" in method:
                     images = images.draw(method["images"], seed)
                 function, options = batchnorm.METHODS[method["function"]], method["options"]
@@ -84,4 +91,5 @@ if __name__ == "__main__":
             methods=snakemake.params.methods,
             seed=int(snakemake.wildcards.seed),
             device=snakemake.params.device,
+            home=base_of(snakemake.wildcards.source),
         )

@@ -14,6 +14,7 @@ from shiftgain.files import job, store
 from shiftgain.files.tables import write_csv
 from shiftgain.network import checkpoint, devices, training
 from shiftgain.network.unet import UNet
+from shiftgain.study.names import base_of
 
 
 def baseline(
@@ -26,18 +27,23 @@ def baseline(
     options: dict,
     seed: int,
     device: str,
+    home: str = "",
 ) -> None:
-    """Write the epoch that ``method`` selects to ``model_path``, a plain U-Net, and the curve to ``curve_path``."""
+    """Write the epoch that ``method`` selects to ``model_path``, a plain U-Net, and the curve to ``curve_path``.
+
+    Of a target of ``home``, the domain of the source's labels, images that these are of are left out.
+    """
     torch.manual_seed(seed)
     torch_device = devices.pick(device)
     network = training.fresh(model, options, torch_device)
     resume_path = Path(model_path).with_suffix(".resume.h5")
-    title = f"{method['function']} {Path(source_path).stem} to {Path(target_path).stem} seed {seed}"
+    title = f"{method['function']} {Path(source_path).parent.name} to {Path(target_path).parent.name} seed {seed}"
     with store.read(source_path) as source, store.read(target_path) as target:
-        n_target_images = store.count(target["adapt"])
+        unseen = store.unseen(target["adapt"], home)
+        n_target_images = store.count(target["adapt"]) if unseen is None else len(unseen)
         try:
             curve = baselines.train(
-                network, model, source, target, method, options, seed, torch_device, resume_path, title
+                network, model, source, target, method, options, seed, torch_device, resume_path, title, unseen
             )
             status = baselines.status(curve)
         except training.Diverged as error:
@@ -63,4 +69,5 @@ if __name__ == "__main__":
             options=snakemake.params.options,
             seed=int(snakemake.wildcards.seed),
             device=snakemake.params.device,
+            home=base_of(snakemake.wildcards.source),
         )

@@ -11,7 +11,7 @@ from shiftgain.files.tables import write_csv
 from shiftgain.findings.pairs import decomposed_cases, read_pairs
 from shiftgain.latents.decomposition import class_means, decomposition
 from shiftgain.network import checkpoint
-from shiftgain.report.pictures import scored_splits
+from shiftgain.report.pictures import of_jobs
 from shiftgain.study.names import KEY, domain_of, layer_names
 
 COLUMNS = [
@@ -20,24 +20,25 @@ COLUMNS = [
 
 
 def decompose(
-    pairs_path: str, models: dict[str, str], data: dict[str, str], targets: dict[str, str],
+    pairs_path: str, jobs: list[str], models: dict[str, str], data: dict[str, str], targets: dict[str, str],
     targets_of: dict[str, list[str]], table_path: str,
 ) -> None:  # fmt: skip
     """Write the table, a row per case, layer and channel.
 
     Dicts map to paths: ``models`` from ``network/seed0``, ``data`` from a domain, ``targets`` from a shift family,
-    whose targets ``targets_of`` names.
+    whose targets ``targets_of`` names. Pairs are those of ``jobs``, ``source/seed0/family``, whose images these are.
     """
     # Six passes at most, over a few images.
     device = torch.device("cpu")
-    splits = scored_splits(data, targets, targets_of)
     parts = [pd.DataFrame(columns=COLUMNS)]
-    for case, pair in decomposed_cases(read_pairs(pairs_path)).items():
-        network = checkpoint.load(models[f"{pair['source']}/seed{pair['seed']}"], device)
+    for case, pair in decomposed_cases(of_jobs(read_pairs(pairs_path), jobs, targets_of)).items():
+        name = f"{pair['source']}/seed{pair['seed']}"
+        network = checkpoint.load(models[name], device)
         layers = layer_names(network.depth)
+        families = (job.rpartition("/")[2] for job in jobs if job.startswith(f"{name}/"))
+        family = next(family for family in families if pair["name"] in targets_of[family])
         sides = []
-        for name in (domain_of(pair["source"]), pair["name"]):
-            path, group = splits[name]
+        for path, group in ((data[domain_of(pair["source"])], "test"), (targets[family], f"{pair['name']}/test")):
             with store.read(path) as file:
                 sides.append(class_means(network, file[group], layers, device))
         for layer in layers:
@@ -53,6 +54,7 @@ if __name__ == "__main__":
     with job.run(snakemake.log[0]):
         decompose(
             pairs_path=snakemake.input.pairs,
+            jobs=snakemake.params.jobs,
             models=dict(zip(snakemake.params.networks, snakemake.input.models, strict=True)),
             data=dict(zip(snakemake.params.domains, snakemake.input.data, strict=True)),
             targets=dict(zip(snakemake.params.targets_of, snakemake.input.targets, strict=True)),

@@ -30,7 +30,7 @@ CHUNK_BYTES = 2**18
 @contextmanager
 def create(path: str | Path) -> Iterator[h5py.File]:
     """A new HDF5 file that appears under ``path`` only when the block ends without an error."""
-    with replacing(path) as partial, h5py.File(partial, "w", libver="latest") as file:
+    with replacing(path) as partial, h5py.File(partial, "w", libver="latest", locking=False) as file:
         yield file
 
 
@@ -42,7 +42,8 @@ def read(path: str | Path) -> Iterator[h5py.File]:
     expected dataset fails while the block reads it.
     """
     try:
-        file = h5py.File(path, "r")
+        # A file is complete when it has its name, so that no lock is needed, nor a file system that has locks.
+        file = h5py.File(path, "r", locking=False)
     except FileNotFoundError as error:
         raise StudyError(f"{path}: no such file; run the step that makes it again") from error
     except OSError as error:
@@ -136,40 +137,46 @@ def batches(
             yield images[part], None if masks is None else masks[part]
 
 
-def image_batches(
-    split: h5py.Group, pixels: int, half: int | None = None, chosen: np.ndarray | None = None
-) -> Iterator[np.ndarray]:
+def image_batches(split: h5py.Group, pixels: int, chosen: np.ndarray | None = None) -> Iterator[np.ndarray]:
     """The images of :func:`batches`; masks are not read, nor need there be any.
 
-    ``half`` 0 or 1 takes the first or second half of the series: contiguous, because neighbours in a series
-    are alike and would make two interleaved halves agree too well. ``chosen`` takes these numbers, sorted.
+    ``chosen`` takes these numbers, sorted.
     """
-    for images, _, part in _selected(split, pixels, half, chosen):
+    for images, _, part in _selected(split, pixels, chosen):
         yield images[part]
 
 
 def masked_batches(
-    split: h5py.Group, pixels: int, half: int | None = None, chosen: np.ndarray | None = None
+    split: h5py.Group, pixels: int, chosen: np.ndarray | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     """The batches of :func:`image_batches` with their masks, None where there are none."""
-    for images, masks, part in _selected(split, pixels, half, chosen):
+    for images, masks, part in _selected(split, pixels, chosen):
         yield images[part], None if masks is None else masks[part]
 
 
 def _selected(
-    split: h5py.Group, pixels: int, half: int | None, chosen: np.ndarray | None
+    split: h5py.Group, pixels: int, chosen: np.ndarray | None
 ) -> Iterator[tuple[h5py.Dataset, h5py.Dataset | None, np.ndarray | slice]]:
     first = 0
     for images, masks in stacks(split):
         n = len(images)
-        start, stop = {None: (0, n), 0: (0, n // 2), 1: (n // 2, n)}[half]
-        numbers = np.arange(start, stop)
+        numbers = np.arange(n)
         if chosen is not None:
             numbers = np.intersect1d(numbers, chosen - first)
         for part in _parts(len(numbers), _batch(images, pixels)):
             indices = numbers[part]
             yield images, masks, indices if chosen is not None else slice(indices[0], indices[-1] + 1)
         first += n
+
+
+def unseen(split: h5py.Group, domain: str) -> np.ndarray | None:
+    """Numbers, in the order of the file, of the images of a split that no network trained on ``domain`` has seen.
+
+    None, for all images, where such networks have seen none of them, and where they have seen all.
+    """
+    seen = get_json(split, "trained_on").get(domain, []) if "trained_on" in split.attrs else []
+    others = np.setdiff1d(np.arange(count(split)), seen)
+    return others if 0 < len(others) < count(split) else None
 
 
 def count(split: h5py.Group) -> int:

@@ -1,5 +1,6 @@
 """Examples out of the files of a study, as the figures show them: images, masks, latents and training curves."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -112,13 +113,22 @@ def gallery(specs: dict, splits: dict, sources: list[str]) -> Gallery:
     return Gallery({name: first_example(splits[name]) for name in base}, levels)
 
 
+def of_jobs(pairs: pd.DataFrame, jobs: Iterable[str], targets_of: dict[str, list[str]]) -> pd.DataFrame:
+    """The rows of ``pairs`` that one of ``jobs``, ``source/seed0/family``, is about: their images are at hand."""
+    parts = [job.split("/") for job in jobs]
+    known = {(source, seed, target) for source, seed, family in parts for target in targets_of[family]}
+    rows = zip(pairs["source"], "seed" + pairs["seed"].astype(str), pairs["name"], strict=True)
+    return pairs[[row in known for row in rows]]
+
+
 def predicted_masks(
-    cases: dict, splits: dict, masks: dict[str, str], gains: pd.DataFrame, remedies: list[str]
+    cases: dict, targets: dict[str, str], masks: dict[str, str], gains: pd.DataFrame, remedies: list[str]
 ) -> dict[str, PictureRow | None]:
     """Case -> its first test image, true mask and the mask by each method; None where the case does not occur.
 
-    Where the study tries ``remedies`` and more than :data:`MOST_METHODS` methods, the main one is shown and, of the
-    remedies, the best for the case by its labels, which the label of its row names.
+    ``targets``: shift family -> its images; ``masks``: job -> the masks predicted on them. Where the study tries
+    ``remedies`` and more than :data:`MOST_METHODS` methods, the main one is shown and, of the remedies, the best for
+    the case by its labels, which the label of its row names.
     """
     main = main_method(gains)
     methods = [main, *(name for name in gains["method"].unique() if name != main)]
@@ -126,13 +136,14 @@ def predicted_masks(
     rows: dict[str, PictureRow | None] = dict.fromkeys(cases)
     for name, pair in cases.items():
         if pair is not None:
-            image, true, _ = first_example(splits[pair["name"]])
+            job = job_of(pair, masks, "")
+            image, true, _ = first_example((targets[job.split("/")[2]], f"{pair['name']}/test"))
             assert true is not None, "cases are taken from labelled pairs"
             titles = {"source": "unadapted"} | {method: method for method in methods}
             best = best_remedy(pair, remedies)
             if crowded:
                 titles = {"source": "unadapted", main: main} | ({best: "best remedy"} if best else {})
-            with store.read(file_of(pair, masks, "")) as file:
+            with store.read(masks[job]) as file:
                 group = file[pair["name"]]
                 predicted = {
                     title: 255 * thinned(group[method][0]) for method, title in titles.items() if method in group
@@ -157,7 +168,7 @@ def latent_samples(
     samples = {}
     for name, pair in cases.items():
         if pair is not None and name in LATENT_CASES:
-            with store.read(file_of(pair, paths, "targets/")) as file:
+            with store.read(paths[job_of(pair, paths, "targets/")]) as file:
                 states = {"source": file["source/reference"], **file[f"targets/{pair['name']}"]}
                 samples[f"{name}: {label(pair)}"] = [
                     LayerSamples(
@@ -186,13 +197,13 @@ def channel_rows(paths: dict[str, str], networks: list[str], layer: str) -> dict
     return rows
 
 
-def file_of(pair: pd.Series, paths: dict[str, str], prefix: str) -> str:
-    """The file, of one per source, seed and family, that holds the target of ``pair``."""
+def job_of(pair: pd.Series, paths: dict[str, str], prefix: str) -> str:
+    """The job, ``source/seed0/family``, whose file of ``paths`` holds the target of ``pair`` below ``prefix``."""
     for key, path in paths.items():
         if key.startswith(f"{pair['source']}/seed{pair['seed']}/"):
             with store.read(path) as file:
                 if prefix + pair["name"] in file:
-                    return path
+                    return key
     raise LookupError(f"no file holds {pair['name']} as a target of {pair['source']}")
 
 

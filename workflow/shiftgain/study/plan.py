@@ -10,11 +10,14 @@ from functools import cached_property
 from itertools import islice, permutations
 from typing import NamedTuple
 
+from shiftgain.domains import real
 from shiftgain.study.lineage import catalogue, registry
-from shiftgain.study.names import DomainName, domain_of, layer_names, target_name, variant_of
+from shiftgain.study.names import DomainName, base_of, domain_of, layer_names, target_name, variant_of
 
 # Options of training that make a network irregular: too brief, too fast, with stale statistics.
 IRREGULAR = {"epochs", "learning_rate", "batchnorm_momentum"}
+# The draw of what is read from the user's files, the same for all seeds.
+FILES = "files"
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,27 @@ class Study:
         return [f"{source}/seed{seed}/{family}" for source, seed, family in self.jobs]
 
     @cached_property
+    def pictured(self) -> list[str]:
+        """Those of the :attr:`job_names` whose images the figures show: each pair at the first of its seeds."""
+        return [f"{source}/seed{self.families[family].seeds[0]}/{family}" for source, family in self.pairs]
+
+    @property
+    def pictured_networks(self) -> list[str]:
+        """``NETWORK/seedSEED`` of the networks of :attr:`pictured`, each once."""
+        return list(dict.fromkeys(job.rpartition("/")[0] for job in self.pictured))
+
+    @cached_property
+    def pictured_images(self) -> dict[str, str]:
+        """Shift family -> :meth:`images_of` it at the first of its seeds."""
+        return {name: self.images_of(name, family.seeds[0]) for name, family in self.families.items()}
+
+    @cached_property
+    def pictured_data(self) -> dict[str, str]:
+        """Domain that is trained on -> :meth:`data_of` it at the first seed of its networks."""
+        first = {domain_of(network): seed for network, seed in reversed(self.trained)}
+        return {domain: self.data_of(domain, first[domain]) for domain in self.trained_domains}
+
+    @cached_property
     def trained(self) -> list[tuple[str, int]]:
         """(network, seed): every source at the seeds of its blocks, and every oracle at all seeds."""
         oracles = [(name, seed) for name in self.config["oracles"] for seed in self.config["seeds"]]
@@ -100,13 +124,75 @@ class Study:
         targets = (target for names in self.targets_of.values() for target in names)
         return list(dict.fromkeys([*targets, *self.trained_domains]))
 
-    def specs(self, names: list[str], splits: list[str]) -> dict[str, dict]:
-        """Full domain name -> everything that makes ``splits`` of it. See :func:`domain_spec`."""
+    @cached_property
+    def real_domains(self) -> list[str]:
+        """Named domains that are read from files of the user."""
+        return [name for name, entry in self.config["domains"].items() if "path" in entry]
+
+    @cached_property
+    def _real_families(self) -> set[str]:
+        """Shift families of real domains alone."""
+        real = set(self.real_domains)
+        return {
+            name
+            for name, family in self.families.items()
+            if all(DomainName.parse(domain).base in real for domain in family.domains)
+        }
+
+    def data_of(self, network: str, seed: int | str) -> str:
+        """``DOMAIN/DRAW`` of the images that a network is trained on at a seed: what their file is called."""
+        domain = DomainName.parse(network)
+        return f"{domain.domain}/{self._draw(domain.base in self.real_domains, seed)}"
+
+    def images_of(self, family: str, seed: int | str) -> str:
+        """``FAMILY/DRAW`` of the targets that the networks of a seed meet: what their file is called."""
+        return f"{family}/{self._draw(family in self._real_families, seed)}"
+
+    def _draw(self, from_files: bool, seed: int | str) -> str:
+        """Name of the images of one seed of the study: ``seedN``, or :data:`FILES`."""
+        fixed = self.config["generate"]["seed"]
+        return FILES if from_files else f"seed{seed if fixed is None else fixed}"
+
+    def specs(self, names: list[str], splits: list[str], draw: str = FILES) -> dict[str, dict]:
+        """Full domain name -> everything that makes ``splits`` of it. See :func:`domain_spec`.
+
+        A synthetic domain has a ``seed`` where a ``draw`` of its images is asked for, such as ``seed0``.
+        """
+        seed = {} if draw == FILES else {"seed": int(draw.removeprefix("seed"))}
         specs = {name: domain_spec(self.config, name) for name in names}
         for spec in specs.values():
             if "path" not in spec:
-                spec["images"] = {split: spec["images"][split] for split in splits}
+                spec |= {"images": {split: spec["images"][split] for split in splits}} | seed
+            elif "look" in spec:
+                # What is passed over changes nothing of what is read.
+                spec["look"] = {key: value for key, value in spec["look"].items() if key != "passed_over"}
         return specs
+
+    @cached_property
+    def readings(self) -> dict[str, dict]:
+        """Real domains that the study reads: name -> entry, with what was seen of its files."""
+        return {name: entry for name, entry in self.config["domains"].items() if "look" in entry}
+
+    @cached_property
+    def read_data(self) -> list[str]:
+        """What the files of the domains trained on are called, of those that are read from the user's files."""
+        return [data for name, data in self.pictured_data.items() if base_of(name) in self.readings]
+
+    @cached_property
+    def read_images(self) -> list[str]:
+        """What the files of shift families are called, of those with a target that is read from the user's files."""
+        families = self.pictured_images.items()
+        return [images for name, images in families if self.readings.keys() & map(base_of, self.families[name].domains)]
+
+    @cached_property
+    def passed_over(self) -> dict[str, dict]:
+        """Real domain -> how many of its files were passed over, and why."""
+        return {name: real.passed_over(entry) for name, entry in self.readings.items()}
+
+    @property
+    def summary(self) -> list[str]:
+        """What is read of every real domain, in lines for people."""
+        return [f"{name}: {line}" for name, entry in self.readings.items() for line in real.summary(entry)]
 
     @property
     def layers(self) -> list[str]:
@@ -161,8 +247,8 @@ class Study:
 
         A role that is missing takes all names.
         """
-        real = [name for name, domain in self.config["domains"].items() if "path" in domain]
-        return {"synthetic_to_real": {"source": real, "target": real}, "another_width": {"source": self.resized}}
+        real = {"source": self.real_domains, "target": self.real_domains}
+        return {"synthetic_to_real": real, "another_width": {"source": self.resized}}
 
     @property
     def asks_the_shipped_predictor(self) -> bool:
@@ -185,9 +271,9 @@ class Study:
         options = self.config["train"] | variant.get("train", {})
         return Training(model, {key: value for key, value in options.items() if key != "threads"})
 
-    def targets(self, family: str, splits: list[str]) -> dict[str, dict]:
+    def targets(self, family: str, splits: list[str], draw: str) -> dict[str, dict]:
         """The :meth:`specs` of every target of a shift family."""
-        return self.specs(self.families[family].targets, splits)
+        return self.specs(self.families[family].targets, splits, draw)
 
     def methods(self, family: str) -> dict[str, dict]:
         """Adaptation methods of a shift family: name -> ``function``, its ``options``, ``images`` or ``at_test``."""
@@ -258,7 +344,7 @@ def baseline_options(entry: dict) -> dict:
 def domain_spec(config: dict, name: str) -> dict:
     """The parameters of a domain: of its images, and ``transform`` and ``level`` on top.
 
-    Real domains have a ``path``; synthetic ones have what :mod:`shiftgain.domains.synthetic` asks for.
+    Real domains have a ``path``; synthetic ones have what :mod:`shiftgain.domains.synthetic` asks for but the seed.
     """
     parsed = DomainName.parse(name)
     spec = {"name": parsed.base, "transform": parsed.transform, "level": parsed.level}
@@ -266,7 +352,10 @@ def domain_spec(config: dict, name: str) -> dict:
     entry = config["domains"].get(parsed.base, {})
     spec["channels"] = generate["channels"]
     if "path" in entry:
-        return spec | {"split": generate["split"]} | entry
+        split = entry.get("split", {})
+        # A layout alone says nothing of shares.
+        inherited = not split.keys() - {"layout"}
+        return spec | entry | {"split": generate["split"] | split if inherited else split, "split_inherited": inherited}
     means = entry.get("means") or list(parsed.means or ())
     for key in ("size", "images", "perlin", "noise"):
         default, override = generate[key], entry.get(key, {})
@@ -275,7 +364,7 @@ def domain_spec(config: dict, name: str) -> dict:
     mask = {key: rule[key] for key in ("threshold", "foreground") if rule.get(key) is not None}
     if "foreground_spread" in entry:
         mask["foreground_spread"] = entry["foreground_spread"]
-    return spec | {"means": means, "seed": generate["seed"]} | mask
+    return spec | {"means": means, "masks": entry.get("masks", generate["masks"])} | mask
 
 
 def families(config: dict) -> Iterator[tuple[str, Family]]:
