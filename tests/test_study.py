@@ -108,6 +108,7 @@ FAULTS = [
     ("correlate.outcomes", ["iou_gain"], r"config key correlate\.outcomes.*'iou_gain' is not one of"),
     ("methods", {"few": {"function": "batchnrm"}}, r"methods\.few\.function: no such 'batchnrm'; did you mean"),
     ("methods", {"few": {"function": "batchnorm", "images": 2, "at_test": 2}}, r"give 'images' or 'at_test', not both"),
+    ("methods", {"mine": {"function": "intent"}}, r"methods\.mine: 'at_test' is a required property"),
     ("pairs.0.name", "`touch x`", r"config key pairs\.0\.name: '`touch x`' does not match"),
     ("pairs.0.name", "../up", r"config key pairs\.0\.name: '\.\./up' does not match"),
     ("pairs.0.targets", ["-rf"], r"config key pairs\.0\.targets.*does not match"),
