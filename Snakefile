@@ -75,6 +75,7 @@ wildcard_constraints:
     source="[^/]+",
     family="[^/]+",
     seed=r"\d+",
+    draw=r"seed\d+|files",
 
 
 rule all:

@@ -124,7 +124,7 @@ def talk_domain(n_images: int, split: str = "train") -> dict:
     size = {"size": TALK["generate"]["size"], "images": DEFAULT["generate"]["images"] | {split: n_images}}
     perlin_options = DEFAULT["generate"]["perlin"] | TALK["generate"]["perlin"]
     merged = DEFAULT | {"generate": DEFAULT["generate"] | size | {"perlin": perlin_options}}
-    return study(merged).specs(["0.30-0.70"], [split])["0.30-0.70"]
+    return study(merged).specs(["0.30-0.70"], [split], "seed0")["0.30-0.70"]
 
 
 def frozen(model: dict) -> UNet:
@@ -229,7 +229,7 @@ def train_plain(path: str, epochs: int) -> None:
 def bench_train(folder: Path, epochs: int = 6) -> dict:
     """Training throughput of the machine: as many one-core jobs at once as there are cores, against one plain loop."""
     path = folder / "train.h5"
-    specs = study(DEFAULT).specs(["0.30-0.70"], ["train", "validation", "adapt", "test"])
+    specs = study(DEFAULT).specs(["0.30-0.70"], ["train", "validation", "adapt", "test"], "seed0")
     generate(specs, ["train", "validation", "test"], str(path), True, CORES)
 
     def run(kind: str, count: int, threads: int) -> list[dict]:
@@ -275,7 +275,7 @@ def bench_adapt(folder: Path) -> dict:
     """BN adaptation of a target against one plain forward pass over the same images."""
     torch.set_num_threads(1)
     path = folder / "adapt.h5"
-    specs = study(DEFAULT).specs(["0.30-0.70"], ["adapt"])
+    specs = study(DEFAULT).specs(["0.30-0.70"], ["adapt"], "seed0")
     specs["0.30-0.70"]["images"]["adapt"] = 512
     generate(specs, ["adapt"], str(path), True, CORES)
     network = frozen(DEFAULT["model"])
@@ -302,7 +302,7 @@ def bench_grain(folder: Path) -> dict:
     start = seconds(
         lambda: subprocess.run([sys.executable, "-c", "import scripts.adapt"], cwd=ROOT / "workflow", check=True)
     )
-    specs = study(DEFAULT).specs(["0.30-0.70"], ["adapt", "test"])
+    specs = study(DEFAULT).specs(["0.30-0.70"], ["adapt", "test"], "seed0")
     generate(specs, ["adapt", "test"], str(folder / "a.h5"), True, 1)
     network = frozen(DEFAULT["model"])
     with store.read(folder / "a.h5") as domain:
@@ -415,7 +415,7 @@ def small_specs(names: list[str], images: dict[str, int]) -> dict[str, dict]:
     """Specs of 32 x 32 domains."""
     perlin_options = DEFAULT["generate"]["perlin"] | SMALL["perlin"]
     generated = DEFAULT["generate"] | SMALL | {"perlin": perlin_options, "images": images}
-    return study(DEFAULT | {"generate": generated}).specs(names, list(images))
+    return study(DEFAULT | {"generate": generated}).specs(names, list(images), "seed0")
 
 
 def growth_generate(folder: str, n_images: int) -> None:
@@ -445,11 +445,11 @@ def stages(folder: str, family: str) -> dict[str, Callable[[], None]]:
     written = (tables["distances"], tables["channels"], *DEFAULT["distances"].values())
     options = DEFAULT["score"] | {"threshold": threshold, "device": "cpu"}
     return {
-        "adapt": lambda: adapt(model, targets, adapted, methods, 0, "cpu"),
+        "adapt": lambda: adapt(model, source, targets, adapted, methods, 0, "cpu"),
         "evaluate": lambda: evaluate(
             model, targets, adapted, tables["evaluated"], masks, "a", 0, **DEFAULT["evaluate"], device="cpu"
         ),
-        "latents": lambda: latents(model, source, targets, adapted, kept, **DEFAULT["latents"], device="cpu"),
+        "latents": lambda: latents(model, source, targets, adapted, kept, **DEFAULT["latents"], seed=0, device="cpu"),
         "distances": lambda: stage_distances(kept, targets, *written, "a", 0),
         "score": lambda: score(model, source, targets, adapted, {}, tables["scores"], "a", 0, **options),
     }
@@ -521,10 +521,10 @@ def bench_growth(folder: Path) -> dict:
     grid = [f"0.{mask:02}-0.{background:02}" for mask in range(1, 99, 6) for background in range(3, 99, 6)]
     whole = study(DEFAULT)
     splits = ["validation", "adapt"]
-    generate(whole.specs(["0.30-0.70"], splits), splits, str(folder / "source.h5"), True, CORES)
+    generate(whole.specs(["0.30-0.70"], splits, "seed0"), splits, str(folder / "source.h5"), True, CORES)
     checkpoint.save(folder / "network.h5", UNet(1, **DEFAULT["model"]), {"channels": 1, **DEFAULT["model"]}, {})
     for count in TARGETS:
-        specs = whole.specs(grid[:count], ["adapt", "test"])
+        specs = whole.specs(grid[:count], ["adapt", "test"], "seed0")
         generate(specs, ["adapt", "test"], str(folder / f"targets{count}.h5"), False, CORES)
     stages = {"generate": (numbers, "image"), "epoch": (numbers, "image"), "statistics": (numbers, "image")}
     stages |= {"chain": (TARGETS, "target"), "tables": ([512, 1024, 2048], "pair")}

@@ -29,13 +29,14 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from scripts.generate import generate, write_split
+from scripts.latents import REFERENCE, parts_of_source
 from scripts.tabulate import GAINS, gains
 from scripts.train import train
 from shiftgain.adaptation import batchnorm
 from shiftgain.files import store
 from shiftgain.files.tables import read_csv, write_csv, write_rows
-from shiftgain.latents.activations import summarise
-from shiftgain.latents.distances import DISTANCES, Latents, projections
+from shiftgain.latents.activations import summarise_parts
+from shiftgain.latents.distances import DISTANCES, Latents, null, projections
 from shiftgain.network import devices, metrics, normalisation, training
 from shiftgain.network.batches import TrainingImages
 from shiftgain.network.inference import Inputs, input_moments, predict
@@ -128,11 +129,11 @@ def seconds(work: Callable[[], object], device: torch.device, at_most: float = 4
 
 
 def drawn(config: dict, names: list[str], images: dict[str, int], workers: int = CORES) -> h5py.File:
-    """Domains in an HDF5 file in memory, a group to each, of ``images`` in each split."""
+    """Domains in an HDF5 file in memory, a group to each, of ``images`` in each split, as seed 0 draws them."""
     file = h5py.File(f"{names[0]}-{time.monotonic_ns()}", "w", driver="core", backing_store=False)
     for name in names:
         spec = domain_spec(config, name)
-        spec["images"] = spec["images"] | images
+        spec |= {"seed": 0, "images": spec["images"] | images}
         group = file.create_group(name)
         store.put_json(group, "domain", spec)
         for split in images:
@@ -374,7 +375,9 @@ def part_together(setting: Setting) -> Iterator[tuple[str, dict]]:
 def part_sharing(setting: Setting) -> Iterator[tuple[str, dict]]:
     """Training jobs of the default study as processes, several at a time, with and without NVIDIA's MPS."""
     config, path = setting.default, setting.work / "sharing.h5"
-    generate({SOURCES[0]: domain_spec(config, SOURCES[0])}, ["train", "validation"], str(path), True, CORES)
+    generate(
+        {SOURCES[0]: domain_spec(config, SOURCES[0]) | {"seed": 0}}, ["train", "validation"], str(path), True, CORES
+    )
     rates: dict[int, float] = {}
     longest = 0.0
     with ExitStack() as stack:
@@ -542,14 +545,16 @@ def mapped(
     amounts = {split: config["generate"]["images"][split] for split in ("adapt", "test")}
     place = {"layer": "bottleneck", "activation": "before_relu", "unit": "position"}
 
-    def latents(split: h5py.Group, half: int) -> Latents:
+    def latents(split: h5py.Group, parts: list[np.ndarray]) -> list[Latents]:
         names, kept = ([name] for name in place.values()), config["latents"]["rows"]
-        arrays = summarise(network, Inputs(split, device, network.depth, half), store.count(split) // 2, *names, kept)
-        return Latents(**arrays["/".join(place.values())])
+        summaries = summarise_parts(network, Inputs(split, device, network.depth), parts, *names, kept)
+        return [Latents(**arrays["/".join(place.values())]) for arrays in summaries]
 
-    reference, null = latents(domain["adapt"], 0), latents(domain["adapt"], 1)
+    parts = parts_of_source(store.count(domain[REFERENCE]), seed=0)
+    reference, *halves = latents(domain[REFERENCE], list(parts.values()))
+    pairs = list(zip(halves[::2], halves[1::2], strict=True))
     directions = projections(reference.mean.size, config["distances"]["projections"], seed=0)
-    nulls = {name: DISTANCES[name](reference, null, directions) for name in TALK_DISTANCES}
+    nulls = {name: null(name, pairs, directions) for name in TALK_DISTANCES}
     scores: list[dict] = []
     distances: list[dict] = []
     names, each = [*grid, *finer], 0.0
@@ -569,7 +574,7 @@ def mapped(
                         masks = predict(network, splits["test"], 0.5, device)
                         scores.append(key | {"method": method} | metrics.scores(masks))
                         if name in grid:
-                            own = latents(splits["adapt"], 1)
+                            own = latents(splits["adapt"], [np.ones(store.count(splits["adapt"]), bool)])[0]
                             distances += [
                                 key | place | {"state": when, "distance": distance}
                                 | {"value": DISTANCES[distance](reference, own, directions), "null": nulls[distance]}

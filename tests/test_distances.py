@@ -34,6 +34,10 @@ every_wasserstein = pytest.mark.parametrize("distance", [f for name, f in DISTAN
 every_bhattacharyya = pytest.mark.parametrize("distance", [bhattacharyya, bhattacharyya_diagonal])
 
 
+# Halves of the null, and by how much their means differ in these tests.
+HALVES = {"first": 0.0, "second": 1.0}
+
+
 def of_rows(rows):
     """Latents whose moments are those of the rows kept."""
     centred = rows - rows.mean(0)
@@ -349,12 +353,13 @@ def test_sliced_gaussian_by_hand():
     assert sliced_gaussian(first, second, np.eye(2)) == pytest.approx(np.sqrt((3**2 + 1**2) / 2))
 
 
-def test_stage_measures_from_the_reference_and_the_null_to_the_other_half(tmp_path):
-    """Three groups of known moments: the values and nulls of the table are those worked out here."""
+def test_stage_measures_from_the_reference_and_the_null_between_halves(tmp_path):
+    """Groups of known moments: the values and nulls of the table are those worked out here."""
     rng = np.random.default_rng(0)
-    groups = {"source/reference": (0.0, 1.0), "source/null": (1.0, 1.5), "targets/b/before": (4.0, 0.5)}
+    groups = {"source/reference": (0.0, 1.0), "targets/b/before": (4.0, 0.5)}
+    groups |= {f"source/null/{k}/{half}": (k + shift, 1.5) for k in (0, 1) for half, shift in HALVES.items()}
     rows = {name: mean + sd * rng.standard_normal((60, 4)) for name, (mean, sd) in groups.items()}
-    rows["source/null"][:, :3] = 1.0
+    rows["source/null/0/second"][:, :3] = 1.0
     with store.create(tmp_path / "targets.h5") as targets, store.create(tmp_path / "latents.h5") as latents:
         store.put_json(targets.create_group("b"), "domain", {"name": "b", "transform": "identity", "level": 0.0})
         for name, sample in rows.items():
@@ -362,25 +367,28 @@ def test_stage_measures_from_the_reference_and_the_null_to_the_other_half(tmp_pa
                 store.put(latents, f"{name}/encoder1/before_relu/position/{key}", array)
     paths = [str(tmp_path / name) for name in ("latents.h5", "targets.h5", "d.csv", "c.csv")]
     measure(*paths, list(DISTANCES), 16, "a", seed=5)
-    reference, half, taken = (of_rows(sample) for sample in rows.values())
+    sides = {name: of_rows(sample) for name, sample in rows.items()}
     directions = projections(4, 16, seed=0)  # Those of every seed of the study.
     table = pd.read_csv(tmp_path / "d.csv").set_index("distance")
     for name, distance in DISTANCES.items():
-        assert table.loc[name, "value"] == pytest.approx(distance(reference, taken, directions), rel=1e-6)
-        assert table.loc[name, "null"] == pytest.approx(distance(reference, half, directions), rel=1e-6)
+        value = distance(sides["source/reference"], sides["targets/b/before"], directions)
+        pairs = [[sides[f"source/null/{k}/{half}"] for half in HALVES] for k in (0, 1)]
+        null = sum(distance(*pair, directions) for pair in pairs) / 2
+        assert table.loc[name, "value"] == pytest.approx(value, rel=1e-6)
+        assert table.loc[name, "null"] == pytest.approx(null, rel=1e-6)
     assert pd.read_csv(tmp_path / "c.csv")["dead"].item() == 0, "the channels are those of the reference"
 
 
 def test_stage_writes_a_row_per_place_and_the_channels_of_the_source(tmp_path):
     rng = np.random.default_rng(0)
     spec = {"name": "b", "transform": "noise", "level": 0.1}
+    groups = ["source/reference", "targets/b@noise=0.1/before", "targets/b@noise=0.1/after"]
+    groups += [f"source/null/0/{half}" for half in HALVES]
     with store.create(tmp_path / "targets.h5") as targets, store.create(tmp_path / "latents.h5") as latents:
         store.put_json(targets.create_group("b@noise=0.1"), "domain", spec)
-        for number, group in enumerate(
-            ("source/reference", "source/null", "targets/b@noise=0.1/before", "targets/b@noise=0.1/after")
-        ):
+        for group in groups:
             for unit in ("position", "image"):
-                rows = rng.standard_normal((40, 4)) + 3 * (number == 2)
+                rows = rng.standard_normal((40, 4)) + 3 * group.endswith("before")
                 arrays = {"rows": rows, "mean": rows.mean(0), "covariance": np.cov(rows.T)}
                 for key, array in arrays.items():
                     store.put(latents, f"{group}/encoder1/before_relu/{unit}/{key}", array)

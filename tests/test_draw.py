@@ -18,7 +18,16 @@ from shiftgain.findings.pairs import CASES, abroad, by_method, by_training, exam
 from shiftgain.report import of_images, of_latents, of_outcomes, page, panels
 from shiftgain.report.contents import figures
 from shiftgain.report.panels import QUANTITIES
-from shiftgain.report.pictures import Example, Gallery, PictureRow, first_example, gallery, scored_splits
+from shiftgain.report.pictures import (
+    Example,
+    Gallery,
+    PictureRow,
+    first_example,
+    gallery,
+    of_jobs,
+    predicted_masks,
+    scored_splits,
+)
 from shiftgain.study.names import KEY, PAIR, target_name
 from tests.made_up import FIGURES, TEXTS, spec_of, text_of, two_sources, write_domain
 
@@ -117,6 +126,27 @@ def test_pairs_abroad_are_the_labelled_ones_but_home_over_seeds():
     ]  # fmt: skip
     table = abroad(pd.DataFrame(rows)).set_index("name")
     assert table["gain_iou"].to_dict() == pytest.approx({"a@noise=0.1": 0.1, "b": 0.5})
+
+
+def test_a_case_is_shown_on_the_images_that_its_network_met(tmp_path):
+    """Families of other seeds hold other images of the same target: the picture is that of the pair's own job."""
+    rng = np.random.default_rng(0)
+    targets = {}
+    for family, level in (("first", 10), ("second", 20)):
+        targets[family] = str(tmp_path / f"{family}.h5")
+        with store.create(targets[family]) as file:
+            images = np.full((2, 8, 8), level, np.uint8)
+            store.append(file.create_group("b/test"), images, rng.integers(0, 2, images.shape, dtype=np.uint8))
+    masks = {"a/seed1/second": str(tmp_path / "masks.h5")}
+    with store.create(masks["a/seed1/second"]) as file:
+        for method in ("source", "batchnorm"):
+            store.put(file, f"b/{method}", np.zeros((2, 8, 8), np.uint8))
+    rows = pd.DataFrame([pair("a", "b") | {"seed": seed} for seed in (0, 1)] + [pair("a", "c") | {"seed": 1}])
+    at_hand = of_jobs(rows, masks, {"first": ["b", "c"], "second": ["b"]})
+    assert at_hand[["target", "seed"]].to_numpy().tolist() == [["b", 1]]
+    gains = pd.DataFrame({"method": ["batchnorm"]})
+    shown = predicted_masks({"works": at_hand.iloc[0].copy(), "fails": None}, targets, masks, gains)
+    assert shown["works"].pictures["image"].max() == 20 and shown["fails"] is None
 
 
 def test_methods_are_summarised_over_the_shifts():

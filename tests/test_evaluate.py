@@ -44,9 +44,11 @@ def test_pooled_counts_first_then_divides():
 
 
 @pytest.fixture
-def evaluated(tmp_path, targets_path, network):
+def evaluated(tmp_path, domain_path, targets_path, network):
     checkpoint.save(tmp_path / "model.h5", network, MODEL, {})
-    adapt(str(tmp_path / "model.h5"), str(targets_path), str(tmp_path / "adapted.h5"), METHODS, 0, "cpu")
+    adapt(
+        str(tmp_path / "model.h5"), str(domain_path), str(targets_path), str(tmp_path / "adapted.h5"), METHODS, 0, "cpu"
+    )
 
     def run():
         evaluate(
@@ -68,7 +70,7 @@ def test_a_row_per_target_and_method(evaluated, tmp_path):
         assert masks["discs/batchnorm"].shape == (2, 16, 16)
 
 
-def test_scores_see_the_test_split_alone(tmp_path, targets_path, network):
+def test_scores_see_the_test_split_alone(tmp_path, domain_path, targets_path, network):
     """Share of clipped pixels and ceiling too, which are those of the images that are scored."""
     path, half = str(tmp_path / "a.h5"), METHODS["batchnorm"] | {"at_test": 4}
     checkpoint.save(tmp_path / "model.h5", network, MODEL, {})
@@ -76,7 +78,7 @@ def test_scores_see_the_test_split_alone(tmp_path, targets_path, network):
         for number, group in enumerate(targets.values(), 1):
             group["test"].attrs["clipped_share"] = 0.1 * number
             group["test/masks"][:, :4] = 1
-    adapt(str(tmp_path / "model.h5"), str(targets_path), path, METHODS | {"half": half}, 0, "cpu")
+    adapt(str(tmp_path / "model.h5"), str(domain_path), str(targets_path), path, METHODS | {"half": half}, 0, "cpu")
 
     def run() -> pd.DataFrame:
         evaluate(
@@ -94,7 +96,7 @@ def test_scores_see_the_test_split_alone(tmp_path, targets_path, network):
     assert run().equals(whole)
 
 
-def test_a_baseline_is_scored_and_adapted_with_its_own_weights(tmp_path, targets_path, network):
+def test_a_baseline_is_scored_and_adapted_with_its_own_weights(tmp_path, domain_path, targets_path, network):
     """Its rows are those of a study with it as the source: it has other weights before and after batch norm."""
     name, other = "discs@brightness=0.2", deepcopy(network)
     other.encoder1.conv1.weight.mul_(3)
@@ -104,7 +106,7 @@ def test_a_baseline_is_scored_and_adapted_with_its_own_weights(tmp_path, targets
 
     def run(model: str, **more) -> pd.DataFrame:
         paths = [str(tmp_path / stem) for stem in (model, "targets.h5", "adapted.h5", "scores.csv", "masks.h5")]
-        adapt(paths[0], paths[1], paths[2], METHODS, 0, "cpu")
+        adapt(paths[0], str(domain_path), paths[1], paths[2], METHODS, 0, "cpu")
         evaluate(*paths, source="dark", seed=3, threshold=0.5, examples=2, device="cpu", **more)
         return pd.read_csv(tmp_path / "scores.csv").query("transform == 'brightness'").set_index("method")
 
@@ -117,7 +119,7 @@ def test_a_baseline_is_scored_and_adapted_with_its_own_weights(tmp_path, targets
         assert found.loc[method, "iou"] == own.loc[same, "iou"] != found.loc[same, "iou"]
 
 
-def test_adapting_to_one_test_batch_of_all_is_adapting_to_the_test_split(tmp_path, targets_path, network):
+def test_adapting_to_one_test_batch_of_all_is_adapting_to_the_test_split(tmp_path, domain_path, targets_path, network):
     path = str(tmp_path / "a.h5")
     checkpoint.save(tmp_path / "model.h5", network, MODEL, {})
     with h5py.File(targets_path, "a") as targets:
@@ -125,7 +127,15 @@ def test_adapting_to_one_test_batch_of_all_is_adapting_to_the_test_split(tmp_pat
             del group["adapt"]
             group.copy("test", "adapt")
     whole, each = ({"function": "batchnorm", "options": {}, "at_test": n} for n in (8, 1))
-    adapt(str(tmp_path / "model.h5"), str(targets_path), path, METHODS | {"whole": whole, "each": each}, 0, "cpu")
+    adapt(
+        str(tmp_path / "model.h5"),
+        str(domain_path),
+        str(targets_path),
+        path,
+        METHODS | {"whole": whole, "each": each},
+        0,
+        "cpu",
+    )
     evaluate(
         str(tmp_path / "model.h5"), str(targets_path), path, str(tmp_path / "scores.csv"), str(tmp_path / "masks.h5"),
         source="dark", seed=3, threshold=0.5, examples=2, device="cpu",
@@ -157,7 +167,7 @@ def test_mixed_sizes_are_scored_together(tmp_path, network):
         assert metrics.scores(predict(network, group, 0.5, torch.device("cpu")))["n_images"] == 9
 
 
-def test_baselines_of_the_targets_have_rows_of_their_own(tmp_path, targets_path, network):
+def test_baselines_of_the_targets_have_rows_of_their_own(tmp_path, domain_path, targets_path, network):
     """A baseline, BN adaptation on top of it, and one that diverged, whose row has no scores."""
     name = "discs@brightness=0.2"
     made = {"selection": "target_oracle", "n_target_images": 8, "image_presentations": 100}
@@ -168,7 +178,9 @@ def test_baselines_of_the_targets_have_rows_of_their_own(tmp_path, targets_path,
     }.items():
         checkpoint.save(tmp_path / f"{stem}.h5", network, MODEL, about)
     methods = {**METHODS, "few": METHODS["batchnorm"] | {"images": 3}, "twice": {"function": "prior", "options": {}}}
-    adapt(str(tmp_path / "model.h5"), str(targets_path), str(tmp_path / "adapted.h5"), methods, 0, "cpu")
+    adapt(
+        str(tmp_path / "model.h5"), str(domain_path), str(targets_path), str(tmp_path / "adapted.h5"), methods, 0, "cpu"
+    )
     evaluate(
         *(str(tmp_path / stem) for stem in ("model.h5", "targets.h5", "adapted.h5", "scores.csv", "masks.h5")),
         source="dark", seed=3, threshold=0.5, examples=2, device="cpu",

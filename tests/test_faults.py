@@ -79,8 +79,10 @@ STAGES: dict[str, tuple[list[str], Callable[[Path], None]]] = {
         lambda d: oracle([str(d / "model.h5")], [str(d / "source.h5")], ["a"], str(d / "out.csv"), 0, 0.5, "cpu"),
     ),
     "adapt": (
-        ["model.h5", "targets.h5"],
-        lambda d: adapt(str(d / "model.h5"), str(d / "targets.h5"), str(d / "out.h5"), METHODS, 0, "cpu"),
+        ["model.h5", "source.h5", "targets.h5"],
+        lambda d: adapt(
+            *(str(d / name) for name in ("model.h5", "source.h5", "targets.h5", "out.h5")), METHODS, 0, "cpu"
+        ),
     ),
     "evaluate": (
         ["model.h5", "targets.h5", "adapted.h5"],
@@ -93,7 +95,7 @@ STAGES: dict[str, tuple[list[str], Callable[[Path], None]]] = {
         ["model.h5", "source.h5", "targets.h5", "adapted.h5"],
         lambda d: latents(
             *(str(d / name) for name in ("model.h5", "source.h5", "targets.h5", "adapted.h5", "out.h5")),
-            ["bottleneck"], ["before_relu"], ["position"], 32, "cpu",
+            ["bottleneck"], ["before_relu"], ["position"], 32, 0, "cpu",
         ),
     ),
     "distances": (

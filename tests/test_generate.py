@@ -109,8 +109,35 @@ def test_a_transform_draws_other_noise_for_every_split_and_domain(tmp_path):
         assert one.std() > 20 and all((one == other).mean() < 0.05 for other in parts[:number])
 
 
+def test_a_transformed_domain_keeps_the_draw_of_its_base(tmp_path):
+    """Masks and noise: brightness adds to each grey level, and nothing is clipped here."""
+    generate(targets(), SPLITS, str(tmp_path / "a.h5"), at_top=False, workers=1)
+    with h5py.File(tmp_path / "a.h5") as file:
+        for split in SPLITS:
+            plain, bright = file[f"0.30-0.70/{split}"], file[f"0.30-0.70@brightness=0.1/{split}"]
+            assert np.array_equal(plain["masks"], bright["masks"])
+            assert set(np.unique(bright["images"][...].astype(int) - plain["images"][...])) <= {25, 26}
+
+
+@pytest.mark.parametrize("transform", ["identity", "noise"])
+def test_every_seed_draws_images_of_its_own(tmp_path, transform):
+    """Masks, noise, and the noise of a transform: of grey images without noise of their own that alone is left."""
+    still = {"means": [0.5, 0.5], "noise": {"mask_sd": 0, "background_sd": 0}, "level": 0.1}
+    spec = SPEC | {"transform": transform} | (still if transform == "noise" else {})
+    parts = []
+    for seed in (0, 1):
+        path = str(tmp_path / f"{seed}.h5")
+        generate({"a": spec | {"seed": seed}}, SPLITS, path, at_top=True, workers=1)
+        with h5py.File(path) as file:
+            parts.append((file["test/images"][...], file["test/masks"][...]))
+    (images, masks), (others, other_masks) = parts
+    assert not (masks == other_masks).all(axis=(1, 2)).any()
+    assert (images == others).mean() < 0.05
+
+
 def test_domains_of_equal_masks_and_means_have_other_noise(tmp_path):
-    generate({name: SPEC | {"name": name} for name in "ab"}, SPLITS, str(tmp_path / "a.h5"), at_top=False, workers=1)
+    shared = {name: SPEC | {"name": name, "masks": "shared"} for name in "ab"}
+    generate(shared, SPLITS, str(tmp_path / "a.h5"), at_top=False, workers=1)
     with h5py.File(tmp_path / "a.h5") as file:
         for split in SPLITS:
             one, other = file[f"a/{split}"], file[f"b/{split}"]
@@ -174,8 +201,8 @@ def test_batches_weigh_images_alike(tmp_path):
     generate({"a": SPEC}, ["test"], str(tmp_path / "a.h5"), at_top=True, workers=1)
     with store.read(tmp_path / "a.h5") as file:
         sizes = [len(images) for images, _ in store.batches(file["test"], 4 * 32 * 32)]
-        halves = [np.concatenate(list(store.image_batches(file["test"], 4 * 32 * 32, half))) for half in (0, 1)]
-        assert sizes == [3, 3, 4] and np.array_equal(np.concatenate(halves), file["test/images"][:])
+        images = np.concatenate(list(store.image_batches(file["test"], 4 * 32 * 32)))
+        assert sizes == [3, 3, 4] and np.array_equal(images, file["test/images"][:])
 
 
 @pytest.fixture
@@ -203,11 +230,8 @@ def test_drawn_numbers_count_through_all_sizes(two_sizes):
     assert Inputs(two_sizes, torch.device("cpu"), 1).draw(99, seed=0).chosen.tolist() == list(range(11))
 
 
-def test_halves_share_no_image_and_leave_none(two_sizes):
-    """Of every size the first and the second half, whatever fits into a batch."""
+def test_batches_leave_no_image(two_sizes):
     for pixels in (16, 40, 1000):
-        halves = [numbers_of(store.image_batches(two_sizes, pixels, half)) for half in (0, 1)]
-        assert halves == [[0, 1, 2, 7, 8], [3, 4, 5, 6, 9, 10]]
         assert numbers_of(store.image_batches(two_sizes, pixels)) == list(range(11))
 
 

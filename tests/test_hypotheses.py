@@ -444,16 +444,25 @@ def distances(rows, **values):
     return pd.DataFrame(found)
 
 
-def test_the_strongest_distance_over_both_polarities():
-    ious = [0.1, 0.2, 0.3, 0.4]
-    targets = ["0.10-0.90", "0.90-0.10", "0.20-0.80", "0.80-0.20"]
-    rows = each_seed(*({"target": target, "iou_batchnorm": iou} for target, iou in zip(targets, ious, strict=True)))
-    found = distances(rows, wasserstein_before=[1, 2, 2, 1], sliced_after=[4, 2, 3, 1])
-    assert measured("H2b", rows, found) == pytest.approx(0.8)
-    # The source at home orders nothing: it would lie nearest and score best.
-    home = each_seed({"iou_batchnorm": 0.9})
-    found = pd.concat([found, distances(home, wasserstein_before=[0], sliced_after=[0])])
-    assert measured("H2b", rows + home, found) == pytest.approx(0.8)
+def test_a_flip_is_told_by_the_best_distance():
+    targets = ["0.10-0.90", "0.20-0.80", "0.90-0.10", "0.80-0.20"]  # kept, kept, flipped, flipped
+    rows = each_seed(*({"target": target} for target in targets))
+    # Of 2 x 2 couples before, three have the flipped pair above and one a tie; after, the flipped pairs lie below.
+    before, after = [1, 2, 3, 2], [4, 2, 3, 1]
+    assert measured("H2b", rows, distances(rows, wasserstein_before=before)) == pytest.approx(3.5 / 4)
+    assert measured("H2b", rows, distances(rows, sliced_after=after)) == pytest.approx(1 - 1 / 4)
+    both = distances(rows, wasserstein_before=before, sliced_after=after)
+    assert measured("H2b", rows, both) == pytest.approx(3.5 / 4)
+    # The source at home tells nothing: it keeps the polarity and would lie nearest.
+    home = each_seed({})
+    at_home = distances(home, wasserstein_before=[0], sliced_after=[0])
+    assert measured("H2b", rows + home, pd.concat([both, at_home])) == pytest.approx(3.5 / 4)
+    # Nor does a pair of unknown polarity.
+    equal = each_seed({"target": "0.50-0.50"})
+    unknown = distances(equal, wasserstein_before=[0], sliced_after=[0])
+    assert measured("H2b", rows + equal, pd.concat([both, unknown])) == pytest.approx(3.5 / 4)
+    kept = [row for row in rows if row["target"] in targets[:2]]
+    assert judge(tables(kept, both), {"H2b": HYPOTHESES["H2b"]}).iloc[0]["verdict"] == "not tested"
 
 
 def test_the_distance_of_a_changed_structure():

@@ -232,7 +232,7 @@ def test_stage_keeps_what_is_to_be_done_for_each_image(tmp_path, trained, domain
     checkpoint.save(tmp_path / "model.h5", trained, MODEL, {})
     methods = {"image_balanced": {"function": "remedy", "options": {"scope": "image", "weights": "balanced"}}}
     paths = [str(path) for path in (tmp_path / "model.h5", domain_path, targets_path, tmp_path / "adapted.h5")]
-    delete(domain_path, "train", "test", "adapt/masks")
+    delete(domain_path, "validation", "adapt", "test", "train/masks")
     for target in ("discs", "discs@brightness=0.2"):
         delete(targets_path, f"{target}/adapt/masks", f"{target}/test")
     adapt(*paths, methods, 0, "cpu")

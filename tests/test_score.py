@@ -221,7 +221,7 @@ def test_changes_of_stripes():
 def arguments(tmp_path, domain_path, targets_path, network):
     model, adapted = (str(tmp_path / f"{name}.h5") for name in ("model", "adapted"))
     checkpoint.save(model, network, MODEL, {})
-    adapt(model, str(targets_path), adapted, METHODS, 0, "cpu")
+    adapt(model, str(domain_path), str(targets_path), adapted, METHODS, 0, "cpu")
     return {
         "model_path": model,
         "source_path": str(domain_path),
@@ -307,8 +307,16 @@ def test_each_state_is_of_the_images_it_says(arguments, network, domain_path, ta
     paths = {name: str(tmp_path / f"partner-{name}.h5") for name in ("model", "adapted")}
     checkpoint.save(paths["model"], partner, MODEL, {})
     methods = {"mean_only": {"function": "mean_only", "options": {}}} | METHODS
-    adapt(arguments["model_path"], str(targets_path), arguments["adapted_path"], methods, 0, "cpu")
-    adapt(paths["model"], str(targets_path), paths["adapted"], methods, 0, "cpu")
+    adapt(
+        arguments["model_path"],
+        arguments["source_path"],
+        str(targets_path),
+        arguments["adapted_path"],
+        methods,
+        0,
+        "cpu",
+    )
+    adapt(paths["model"], str(domain_path), str(targets_path), paths["adapted"], methods, 0, "cpu")
     with h5py.File(targets_path) as targets:
         images = torch.from_numpy(targets["discs@brightness=0.2"]["adapt"]["images"][:])[:, None] / 255
     shown = images[:6]
@@ -375,7 +383,15 @@ def test_a_partner_that_is_the_network_itself_agrees(arguments):
 
 def test_without_method_batchnorm_only_the_unadapted_are_scored(arguments, targets_path):
     methods = {"mean_only": {"function": "mean_only", "options": {}}}
-    adapt(arguments["model_path"], str(targets_path), arguments["adapted_path"], methods, 0, "cpu")
+    adapt(
+        arguments["model_path"],
+        arguments["source_path"],
+        str(targets_path),
+        arguments["adapted_path"],
+        methods,
+        0,
+        "cpu",
+    )
     score(**arguments)
     table = pd.read_csv(arguments["scores_path"])
     assert "confidence_before" in table and "confidence_after" not in table

@@ -490,7 +490,7 @@ def test_a_partner_is_another_seed_of_the_family():
 def test_specs_hold_what_makes_the_domain():
     config = changed("domains", {"fine": {"means": [0.2, 0.6], "perlin": {"scale": 8}, "threshold": 0.1}})
     config["pairs"][0] |= {"targets": ["fine", "0.10-0.90"], "transforms": {"noise": [0, 0.1]}}
-    specs = study(config).targets("means-noise", ["adapt", "test"])
+    specs = study(config).targets("means-noise", ["adapt", "test"], "seed3")
     assert list(specs) == ["fine", "fine@noise=0.1", "0.10-0.90", "0.10-0.90@noise=0.1"]
     fine = specs["fine@noise=0.1"]
     assert fine["name"] == "fine" and fine["transform"] == "noise" and fine["level"] == 0.1
@@ -498,6 +498,51 @@ def test_specs_hold_what_makes_the_domain():
     assert fine["threshold"] == 0.1 and "foreground" not in fine
     assert fine["images"] == {split: DEFAULT["generate"]["images"][split] for split in ("adapt", "test")}
     assert specs["0.10-0.90"]["means"] == [0.1, 0.9] and specs["0.10-0.90"]["foreground"] == 0.35
+    assert {spec["seed"] for spec in specs.values()} == {3} and {spec["masks"] for spec in specs.values()} == {"own"}
+
+
+def test_masks_are_shared_where_the_study_or_a_domain_says_so():
+    config = changed("domains", {"alone": {"means": [0.2, 0.6]}, "pair": {"means": [0.3, 0.7], "masks": "shared"}})
+    config["pairs"][0] |= {"targets": ["alone", "pair", "0.10-0.90"], "transforms": {"identity": [0]}}
+
+    def masks(config: dict) -> list[str]:
+        return [spec["masks"] for spec in study(config).targets("means-identity", ["test"], "seed0").values()]
+
+    assert masks(config) == ["own", "shared", "own"]
+    config["generate"]["masks"] = "shared"
+    config["domains"]["alone"]["masks"] = "own"
+    assert masks(config) == ["own", "shared", "shared"]
+
+
+@pytest.mark.parametrize(("fixed", "draws"), [(None, ["seed2", "seed5"]), (7, ["seed7", "seed7"])])
+def test_seeds_draw_images_of_their_own_unless_the_seed_of_the_images_is_given(fixed, draws):
+    config = changed("generate.seed", fixed)
+    config["seeds"] = [2, 5]
+    config["variants"] = {"decay": {"train": {"weight_decay": 0.1}}}
+    config["pairs"][0] |= {"sources": ["0.30-0.70~decay"], "targets": ["0.10-0.90"], "transforms": {"noise": [0.1]}}
+    found = study(config)
+    assert [found.data_of("0.30-0.70~decay", seed) for seed in (2, "5")] == [f"0.30-0.70/{draw}" for draw in draws]
+    assert [found.images_of("means-noise", seed) for seed in (2, "5")] == [f"means-noise/{draw}" for draw in draws]
+    assert found.pictured == ["0.30-0.70~decay/seed2/means-noise"]
+    assert found.pictured_images == {"means-noise": f"means-noise/{draws[0]}"}
+    assert found.pictured_data == {"0.30-0.70": f"0.30-0.70/{draws[0]}"}
+
+
+def test_files_of_the_user_are_stored_once_whatever_the_seeds(tmp_path):
+    with store.create(tmp_path / "mine.h5") as file:
+        store.put(file, "images", np.arange(20, dtype=np.uint8).repeat(16 * 16).reshape(20, 16, 16))
+        store.put(file, "masks", np.eye(16, dtype=np.uint8)[np.newaxis].repeat(20, axis=0))
+    config = changed("domains", {"mine": {"path": str(tmp_path / "mine.h5")}})
+    config["seeds"] = [0, 1, 2]
+    block = config["pairs"][0] | {"sources": ["mine", "0.30-0.70"], "transforms": {"identity": [0], "blur": [1]}}
+    config["pairs"] = [block | {"targets": ["mine"]}, block | {"name": "both", "targets": ["mine", "0.30-0.70"]}]
+    found = study(config)
+    assert {found.data_of("mine", seed) for seed in (0, 1, 2)} == {"mine/files"}
+    assert {found.images_of("means-identity+blur", seed) for seed in (0, 1, 2)} == {"means-identity+blur/files"}
+    assert found.images_of("both-identity+blur", 1) == "both-identity+blur/seed1", "one of the two is drawn"
+    specs = found.targets("both-identity+blur", ["test"], "seed1")
+    assert specs["0.30-0.70"]["seed"] == 1 and "seed" not in specs["mine"]
+    assert "seed" not in found.specs(["0.30-0.70"], [])["0.30-0.70"], "tables say the same of all draws"
 
 
 @pytest.mark.parametrize("overlay", sorted((ROOT / "workflow" / "studies").glob("*.yaml")), ids=lambda path: path.stem)

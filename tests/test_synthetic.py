@@ -84,24 +84,48 @@ def test_readers_may_stop_early(small_blocks):
 
 def test_streams_are_pinned():
     """Results of a study hold across machines and releases: a change here makes every study draw anew."""
-    images, masks = drawn(n=2)
-    assert images[0, 0, :8].tolist() == [37, 71, 84, 64, 72, 75, 90, 22]
-    assert masks.sum() == pytest.approx(1119, abs=2)
+    for masks, grey, area in (
+        ("own", [37, 150, 157, 147, 151, 152, 160, 126], 1146),
+        ("shared", [37, 71, 84, 64, 72, 75, 90, 22], 1119),
+    ):
+        images, drawn_masks = drawn(SPEC | {"masks": masks}, n=2)
+        assert images[0, 0, :8].tolist() == grey
+        assert drawn_masks.sum() == pytest.approx(area, abs=2)
     assert synthetic.entropy("a", 0) % 10**9 == 204281466
 
 
-def test_name_changes_noise_only():
-    images, masks = drawn(name="a")
-    others, same = drawn(name="b")
-    np.testing.assert_array_equal(masks, same)
+def test_domains_are_independent_draws():
+    """No image of one has the mask of an image of another, and masks of two agree no more than by chance."""
+    (images, masks), (others, other_masks) = drawn(name="a", n=200), drawn(name="b", n=200)
+    alike = [(one == other).all() for one in masks for other in other_masks if 0 < one.mean() < 1]
+    assert not any(alike)
+    share, other_share = masks.mean(), other_masks.mean()
+    by_chance = share * other_share + (1 - share) * (1 - other_share)
+    # 200 images of about 6 independent cells each: a standard error of 0.015.
+    assert (masks == other_masks).mean() == pytest.approx(by_chance, abs=0.06)
     # Grey levels of standard deviation 13 to 26 agree by chance in one pixel of fifty.
     assert (images == others).mean() < 0.05
 
 
-def test_grey_levels_leave_masks_alone():
-    _, masks = drawn()
+def test_shared_masks_are_those_of_every_domain_that_shares_them():
+    shared = SPEC | {"masks": "shared"}
+    images, masks = drawn(shared, name="a")
+    others, same = drawn(shared, name="b")
+    np.testing.assert_array_equal(masks, same)
+    assert (images == others).mean() < 0.05
+    assert not (drawn(name="a")[1] == masks).all(axis=(1, 2)).any()
+
+
+def test_a_domain_owns_its_masks_unless_it_shares_them():
+    for one, other in zip(drawn(), drawn(SPEC | {"masks": "own"}), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(("masks", "name"), [("own", "a"), ("shared", "b")])
+def test_grey_levels_leave_masks_alone(masks, name):
+    expected = drawn(SPEC | {"masks": masks})[1]
     for other in (RGB, SPEC | {"means": [0.1, 0.9]}, SPEC | {"noise": {"mask_sd": 0, "background_sd": 0.3}}):
-        np.testing.assert_array_equal(drawn(other, name="b")[1], masks)
+        np.testing.assert_array_equal(drawn(other | {"masks": masks}, name=name)[1], expected)
 
 
 def test_thresholds_share_heights():

@@ -138,7 +138,25 @@ def test_a_new_family_leaves_the_others_alone(finished):
 def test_a_new_seed_trains_that_seed_only(finished):
     jobs = planned(finished, {"seeds": [0, 1]})
     assert jobs["train"] == 3 and jobs["adapt"] == 4 and jobs["oracle"] == 1
+    assert jobs["generate"] == 3 and jobs["generate_targets"] == 2, "images of its own, and none of seed 0 again"
+
+
+def test_a_new_seed_draws_nothing_where_the_seed_of_the_images_is_given(finished):
+    jobs = planned(finished, {"seeds": [0, 1], "generate": {"seed": 0}})
+    assert jobs["train"] == 3 and jobs["adapt"] == 4 and jobs["oracle"] == 1
     assert not {"generate", "generate_targets"} & jobs.keys()
+
+
+def test_the_seed_of_the_images_reruns_what_is_drawn_anew(finished):
+    assert planned(finished, {"generate": {"seed": 0}}).keys() == {"report", "all"}, "seed 0 has drawn these already"
+    jobs = planned(finished, {"generate": {"seed": 1}})
+    assert jobs["generate"] == jobs["train"] == 3 and jobs["generate_targets"] == 2
+    assert jobs.keys() == {"generate", "generate_targets"} | NETWORK_STAGES | {"distances"} | TABLE_STAGES | {"all"}
+
+
+def test_all_is_drawn_anew_where_masks_come_to_be_shared(finished):
+    jobs = planned(finished, {"generate": {"masks": "shared"}})
+    assert jobs["generate"] == jobs["train"] == 3 and jobs["generate_targets"] == 2
 
 
 def test_a_training_option_reruns_training_and_what_follows(finished):
@@ -268,7 +286,7 @@ def test_a_missing_gpu_is_one_line(finished):
 
 
 def test_damaged_data_are_named_and_nothing_is_lost(finished):
-    path = finished / "results/smoke/targets/means-identity.h5"
+    path = finished / "results/smoke/targets/means-identity/seed0.h5"
     content = path.read_bytes()
     try:
         path.write_bytes(content[: len(content) // 2])
@@ -283,7 +301,7 @@ def test_damaged_data_are_named_and_nothing_is_lost(finished):
         )
         assert run.returncode == 1
         assert re.search(
-            r"error: results/smoke/targets/means-identity\.h5: damaged.*delete it and run again", run.stderr
+            r"error: results/smoke/targets/means-identity/seed0\.h5: damaged.*delete it and run again", run.stderr
         )
     finally:
         path.write_bytes(content)

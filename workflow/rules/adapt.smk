@@ -1,6 +1,6 @@
 """
-Reads   <results>/models/{source}/seed{seed}.h5, <results>/data/{source}.h5 and <results>/targets/{family}.h5
-        (of both the images of split adapt, never masks)
+Reads   <results>/models/{source}/seed{seed}.h5, <results>/data/{source}/{draw}.h5 (images of split train),
+        <results>/targets/{family}/{draw}.h5 (images of split adapt); masks of neither
 Writes  <results>/adapted/{source}/seed{seed}/{family}.h5  target/method -> batch-norm statistics
 """
 
@@ -9,8 +9,12 @@ rule adapt:
     """Refresh the statistics of a frozen network on every target of a shift family."""
     input:
         model="<results>/models/{source}/seed{seed}.h5",
-        source=lambda wildcards: f"<results>/data/{domain_of(wildcards.source)}.h5",
-        targets="<results>/targets/{family}.h5",
+        source=lambda wildcards: (
+            f"<results>/data/{STUDY.data_of(wildcards.source, wildcards.seed)}.h5"
+        ),
+        targets=lambda wildcards: (
+            f"<results>/targets/{STUDY.images_of(wildcards.family, wildcards.seed)}.h5"
+        ),
     output:
         adapted="<results>/adapted/{source}/seed{seed}/{family}.h5",
     log:

@@ -1,6 +1,6 @@
 """
-Reads   <results>/data/{source}.h5 (splits train, validation), <results>/data/{target}.h5 (images of split adapt; masks
-        of split validation where the selection is target_oracle)
+Reads   <results>/data/{source}/{draw}.h5 (splits train, validation), <results>/data/{target}/{draw}.h5 (images of split
+        adapt; masks of split validation where the selection is target_oracle)
 Writes  <results>/baselines/{method}/{source}/seed{seed}/{target}.h5   the epoch selected, a plain U-Net
         <results>/baselines/{method}/{source}/seed{seed}/{target}.csv  one row per epoch, a column per loss term
 """
@@ -9,8 +9,12 @@ Writes  <results>/baselines/{method}/{source}/seed{seed}/{target}.h5   the epoch
 rule baseline:
     """Train with source labels and unlabelled images of one target."""
     input:
-        source=lambda wildcards: f"<results>/data/{domain_of(wildcards.source)}.h5",
-        target="<results>/data/{target}.h5",
+        source=lambda wildcards: (
+            f"<results>/data/{STUDY.data_of(wildcards.source, wildcards.seed)}.h5"
+        ),
+        target=lambda wildcards: (
+            f"<results>/data/{STUDY.data_of(wildcards.target, wildcards.seed)}.h5"
+        ),
     output:
         model="<results>/baselines/{method}/{source}/seed{seed}/{target}.h5",
         curve="<results>/baselines/{method}/{source}/seed{seed}/{target}.csv",

@@ -1,5 +1,5 @@
 """
-Reads   <results>/tables/segmentation.csv, gains.csv, <results>/evaluated/**.h5, <results>/targets/*.h5,
+Reads   <results>/tables/segmentation.csv, gains.csv, <results>/evaluated/**.h5, <results>/targets/**.h5,
         <benchmarks>/train/**.tsv, <benchmarks>/baseline/**.tsv
 Writes  <results>/tables/baselines.csv    a row per pair, method and selection rule
         <results>/tables/costs.csv        a row per training job; seconds do not repeat
@@ -18,8 +18,8 @@ MEASURED = {
     for method, source, target, seed in STUDY.trainings
 }
 COMPARED = [
-    f"{source}/seed{STUDY.families[family].seeds[0]}/{family}"
-    for source, family in STUDY.pairs
+    job
+    for job, (source, family) in zip(STUDY.pictured, STUDY.pairs, strict=True)
     if STUDY.baselines(source, family)
 ]
 
@@ -31,7 +31,9 @@ rule compare:
         gains="<results>/tables/gains.csv",
         benchmarks=list(MEASURED.values()),
         masks=expand("<results>/evaluated/{job}.h5", job=COMPARED),
-        targets=expand("<results>/targets/{family}.h5", family=STUDY.families),
+        targets=expand(
+            "<results>/targets/{images}.h5", images=STUDY.pictured_images.values()
+        ),
     output:
         baselines="<results>/tables/baselines.csv",
         costs="<results>/tables/costs.csv",
@@ -54,6 +56,6 @@ rule compare:
         trainings=STUDY.trainings,
         measured=list(MEASURED),
         jobs=COMPARED,
-        families=list(STUDY.families),
+        families=list(STUDY.pictured_images),
     script:
         "../scripts/compare.py"

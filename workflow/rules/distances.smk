@@ -1,5 +1,5 @@
 """
-Reads   <results>/latents/{source}/seed{seed}/{family}.h5
+Reads   <results>/latents/{source}/seed{seed}/{family}.h5, <results>/targets/{family}/{draw}.h5 (what they are)
 Writes  <results>/distances/{source}/seed{seed}/{family}.csv  a row per target, layer, state and distance
         <results>/distances/{source}/seed{seed}/{family}.channels.csv  shares of dead and non-Gaussian channels
 """
@@ -9,7 +9,9 @@ rule distances:
     """Measure how far each target lies from the source in latent space, beside the null."""
     input:
         latents="<results>/latents/{source}/seed{seed}/{family}.h5",
-        targets="<results>/targets/{family}.h5",
+        targets=lambda wildcards: (
+            f"<results>/targets/{STUDY.images_of(wildcards.family, wildcards.seed)}.h5"
+        ),
     output:
         distances="<results>/distances/{source}/seed{seed}/{family}.csv",
         channels="<results>/distances/{source}/seed{seed}/{family}.channels.csv",

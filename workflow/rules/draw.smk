@@ -1,6 +1,7 @@
 """
 Reads   <results>/tables/pairs.csv, gains.csv, distances.csv, correlations.csv, <results>/models/**.csv,
-        <results>/data/*.h5, <results>/targets/*.h5, <results>/evaluated/**.h5, <results>/latents/**.h5
+        <results>/data/**.h5, <results>/targets/**.h5, <results>/evaluated/**.h5 and <results>/latents/**.h5 of the first
+        seed of each pair
 Writes  <results>/figures/*.svg   named after what they show
 """
 
@@ -13,10 +14,12 @@ rule draw:
         distances="<results>/tables/distances.csv",
         correlations="<results>/tables/correlations.csv",
         curves=expand("<results>/models/{network}.csv", network=STUDY.network_names),
-        data=expand("<results>/data/{domain}.h5", domain=STUDY.trained_domains),
-        targets=expand("<results>/targets/{family}.h5", family=STUDY.targets_of),
-        masks=expand("<results>/evaluated/{job}.h5", job=STUDY.job_names),
-        latents=expand("<results>/latents/{job}.h5", job=STUDY.job_names),
+        data=expand("<results>/data/{data}.h5", data=STUDY.pictured_data.values()),
+        targets=expand(
+            "<results>/targets/{images}.h5", images=STUDY.pictured_images.values()
+        ),
+        masks=expand("<results>/evaluated/{job}.h5", job=STUDY.pictured),
+        latents=expand("<results>/latents/{job}.h5", job=STUDY.pictured),
     output:
         **{
             name: report(
@@ -40,9 +43,9 @@ rule draw:
         tables=["pairs", "gains", "distances", "correlations"],
         specs=STUDY.specs(STUDY.domains, []),
         networks=STUDY.network_names,
-        domains=STUDY.trained_domains,
+        domains=list(STUDY.pictured_data),
         targets_of=STUDY.targets_of,
-        jobs=STUDY.job_names,
+        jobs=STUDY.pictured,
         layers=STUDY.layers,
         activation=config["latents"]["activations"][0],
         decays=STUDY.decays,

@@ -1,6 +1,6 @@
 """
 Reads   <results>/models/{source}/seed{seed}.h5, <results>/adapted/{source}/seed{seed}/{family}.h5,
-        <results>/targets/{family}.h5 (split test; images of split adapt after a baseline),
+        <results>/targets/{family}/{draw}.h5 (split test; images of split adapt after a baseline),
         <results>/baselines/{method}/{source}/seed{seed}/{target}.h5 of the family's baselines and targets
 Writes  <results>/evaluated/{source}/seed{seed}/{family}.csv  a row per target and method
         <results>/evaluated/{source}/seed{seed}/{family}.h5   the first predicted masks of each
@@ -11,7 +11,9 @@ rule evaluate:
     """Score a network, unadapted and adapted, on every target of a shift family."""
     input:
         model="<results>/models/{source}/seed{seed}.h5",
-        targets="<results>/targets/{family}.h5",
+        targets=lambda wildcards: (
+            f"<results>/targets/{STUDY.images_of(wildcards.family, wildcards.seed)}.h5"
+        ),
         adapted="<results>/adapted/{source}/seed{seed}/{family}.h5",
         baselines=lambda wildcards: [
             f"<results>/baselines/{name}/{wildcards.source}/seed{wildcards.seed}/{target}.h5"

@@ -1,7 +1,9 @@
 """
 Reads   config: generate, domains, pairs (and the user's own files)
-Writes  <results>/data/{domain}.h5     one trained domain, all splits
-        <results>/targets/{family}.h5  the targets of a shift family, splits adapt and test
+Writes  <results>/data/{domain}/{draw}.h5     one trained domain, all splits
+        <results>/targets/{family}/{draw}.h5  the targets of a shift family, splits adapt and test
+        A draw is the images of one seed of the study, such as seed0; files, the same for all seeds, where everything
+        is read from the user's files.
 """
 
 SPLITS = ["train", "validation", "adapt", "test"]
@@ -10,11 +12,11 @@ SPLITS = ["train", "validation", "adapt", "test"]
 rule generate:
     """Draw a domain to train on, or read it from the user's files."""
     output:
-        data="<results>/data/{domain}.h5",
+        data="<results>/data/{domain}/{draw}.h5",
     log:
-        "<logs>/generate/{domain}.log",
+        "<logs>/generate/{domain}/{draw}.log",
     benchmark:
-        "<benchmarks>/generate/{domain}.tsv"
+        "<benchmarks>/generate/{domain}/{draw}.tsv"
     # Networks take longest and wait for their data, so these come first of all.
     priority: 20
     conda:
@@ -26,7 +28,9 @@ rule generate:
     params:
         *code("generate"),
         splits=SPLITS,
-        domains=lambda wildcards: STUDY.specs([wildcards.domain], SPLITS),
+        domains=lambda wildcards: STUDY.specs(
+            [wildcards.domain], SPLITS, wildcards.draw
+        ),
         at_top=True,
     script:
         "../scripts/generate.py"
@@ -34,14 +38,16 @@ rule generate:
 
 use rule generate as generate_targets with:
     output:
-        data="<results>/targets/{family}.h5",
+        data="<results>/targets/{family}/{draw}.h5",
     log:
-        "<logs>/generate_targets/{family}.log",
+        "<logs>/generate_targets/{family}/{draw}.log",
     benchmark:
-        "<benchmarks>/generate_targets/{family}.tsv"
+        "<benchmarks>/generate_targets/{family}/{draw}.tsv"
     priority: 0
     params:
         *code("generate"),
         splits=SPLITS[2:],
-        domains=lambda wildcards: STUDY.targets(wildcards.family, SPLITS[2:]),
+        domains=lambda wildcards: STUDY.targets(
+            wildcards.family, SPLITS[2:], wildcards.draw
+        ),
         at_top=False,

@@ -1,6 +1,7 @@
 """
 Reads   <results>/models/{source}/seed{seed}.h5, <results>/adapted/{source}/seed{seed}/{family}.h5,
-        <results>/data/{domain}.h5 of the source and <results>/targets/{family}.h5 (images of split adapt)
+        <results>/data/{domain}/{draw}.h5 of the source (images of split validation),
+        <results>/targets/{family}/{draw}.h5 (images of split adapt)
 Writes  <results>/latents/{source}/seed{seed}/{family}.h5  rows and moments per layer, before and after
 """
 
@@ -9,8 +10,12 @@ rule latents:
     """Summarise the activations of source and targets inside the network."""
     input:
         model="<results>/models/{source}/seed{seed}.h5",
-        source=lambda wildcards: f"<results>/data/{domain_of(wildcards.source)}.h5",
-        targets="<results>/targets/{family}.h5",
+        source=lambda wildcards: (
+            f"<results>/data/{STUDY.data_of(wildcards.source, wildcards.seed)}.h5"
+        ),
+        targets=lambda wildcards: (
+            f"<results>/targets/{STUDY.images_of(wildcards.family, wildcards.seed)}.h5"
+        ),
         adapted="<results>/adapted/{source}/seed{seed}/{family}.h5",
     output:
         latents="<results>/latents/{source}/seed{seed}/{family}.h5",

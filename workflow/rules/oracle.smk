@@ -1,5 +1,5 @@
 """
-Reads   <results>/models/{network}/seed{seed}.h5, <results>/data/{domain}.h5 of every network
+Reads   <results>/models/{network}/seed{seed}.h5, <results>/data/{domain}/{draw}.h5 of every network
 Writes  <results>/oracle/seed{seed}.csv  a row per network: its score on the test split of its own domain
 """
 
@@ -12,7 +12,7 @@ rule oracle:
             for network in STUDY.networks_of(wildcards.seed)
         ],
         data=lambda wildcards: [
-            f"<results>/data/{domain_of(network)}.h5"
+            f"<results>/data/{STUDY.data_of(network, wildcards.seed)}.h5"
             for network in STUDY.networks_of(wildcards.seed)
         ],
     output:

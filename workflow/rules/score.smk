@@ -1,7 +1,8 @@
 """
 Reads   <results>/models/{source}/seed{seed}.h5, <results>/adapted/{source}/seed{seed}/{family}.h5, both also of
-        another seed where there is one, <results>/data/{source}.h5 (split validation, with masks),
-        <results>/targets/{family}.h5 (images of split adapt, never masks)
+        another seed where there is one, <results>/data/{source}/{draw}.h5 (split validation, with masks),
+        <results>/targets/{family}/{draw}.h5 (images of split adapt, never masks). The network of another seed is adapted
+        to the draw of its own seed.
 Writes  <results>/scores/{source}/seed{seed}/{family}.csv  a row per target, a column per score
 """
 
@@ -10,8 +11,12 @@ rule score:
     """Judge unadapted and adapted predictions without the target's masks."""
     input:
         model="<results>/models/{source}/seed{seed}.h5",
-        source=lambda wildcards: f"<results>/data/{domain_of(wildcards.source)}.h5",
-        targets="<results>/targets/{family}.h5",
+        source=lambda wildcards: (
+            f"<results>/data/{STUDY.data_of(wildcards.source, wildcards.seed)}.h5"
+        ),
+        targets=lambda wildcards: (
+            f"<results>/targets/{STUDY.images_of(wildcards.family, wildcards.seed)}.h5"
+        ),
         adapted="<results>/adapted/{source}/seed{seed}/{family}.h5",
         partner_model=STUDY.of_partner("<results>/models/{source}/seed{partner}.h5"),
         partner_adapted=STUDY.of_partner(

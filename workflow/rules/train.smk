@@ -1,5 +1,5 @@
 """
-Reads   <results>/data/{domain}.h5
+Reads   <results>/data/{domain}/{draw}.h5
 Writes  <results>/models/{network}/seed{seed}.h5   the epoch with the best source-validation IoU
         <results>/models/{network}/seed{seed}.csv  one row per epoch
         A network is named after its domain; DOMAIN~VARIANT is trained with what config key variants changes.
@@ -9,7 +9,9 @@ Writes  <results>/models/{network}/seed{seed}.h5   the epoch with the best sourc
 rule train:
     """Train a U-Net on one domain with its labels."""
     input:
-        data=lambda wildcards: f"<results>/data/{domain_of(wildcards.network)}.h5",
+        data=lambda wildcards: (
+            f"<results>/data/{STUDY.data_of(wildcards.network, wildcards.seed)}.h5"
+        ),
     output:
         model="<results>/models/{network}/seed{seed}.h5",
         curve="<results>/models/{network}/seed{seed}.csv",

@@ -13,6 +13,9 @@ from shiftgain.network import checkpoint, devices
 from shiftgain.network.inference import Inputs
 from shiftgain.network.tiles import Tile
 
+# Images of the source that a target is compared with, of those that its statistics were taken of in training.
+REFERENCE_IMAGES = 32
+
 
 def adapt(
     model_path: str,
@@ -33,11 +36,11 @@ def adapt(
     network = checkpoint.load(model_path, torch_device)
     pixels = statistics.one_pass_pixels(network)
     with store.read(source_path) as source, store.read(targets_path) as targets, store.create(adapted_path) as adapted:
-        own_images = Inputs(source["adapt"], torch_device, network.depth, pixels=pixels)
 
         @cache
         def reference(scope: str) -> remedies.Reference:
-            return remedies.reference(network, own_images, scope)
+            trained_on = Inputs(source["train"], torch_device, network.depth, pixels=pixels)
+            return remedies.reference(network, trained_on.draw(REFERENCE_IMAGES, seed), scope)
 
         for target, splits in store.targets(targets):
             group = adapted.create_group(target)

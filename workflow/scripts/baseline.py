@@ -32,7 +32,7 @@ def baseline(
     torch_device = devices.pick(device)
     network = training.fresh(model, options, torch_device)
     resume_path = Path(model_path).with_suffix(".resume.h5")
-    title = f"{method['function']} {Path(source_path).stem} to {Path(target_path).stem} seed {seed}"
+    title = f"{method['function']} {Path(source_path).parent.name} to {Path(target_path).parent.name} seed {seed}"
     with store.read(source_path) as source, store.read(target_path) as target:
         n_target_images = store.count(target["adapt"])
         try:

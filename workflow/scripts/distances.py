@@ -3,7 +3,7 @@
 from shiftgain.files import job, store
 from shiftgain.files.tables import write_rows
 from shiftgain.latents import channels
-from shiftgain.latents.distances import DISTANCES, Latents, projections
+from shiftgain.latents.distances import DISTANCES, Latents, null, projections
 from shiftgain.study.names import PLACE, row_key
 
 
@@ -17,19 +17,22 @@ def distances(
     source: str,
     seed: int,
 ) -> None:
-    """Write value and null of every distance in ``names``; the null is between the two halves of the source.
+    """Write value and null of every distance in ``names``.
+
+    The null is the mean over the pairs of halves of the source's images; NaN where there are none.
 
     ``channels_path`` gets the shares of dead and of non-Gaussian channels of the source, a row per layer.
     """
     rows, shares = [], []
     with store.read(latents_path) as latents, store.read(targets_path) as targets:
         specs = {target: store.get_json(group, "domain") for target, group in store.targets(targets)}
+        pairs = [pair for _, pair in store.members(latents["source/null"])]
         for path, reference in summaries(latents["source/reference"]):
             place = dict(zip(PLACE, path.split("/"), strict=True))
             shares.append({"source": source, "seed": seed} | place | channels.shares(reference.rows))
             directions = projections(reference.mean.size, n_projections, seed=0)
-            half = load(latents[f"source/null/{path}"])
-            nulls = {name: DISTANCES[name](reference, half, directions) for name in names}
+            halves = [(load(pair["first"][path]), load(pair["second"][path])) for pair in pairs]
+            nulls = {name: null(name, halves, directions) for name in names}
             for target, spec in specs.items():
                 for state, group in store.members(latents[f"targets/{target}"]):
                     taken = load(group[path])

@@ -8,6 +8,7 @@ from shiftgain.report.pictures import (
     channel_rows,
     gallery,
     latent_samples,
+    of_jobs,
     predicted_masks,
     scored_splits,
     training_curves,
@@ -27,16 +28,16 @@ def draw(
 
     Dicts map to paths: ``tables`` from the name of a table, ``figure_paths`` from that of a figure, ``curves`` from
     ``domain/seed0``, ``data`` from a domain, ``targets`` from a shift family, ``masks`` and ``latents`` from
-    ``source/seed0/family``. ``specs`` are the parameters of every domain by full name, ``targets_of`` the full names of
-    the targets of every family. ``layers`` are in the order of the network, ``activation`` is the one that figures
-    show, ``decays`` the networks whose weight decay is compared. ``figures``: name -> the module it is ``of`` and what
-    it ``needs`` (:mod:`shiftgain.report.contents`).
+    ``source/seed0/family``; images, masks and latents are of the first seed of each pair. ``specs`` are the parameters
+    of every domain by full name, ``targets_of`` the full names of the targets of every family. ``layers`` are in the
+    order of the network, ``activation`` is the one that figures show, ``decays`` the networks whose weight decay is
+    compared. ``figures``: name -> the module it is ``of`` and what it ``needs`` (:mod:`shiftgain.report.contents`).
     """
     pairs = read_pairs(tables["pairs"])
     gains, distances, correlations = (read_csv(tables[name]) for name in ("gains", "distances", "correlations"))
     splits = scored_splits(data, targets, targets_of)
     sources = list(dict.fromkeys(key.split("/")[0] for key in masks))
-    cases = example_cases(pairs)
+    cases = example_cases(of_jobs(pairs, masks, targets_of))
     correlations = in_order(correlations, layers)
     few_layers = few(layers)
     clouds = distances.query("activation == @activation and unit == 'position' and layer in @few_layers")
@@ -50,7 +51,7 @@ def draw(
         "pairs": over_seeds(pairs),
         "gallery": gallery(specs, splits, source_domains),
         "curves": training_curves(curves),
-        "cases": predicted_masks(cases, splits, masks, gains),
+        "cases": predicted_masks(cases, targets, masks, gains),
         "samples": latent_samples(cases, latents, few_layers, activation),
         "clouds": clouds,
         "distance_table": distances,

@@ -36,7 +36,9 @@ def write_split(group, name: str, spec: dict, split: str, workers: int) -> None:
     """
     clipped, pixels = 0.0, 0
     counts, low, high = np.zeros(3, np.int64), 255, 0
-    rng = np.random.default_rng(synthetic.entropy(spec["name"], split, spec["transform"]))
+    # The user's files have no seed: what is done to them is drawn once for all seeds of the study.
+    draw = [spec["seed"]] if "seed" in spec else []
+    rng = np.random.default_rng(synthetic.entropy(spec["name"], split, spec["transform"], *draw))
     for images, masks in blocks(spec, split, workers):
         images, masks = transforms.apply(spec["transform"], images, masks, spec["level"], rng)
         store.append(group, images, masks)

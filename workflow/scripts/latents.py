@@ -1,16 +1,22 @@
 """Summarise the activations of source and targets, before and after adaptation: networks + images -> latents.
 
-``source/reference`` and ``source/null`` are the two halves of the source's own images; ``targets/{target}/before`` and
-``after`` are the second half of the target's: every distance compares one half with another of the same size.
+``source/reference`` is all images of the source's split :data:`REFERENCE`; ``source/null/{k}/first`` and ``second`` are
+random halves of them. ``targets/{target}/before`` and ``after`` are all images of the target's split adapt.
 """
 
+import numpy as np
+
 from shiftgain.files import job, store
-from shiftgain.files.errors import StudyError
-from shiftgain.latents.activations import summarise
+from shiftgain.latents.activations import halves, summarise, summarise_parts
 from shiftgain.network import checkpoint, devices, normalisation
 from shiftgain.network.inference import Inputs
 
 METHOD = "batchnorm"
+# A split of which no target has an image: split adapt of the source is that of its own domain as a target, transformed
+# or not, and the distance of an image from itself is no distance between draws.
+REFERENCE = "validation"
+# Pairs of halves that the null averages over. They are cut from the same images: more of them say little new.
+NULLS = 4
 
 
 def latents(
@@ -23,9 +29,13 @@ def latents(
     activations: list[str],
     units: list[str],
     rows: int,
+    seed: int,
     device: str,
 ) -> None:
-    """Write ``.../{layer}/{activation}/{unit}`` groups of rows and moments; ``after`` is method ``batchnorm``."""
+    """Write ``.../{layer}/{activation}/{unit}`` groups of rows and moments; ``after`` is method ``batchnorm``.
+
+    ``seed`` draws the halves. A reference of one image has none.
+    """
     torch_device = devices.pick(device)
     network = checkpoint.load(model_path, torch_device)
     with (
@@ -35,24 +45,33 @@ def latents(
         store.create(latents_path) as latents,
     ):
 
-        def write(name: str, split, half: int, masked: bool = False) -> None:
-            if store.count(split) < 2:
-                raise StudyError(f"{split.file.filename}: {split.name} needs two images at least; lengthen that split")
-            images = Inputs(split, torch_device, network.depth, half, masked=masked)
-            summaries = summarise(network, images, store.count(split) // 2, layers, activations, units, rows)
+        def write(name: str, summaries: dict[str, dict[str, np.ndarray]]) -> None:
             for layer, arrays in summaries.items():
                 for key, array in arrays.items():
                     store.put(latents, f"{name}/{layer}/{key}", array)
 
+        latents.create_group("source/null")
+        place = (layers, activations, units, rows)
         # Of the source, pixels that its masks leave out are not counted; the masks of a target are never read.
-        write("source/reference", source["adapt"], 0, masked=True)
-        write("source/null", source["adapt"], 1, masked=True)
+        images = Inputs(source[REFERENCE], torch_device, network.depth, masked=True)
+        parts = parts_of_source(images.count, seed)
+        for name, summaries in zip(parts, summarise_parts(network, images, list(parts.values()), *place), strict=True):
+            write(f"source/{name}", summaries)
         for target, splits in store.targets(targets):
-            write(f"targets/{target}/before", splits["adapt"], 1)
+            images = Inputs(splits["adapt"], torch_device, network.depth)
+            write(f"targets/{target}/before", summarise(network, images, images.count, *place))
             if METHOD in adapted[target]:
                 state = checkpoint.get_state(adapted[target][METHOD], network)
                 with normalisation.adapted(network, state):
-                    write(f"targets/{target}/after", splits["adapt"], 1)
+                    write(f"targets/{target}/after", summarise(network, images, images.count, *place))
+
+
+def parts_of_source(n_images: int, seed: int) -> dict[str, np.ndarray]:
+    """Name of a group below ``source`` -> which images of the reference it summarises, bool (n_images,)."""
+    parts = {"reference": np.ones(n_images, bool)}
+    for number, first in enumerate(halves(n_images, NULLS if n_images > 1 else 0, seed)):
+        parts |= {f"null/{number}/first": first, f"null/{number}/second": ~first}
+    return parts
 
 
 if __name__ == "__main__":
@@ -67,5 +86,6 @@ if __name__ == "__main__":
             activations=snakemake.params.activations,
             units=snakemake.params.units,
             rows=snakemake.params.rows,
+            seed=int(snakemake.wildcards.seed),
             device=snakemake.params.device,
         )

@@ -18,7 +18,7 @@ def train(data_path: str, model_path: str, curve_path: str, model: dict, options
     torch_device = devices.pick(device)
     network = training.fresh(model, options, torch_device)
     resume_path = Path(model_path).with_suffix(".resume.h5")
-    title = f"{Path(data_path).stem} seed {seed}"
+    title = f"{Path(data_path).parent.name} seed {seed}"
     with store.read(data_path) as domain:
         curve = training.train(network, domain, options, seed, torch_device, resume_path, title)
     about = {"options": options, "seed": seed, "epochs": len(curve), "selection": "source_validation"}

@@ -32,7 +32,7 @@ INPUT_TENSORS = ("input_mean", "input_sd")
 # Statistics have settled where none moves by more: means in deviations of their channel, variances in shares of
 # themselves. Half of the 1e-3 by which statistics may differ from those of one large batch.
 SETTLED = 5e-4
-# Values of the widest layer, channels times pixels, that a pass takes at once: about 1.9 GB. A domain of no more is
+# Values of the widest layer, channels times pixels, that a pass takes at once: about 1.4 GB. A domain of no more is
 # refreshed exactly in one pass.
 ONE_PASS_VALUES = 48 * 2**20
 # Positions that are centred at a time: they fit a cache, and the copy is small beside the activations.

@@ -7,11 +7,12 @@ A domain is a dict; its grey levels run from 0 (black) to 1 (white):
     noise: {mask_sd, background_sd, correlation}         correlation: px, may be left out; see :func:`_correlated`
     perlin: {octaves, persistence, lacunarity, scale}    see :mod:`shiftgain.domains.perlin`
     threshold or foreground: mask where the height map exceeds this value, or expected share of mask pixels
+    masks: own (or left out), or shared with all domains that differ from this one in grey levels alone
     foreground_spread: deviation between images of the logit of that share; may be left out, see :func:`_limits`
 
-Images are drawn in blocks. The masks of a block come from a random stream of (seed, split, block), its noise
-from one of (seed, split, block, domain, channel): neither depends on threads or on other domains, and domains
-that differ in their grey levels alone have the same masks.
+Images are drawn in blocks. The masks of a block come from a random stream of (seed, domain, split, block), without the
+domain where they are shared; its noise from one of (seed, domain, split, block, channel). Neither depends on threads or
+on other domains, and two domains are independent draws unless they share their masks.
 """
 
 import hashlib
@@ -147,8 +148,9 @@ def entropy(*parts: str | int | float) -> int:
 def _block(
     spec: dict, limit: float, levels: np.ndarray, n: int, name: str, seed: int, split: str, number: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    limits = _limits(spec, limit, n, seed, split, number, name)
-    masks = (_heights(spec["perlin"], spec["size"], n, "masks", seed, split, number) > limits).view(np.uint8)
+    owner = [] if spec.get("masks") == "shared" else [name]
+    limits = _limits(spec, limit, n, seed, split, number, *owner)
+    masks = (_heights(spec["perlin"], spec["size"], n, "masks", seed, split, number, *owner) > limits).view(np.uint8)
     flat = masks.reshape(-1)
     values = np.empty((flat.size, len(levels)), np.uint8)
     for channel, table in enumerate(levels):

@@ -136,34 +136,30 @@ def batches(
             yield images[part], None if masks is None else masks[part]
 
 
-def image_batches(
-    split: h5py.Group, pixels: int, half: int | None = None, chosen: np.ndarray | None = None
-) -> Iterator[np.ndarray]:
+def image_batches(split: h5py.Group, pixels: int, chosen: np.ndarray | None = None) -> Iterator[np.ndarray]:
     """The images of :func:`batches`; masks are not read, nor need there be any.
 
-    ``half`` 0 or 1 takes the first or second half of the series: contiguous, because neighbours in a series
-    are alike and would make two interleaved halves agree too well. ``chosen`` takes these numbers, sorted.
+    ``chosen`` takes these numbers, sorted.
     """
-    for images, _, part in _selected(split, pixels, half, chosen):
+    for images, _, part in _selected(split, pixels, chosen):
         yield images[part]
 
 
 def masked_batches(
-    split: h5py.Group, pixels: int, half: int | None = None, chosen: np.ndarray | None = None
+    split: h5py.Group, pixels: int, chosen: np.ndarray | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     """The batches of :func:`image_batches` with their masks, None where there are none."""
-    for images, masks, part in _selected(split, pixels, half, chosen):
+    for images, masks, part in _selected(split, pixels, chosen):
         yield images[part], None if masks is None else masks[part]
 
 
 def _selected(
-    split: h5py.Group, pixels: int, half: int | None, chosen: np.ndarray | None
+    split: h5py.Group, pixels: int, chosen: np.ndarray | None
 ) -> Iterator[tuple[h5py.Dataset, h5py.Dataset | None, np.ndarray | slice]]:
     first = 0
     for images, masks in stacks(split):
         n = len(images)
-        start, stop = {None: (0, n), 0: (0, n // 2), 1: (n // 2, n)}[half]
-        numbers = np.arange(start, stop)
+        numbers = np.arange(n)
         if chosen is not None:
             numbers = np.intersect1d(numbers, chosen - first)
         for part in _parts(len(numbers), _batch(images, pixels)):

@@ -159,15 +159,32 @@ def best_flip(tables: Tables) -> pd.Series:
     return _per_seed(_flips(tables), lambda rows: (rows["iou_batchnorm"] - rows["true_foreground"]).max())
 
 
-def strongest_distance(tables: Tables) -> pd.Series:
-    """max |Spearman(distance, IoU)| over distances, layers and states, over pairs of known polarity."""
+def flip_told(tables: Tables) -> pd.Series:
+    """max max(AUC, 1 - AUC) over distances, layers and states; AUC = P(distance of a flipped > of a kept pair).
+
+    Over pairs of known polarity. The best distance is chosen on the pairs that it is judged by: one chosen beforehand
+    tells no more.
+    """
     table = _abroad(tables)
     table = table[table["polarity"] != ""].merge(tables.distances, on=KEY)
 
-    def strongest(rows: pd.DataFrame) -> float:
-        return rows.groupby(DISTANCE).apply(lambda part: abs(_spearman(part["value"], part["iou_batchnorm"]))).max()
+    def best(rows: pd.DataFrame) -> float:
+        areas = rows.groupby(DISTANCE)[["value", "polarity"]].apply(_area)
+        return np.maximum(areas, 1 - areas).max()
 
-    return _per_seed(table, strongest)
+    return _per_seed(table, best)
+
+
+def _area(rows: pd.DataFrame) -> float:
+    """P(value of a flipped pair > of a kept one) + P(equal) / 2: the area under the ROC curve; NaN without either.
+
+    Mann and Whitney 1947, from ranks.
+    """
+    flipped = rows["polarity"] == "flipped"
+    n, others = flipped.sum(), (~flipped).sum()
+    if not n or not others:
+        return np.nan
+    return (rows["value"].rank()[flipped].sum() - n * (n + 1) / 2) / (n * others)
 
 
 # H3, H4: shifts of the foreground share

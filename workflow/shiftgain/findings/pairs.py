@@ -22,7 +22,7 @@ COLUMNS = {
     "target": "the domain of the images, before any transform",
     "transform": "what was done to them; identity where nothing was",
     "level": "of the transform, in its unit; 0 for identity",
-    "seed": "of the network",
+    "seed": "of the network, and of the images unless the study fixes their draw",
     "name": "the target in full: DOMAIN@TRANSFORM=LEVEL",
     "variant": "VARIANT of the source; empty where there is none",
     "home": "whether the target is the domain that the network was trained on, untransformed",

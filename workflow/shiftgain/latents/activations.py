@@ -16,6 +16,15 @@ from shiftgain.network.tiles import Tile, core_at, counted_at, grid_at, place_at
 from shiftgain.network.unet import UNet
 
 
+def halves(n_images: int, draws: int, seed: int) -> np.ndarray:
+    """Which images are in the first of two random halves, bool (draws, n_images); the others are in the second.
+
+    Of an odd number of images the second half has one more.
+    """
+    first = np.tile(np.arange(n_images) < n_images // 2, (draws, 1))
+    return np.random.default_rng(seed).permuted(first, axis=1)
+
+
 class Moments:
     """Mean and covariance of rows (r, C) that come in parts."""
 
@@ -146,27 +155,48 @@ def summarise(
     units: list[str],
     rows: int,
 ) -> dict[str, dict[str, np.ndarray]]:
-    """``layer/activation/unit`` -> rows and moments of :class:`OfPositions` or :class:`OfImages`, in one forward pass.
+    """:func:`summarise_parts` of one part, all of the images."""
+    return summarise_parts(network, tiles, [np.ones(n_images, bool)], layers, activations, units, rows)[0]
 
+
+def summarise_parts(
+    network: UNet,
+    tiles: Iterable[Tile],
+    parts: list[np.ndarray],
+    layers: list[str],
+    activations: list[str],
+    units: list[str],
+    rows: int,
+) -> list[dict[str, dict[str, np.ndarray]]]:
+    """``layer/activation/unit`` -> rows and moments of :class:`OfPositions` or :class:`OfImages`, of each of ``parts``.
+
+    One forward pass. A part says of each image whether it is taken, bool (n,), and takes one at least. Of each part
     ``rows`` are kept in all, the same number and positions from each image whatever the domain and the tiles (fewer
     where the layer has fewer positions that count, and of unit ``image`` one from each). ``before_relu`` is what the
-    second ReLU of the block receives: the output of batch norm.
+    second ReLU of the block receives: the output of batch norm. Memory: moments (C, C) and rows of each part.
     """
-    per_image = -(-rows // n_images)
+    per_image = [-(-rows // int(part.sum())) for part in parts]
     summaries = {
-        f"{layer}/{activation}/{unit}": OfPositions(per_image, stream) if unit == "position" else OfImages()
+        f"{layer}/{activation}/{unit}": [
+            OfPositions(n, stream) if unit == "position" else OfImages() for n in per_image
+        ]
         for stream, layer in enumerate(layers)
         for activation in activations
         for unit in units
     }
 
     def take(name: str, activation: Tensor) -> None:
-        summaries[name].add(tile, activation)
+        for part, summary in zip(parts, summaries[name], strict=True):
+            inside = part[tile.numbers]
+            if inside.all():
+                summary.add(tile, activation)
+            elif inside.any():
+                summary.add(tile.only(inside), activation[torch.from_numpy(inside).to(activation.device)])
 
     with torch.inference_mode(), _hooked(network, summaries, take):
         for tile in tiles:
             network.features(tile.images)
-    return {name: summary.arrays() for name, summary in summaries.items()}
+    return [{name: of_parts[k].arrays() for name, of_parts in summaries.items()} for k in range(len(parts))]
 
 
 @contextmanager

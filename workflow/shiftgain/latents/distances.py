@@ -169,6 +169,14 @@ DISTANCES: dict[str, Callable[[Latents, Latents, np.ndarray], float]] = {
 }
 
 
+def null(name: str, pairs: list[tuple[Latents, Latents]], directions: np.ndarray) -> float:
+    """Mean of distance ``name`` over pairs of halves of one domain: what it reads when nothing has changed.
+
+    NaN where there are none.
+    """
+    return float(np.mean([DISTANCES[name](*pair, directions) for pair in pairs])) if pairs else np.nan
+
+
 def _ridge(reference: Latents, latents: Latents) -> float:
     return RIDGE * max(SMALLEST_VARIANCE, float(reference.variance.mean() + latents.variance.mean()) / 2)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from shiftgain.files import store
 from shiftgain.network.normalisation import Mixture, State, adapted
-from shiftgain.network.tiles import TILE_PIXELS, Tile, Tiled
+from shiftgain.network.tiles import Tile, Tiled
 from shiftgain.network.unet import UNet
 
 # Bounds the memory of a pass whatever the number and size of images; 2^17 is 32 images of 64 x 64.
@@ -23,34 +23,33 @@ SMALLEST_INPUT_SD = 1 / 255
 
 @dataclass(frozen=True)
 class Inputs:
-    """The images of a split, one ``half`` of it, or those ``chosen``, in order, as tiles for a network of ``depth``.
+    """The images of a split, or those ``chosen``, in order, as tiles for a network of ``depth``.
 
     Small images come many to a tile, large ones in several tiles each. May be iterated as often as a method needs, and
     holds one batch of stored images and one tile at a time. Masks are read where ``masked``, never of a target, and of
-    them only which pixels count. A tile has at most ``pixels``, or :data:`TILE_PIXELS` where that is more.
+    them only which pixels count. ``pixels`` pass at once where the memory is there for them, instead of a tile's few.
     """
 
     split: h5py.Group
     device: torch.device
     depth: int
-    half: int | None = None
     chosen: np.ndarray | None = None
     masked: bool = False
-    pixels: int = BATCH_PIXELS
+    pixels: int | None = None
 
     def __iter__(self) -> Iterator[Tile]:
         first = 0
         for images, masks in self._stored():
             numbers = range(first, first + len(images))
             counted = None if masks is None or not (masks == store.IGNORED).any() else masks != store.IGNORED
-            yield from Tiled(images, numbers, self.depth, self.device, counted, max(self.pixels, TILE_PIXELS))
+            yield from Tiled(images, numbers, self.depth, self.device, counted, self.pixels)
             first = numbers.stop
 
     def _stored(self) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         if self.masked:
-            yield from store.masked_batches(self.split, self.pixels, self.half, self.chosen)
+            yield from store.masked_batches(self.split, self.pixels or BATCH_PIXELS, self.chosen)
             return
-        for images in store.image_batches(self.split, self.pixels, self.half, self.chosen):
+        for images in store.image_batches(self.split, self.pixels or BATCH_PIXELS, self.chosen):
             yield images, None
 
     @property

@@ -36,8 +36,15 @@ class Tile(NamedTuple):
     core: Slices
     at: Slices
     size: tuple[int, int]
-    numbers: range
+    numbers: Sequence[int]
     counted: np.ndarray | None = None
+
+    def only(self, inside: np.ndarray) -> "Tile":
+        """The same of those images alone that are ``inside``, boolean (n,)."""
+        images = self.images[torch.from_numpy(inside).to(self.images.device)]
+        numbers = [number for number, taken in zip(self.numbers, inside, strict=True) if taken]
+        counted = None if self.counted is None else self.counted[inside]
+        return self._replace(images=images, numbers=numbers, counted=counted)
 
     @property
     def begun(self) -> int:
@@ -63,7 +70,8 @@ class Tiled:
     """The tiles of a batch of images, image by image where they are large; may be iterated as often as wanted.
 
     ``images`` as stored, uint8 (n, H, W) or (n, H, W, 3), or float (n, channels, H, W); ``numbers``: one for each;
-    ``depth`` of the network. ``counted``: as in :class:`Tile`.
+    ``depth`` of the network. ``counted``: as in :class:`Tile`. Images above ``pixels``, or
+    else :data:`TILE_PIXELS`, are cut.
     """
 
     images: np.ndarray | Tensor
@@ -71,11 +79,12 @@ class Tiled:
     depth: int
     device: torch.device
     counted: np.ndarray | None = None
-    pixels: int = TILE_PIXELS
+    pixels: int | None = None
 
     def __iter__(self) -> Iterator[Tile]:
         height, width = self.images.shape[2:4] if isinstance(self.images, Tensor) else self.images.shape[1:3]
-        longest = isqrt(self.pixels) if height * width > self.pixels else None
+        pixels = self.pixels or TILE_PIXELS
+        longest = isqrt(min(pixels, TILE_PIXELS)) if height * width > pixels else None
         for rows in cuts(height, self.depth, longest):
             for columns in cuts(width, self.depth, longest):
                 core, at = (rows.core, columns.core), (rows.at, columns.at)
@@ -92,7 +101,7 @@ def tiles_of(batches: Iterable[Tensor], depth: int) -> list[Tile]:
     """All tiles of ``batches`` float (n, channels, H, W), their images numbered through."""
     tiles: list[Tile] = []
     for images in batches:
-        first = tiles[-1].numbers.stop if tiles else 0
+        first = tiles[-1].numbers[-1] + 1 if tiles else 0
         tiles += Tiled(images, range(first, first + len(images)), depth, images.device)
     return tiles
 

@@ -1,5 +1,6 @@
 """Examples out of the files of a study, as the figures show them: images, masks, latents and training curves."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -110,18 +111,30 @@ def gallery(specs: dict, splits: dict, sources: list[str]) -> Gallery:
     return Gallery({name: first_example(splits[name]) for name in base}, levels)
 
 
+def of_jobs(pairs: pd.DataFrame, jobs: Iterable[str], targets_of: dict[str, list[str]]) -> pd.DataFrame:
+    """The rows of ``pairs`` that one of ``jobs``, ``source/seed0/family``, is about: their images are at hand."""
+    parts = [job.split("/") for job in jobs]
+    known = {(source, seed, target) for source, seed, family in parts for target in targets_of[family]}
+    rows = zip(pairs["source"], "seed" + pairs["seed"].astype(str), pairs["name"], strict=True)
+    return pairs[[row in known for row in rows]]
+
+
 def predicted_masks(
-    cases: dict, splits: dict, masks: dict[str, str], gains: pd.DataFrame
+    cases: dict, targets: dict[str, str], masks: dict[str, str], gains: pd.DataFrame
 ) -> dict[str, PictureRow | None]:
-    """Case -> its first test image, true mask and the mask by each method; None where the case does not occur."""
+    """Case -> its first test image, true mask and the mask by each method; None where the case does not occur.
+
+    ``targets``: shift family -> its images; ``masks``: job -> the masks predicted on them.
+    """
     main = main_method(gains)
     methods = [main, *(name for name in gains["method"].unique() if name != main)]
     rows: dict[str, PictureRow | None] = dict.fromkeys(cases)
     for name, pair in cases.items():
         if pair is not None:
-            image, true, _ = first_example(splits[pair["name"]])
+            job = job_of(pair, masks, "")
+            image, true, _ = first_example((targets[job.split("/")[2]], f"{pair['name']}/test"))
             assert true is not None, "cases are taken from labelled pairs"
-            with store.read(file_of(pair, masks, "")) as file:
+            with store.read(masks[job]) as file:
                 group = file[pair["name"]]
                 predicted = {
                     method: 255 * thinned(group[method][0]) for method in ("source", *methods) if method in group
@@ -139,7 +152,7 @@ def latent_samples(
     samples = {}
     for name, pair in cases.items():
         if pair is not None and name in LATENT_CASES:
-            with store.read(file_of(pair, paths, "targets/")) as file:
+            with store.read(paths[job_of(pair, paths, "targets/")]) as file:
                 states = {"source": file["source/reference"], **file[f"targets/{pair['name']}"]}
                 samples[f"{name}: {label(pair)}"] = [
                     LayerSamples(
@@ -168,13 +181,13 @@ def channel_rows(paths: dict[str, str], networks: list[str], layer: str) -> dict
     return rows
 
 
-def file_of(pair: pd.Series, paths: dict[str, str], prefix: str) -> str:
-    """The file, of one per source, seed and family, that holds the target of ``pair``."""
+def job_of(pair: pd.Series, paths: dict[str, str], prefix: str) -> str:
+    """The job, ``source/seed0/family``, whose file of ``paths`` holds the target of ``pair`` below ``prefix``."""
     for key, path in paths.items():
         if key.startswith(f"{pair['source']}/seed{pair['seed']}/"):
             with store.read(path) as file:
                 if prefix + pair["name"] in file:
-                    return path
+                    return key
     raise LookupError(f"no file holds {pair['name']} as a target of {pair['source']}")
 
 

@@ -15,6 +15,8 @@ from shiftgain.study.names import DomainName, domain_of, layer_names, target_nam
 
 # Options of training that make a network irregular: too brief, too fast, with stale statistics.
 IRREGULAR = {"epochs", "learning_rate", "batchnorm_momentum"}
+# The draw of what is read from the user's files, the same for all seeds.
+FILES = "files"
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,22 @@ class Study:
         return [f"{source}/seed{seed}/{family}" for source, seed, family in self.jobs]
 
     @cached_property
+    def pictured(self) -> list[str]:
+        """Those of the :attr:`job_names` whose images the figures show: each pair at the first of its seeds."""
+        return [f"{source}/seed{self.families[family].seeds[0]}/{family}" for source, family in self.pairs]
+
+    @cached_property
+    def pictured_images(self) -> dict[str, str]:
+        """Shift family -> :meth:`images_of` it at the first of its seeds."""
+        return {name: self.images_of(name, family.seeds[0]) for name, family in self.families.items()}
+
+    @cached_property
+    def pictured_data(self) -> dict[str, str]:
+        """Domain that is trained on -> :meth:`data_of` it at the first seed of its networks."""
+        first = {domain_of(network): seed for network, seed in reversed(self.trained)}
+        return {domain: self.data_of(domain, first[domain]) for domain in self.trained_domains}
+
+    @cached_property
     def trained(self) -> list[tuple[str, int]]:
         """(network, seed): every source at the seeds of its blocks, and every oracle at all seeds."""
         oracles = [(name, seed) for name in self.config["oracles"] for seed in self.config["seeds"]]
@@ -100,12 +118,45 @@ class Study:
         targets = (target for names in self.targets_of.values() for target in names)
         return list(dict.fromkeys([*targets, *self.trained_domains]))
 
-    def specs(self, names: list[str], splits: list[str]) -> dict[str, dict]:
-        """Full domain name -> everything that makes ``splits`` of it. See :func:`domain_spec`."""
+    @cached_property
+    def real_domains(self) -> list[str]:
+        """Named domains that are read from files of the user."""
+        return [name for name, entry in self.config["domains"].items() if "path" in entry]
+
+    @cached_property
+    def _real_families(self) -> set[str]:
+        """Shift families of real domains alone."""
+        real = set(self.real_domains)
+        return {
+            name
+            for name, family in self.families.items()
+            if all(DomainName.parse(domain).base in real for domain in family.domains)
+        }
+
+    def data_of(self, network: str, seed: int | str) -> str:
+        """``DOMAIN/DRAW`` of the images that a network is trained on at a seed: what their file is called."""
+        domain = DomainName.parse(network)
+        return f"{domain.domain}/{self._draw(domain.base in self.real_domains, seed)}"
+
+    def images_of(self, family: str, seed: int | str) -> str:
+        """``FAMILY/DRAW`` of the targets that the networks of a seed meet: what their file is called."""
+        return f"{family}/{self._draw(family in self._real_families, seed)}"
+
+    def _draw(self, from_files: bool, seed: int | str) -> str:
+        """Name of the images of one seed of the study: ``seedN``, or :data:`FILES`."""
+        fixed = self.config["generate"]["seed"]
+        return FILES if from_files else f"seed{seed if fixed is None else fixed}"
+
+    def specs(self, names: list[str], splits: list[str], draw: str = FILES) -> dict[str, dict]:
+        """Full domain name -> everything that makes ``splits`` of it. See :func:`domain_spec`.
+
+        A synthetic domain has a ``seed`` where a ``draw`` of its images is asked for, such as ``seed0``.
+        """
+        seed = {} if draw == FILES else {"seed": int(draw.removeprefix("seed"))}
         specs = {name: domain_spec(self.config, name) for name in names}
         for spec in specs.values():
             if "path" not in spec:
-                spec["images"] = {split: spec["images"][split] for split in splits}
+                spec |= {"images": {split: spec["images"][split] for split in splits}} | seed
         return specs
 
     @property
@@ -156,8 +207,8 @@ class Study:
 
         A role that is missing takes all names.
         """
-        real = [name for name, domain in self.config["domains"].items() if "path" in domain]
-        return {"synthetic_to_real": {"source": real, "target": real}, "another_width": {"source": self.resized}}
+        real = {"source": self.real_domains, "target": self.real_domains}
+        return {"synthetic_to_real": real, "another_width": {"source": self.resized}}
 
     @property
     def asks_the_shipped_predictor(self) -> bool:
@@ -180,9 +231,9 @@ class Study:
         options = self.config["train"] | variant.get("train", {})
         return Training(model, {key: value for key, value in options.items() if key != "threads"})
 
-    def targets(self, family: str, splits: list[str]) -> dict[str, dict]:
+    def targets(self, family: str, splits: list[str], draw: str) -> dict[str, dict]:
         """The :meth:`specs` of every target of a shift family."""
-        return self.specs(self.families[family].targets, splits)
+        return self.specs(self.families[family].targets, splits, draw)
 
     def methods(self, family: str) -> dict[str, dict]:
         """Adaptation methods of a shift family: name -> ``function``, its ``options``, ``images`` or ``at_test``."""
@@ -253,7 +304,7 @@ def baseline_options(entry: dict) -> dict:
 def domain_spec(config: dict, name: str) -> dict:
     """The parameters of a domain: of its images, and ``transform`` and ``level`` on top.
 
-    Real domains have a ``path``; synthetic ones have what :mod:`shiftgain.domains.synthetic` asks for.
+    Real domains have a ``path``; synthetic ones have what :mod:`shiftgain.domains.synthetic` asks for but the seed.
     """
     parsed = DomainName.parse(name)
     spec = {"name": parsed.base, "transform": parsed.transform, "level": parsed.level}
@@ -270,7 +321,7 @@ def domain_spec(config: dict, name: str) -> dict:
     mask = {key: rule[key] for key in ("threshold", "foreground") if rule.get(key) is not None}
     if "foreground_spread" in entry:
         mask["foreground_spread"] = entry["foreground_spread"]
-    return spec | {"means": means, "seed": generate["seed"]} | mask
+    return spec | {"means": means, "masks": entry.get("masks", generate["masks"])} | mask
 
 
 def families(config: dict) -> Iterator[tuple[str, Family]]:
