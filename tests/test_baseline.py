@@ -27,6 +27,7 @@ CPU = torch.device("cpu")
 OPTIONS = {
     "epochs": 3, "patience": 9, "batch": 8, "crop": None, "learning_rate": 0.01, "weight_decay": 0,
     "batchnorm_momentum": 0.1, "precision": "float32", "crops_per_image": 1, "images_per_epoch": None,
+    "augmentation": "none",
 }  # fmt: skip
 TERMS = {
     "ynet": ["segmentation", "reconstruction"],
