@@ -7,6 +7,8 @@ import sys
 import time
 from contextlib import nullcontext
 from copy import deepcopy
+from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import pandas as pd
@@ -289,75 +291,76 @@ def test_killed_training_resumes_to_the_same_weights(tmp_path, source_path, targ
     torch.testing.assert_close(*states, rtol=0, atol=0)
 
 
-@pytest.fixture
-def flip_path(tmp_path):
-    """A target of dark discs on bright ground, without masks where a baseline learns."""
-    path = tmp_path / "flip.h5"
-    with store.create(path) as file:
+class Flip(NamedTuple):
+    """A source of bright discs, its network, IoU above 0.8, and a target of dark discs without masks to learn by."""
+
+    source: Path
+    target: Path
+    model: Path
+
+
+@pytest.fixture(scope="module")
+def flip(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("flip")
+    paths = Flip(*(folder / f"{name}.h5" for name in ("source", "target", "model")))
+    with store.create(paths.source) as file:
+        write_domain(file, {"train": 16, "validation": 6}, size=32)
+    with store.create(paths.target) as file:
         write_domain(file, {"adapt": 10, "test": 10}, seed=1, size=32, foreground=0.3, background=0.7)
         del file["adapt/masks"]
-    return path
+    options = OPTIONS | {"epochs": 20, "patience": 20, "batch": 4}
+    train(*map(str, (paths.source, paths.model, folder / "model.csv")), MODEL, options, seed=3, device="cpu")
+    return paths
 
 
-@pytest.fixture
-def trained_path(tmp_path, source_path):
-    """The network of the source: IoU above 0.8 at home."""
-    path = tmp_path / "source.h5"
-    options = OPTIONS | {"epochs": 25, "patience": 25, "batch": 4}
-    train(str(source_path), str(path), str(path.with_suffix(".csv")), MODEL, options, seed=3, device="cpu")
-    return path
-
-
-def from_turned(folder, source_path, target_path, trained_path, **options):
+def from_turned(folder, flip, **options):
     """Self-training that starts from the network as method turned adapts it: where it is kept, and what that is."""
     start = study(DEFAULT).method("turned")
     path = folder / "started.h5"
     baseline(
-        str(source_path), str(target_path), str(path), str(path.with_suffix(".csv")),
+        str(flip.source), str(flip.target), str(path), str(path.with_suffix(".csv")),
         MODEL, method("selftraining") | {"start": start}, OPTIONS | options,
-        seed=3, device="cpu", start_path=str(trained_path),
+        seed=3, device="cpu", start_path=str(flip.model),
     )  # fmt: skip
     return path
 
 
-def turned_state(source_path, target_path, trained_path):
+def turned_state(flip):
     """The network of the source, and what method turned changes of it."""
-    network = checkpoint.load(trained_path, CPU)
-    with store.read(source_path) as source, store.read(target_path) as target:
+    network = checkpoint.load(flip.model, CPU)
+    with store.read(flip.source) as source, store.read(flip.target) as target:
         made = artefacts.adapter(network, source, 3, CPU)(target["adapt"], study(DEFAULT).method("turned"))
     return network, made
 
 
-def test_self_training_starts_from_the_remedied_network(tmp_path, source_path, flip_path, trained_path):
+def test_self_training_starts_from_the_remedied_network(tmp_path, flip):
     """At a rate of nothing it ends there too: weights of the source, statistics and standardisation of the remedy."""
-    network, made = turned_state(source_path, flip_path, trained_path)
-    path = from_turned(tmp_path, source_path, flip_path, trained_path, learning_rate=1e-12)
+    network, made = turned_state(flip)
+    path = from_turned(tmp_path, flip, learning_rate=1e-12)
     kept = checkpoint.load(path, CPU).state_dict()
     assert kept["input_sd"].item() < 0
     torch.testing.assert_close(kept, network.state_dict() | made.state, rtol=1e-6, atol=1e-7)
     # Three epochs of 16 crops of the source and as many of the target, after those of the source's network and remedy.
-    before = checkpoint.about(trained_path)["image_presentations"] + made.image_presentations
+    before = checkpoint.about(flip.model)["image_presentations"] + made.image_presentations
     assert made.image_presentations >= 10
     curve = pd.read_csv(path.with_suffix(".csv"))
     assert checkpoint.about(path)["image_presentations"] == before + curve["presented"].sum()
     assert curve["validation_iou"].max() > 0.8
 
 
-def test_self_training_from_a_turned_network_repairs_a_flip(tmp_path, source_path, flip_path, trained_path):
+def test_self_training_from_a_turned_network_repairs_a_flip(tmp_path, flip):
     scores = {}
     for name, path in {
-        "alone": run(tmp_path, source_path, flip_path, "selftraining", "alone", epochs=10, batch=4),
-        "started": from_turned(tmp_path, source_path, flip_path, trained_path, epochs=10, batch=4),
+        "alone": run(tmp_path, flip.source, flip.target, "selftraining", "alone", epochs=6, batch=4),
+        "started": from_turned(tmp_path, flip, epochs=6, batch=4),
     }.items():
-        with store.read(flip_path) as target:
+        with store.read(flip.target) as target:
             scores[name] = metrics.scores(predict(checkpoint.load(path, CPU), target["test"], 0.5, CPU))["iou"]
     assert scores["started"] > 0.8 > scores["alone"] + 0.3
 
 
-def test_a_started_learner_sees_the_target_as_it_is_standardised_and_keeps_its_statistics(
-    source_path, flip_path, trained_path
-):
-    network, made = turned_state(source_path, flip_path, trained_path)
+def test_a_started_learner_sees_the_target_as_it_is_standardised_and_keeps_its_statistics(flip):
+    network, made = turned_state(flip)
     parts, seen = torch.nn.ModuleDict({"network": network, "teacher": deepcopy(network)}).train(), {}
 
     def step(images, masks, unlabelled):
