@@ -106,9 +106,9 @@ FAULTS = [
     ("train.precision", "half", r"config key train\.precision: 'half' is not one of"),
     ("evaluate.threshold", 2, r"config key evaluate\.threshold: 2 is greater"),
     ("correlate.outcomes", ["iou_gain"], r"config key correlate\.outcomes.*'iou_gain' is not one of"),
-    ("methods", {"few": {"function": "batchnrm"}}, r"methods\.few\.function: no such 'batchnrm'; did you mean"),
-    ("methods", {"few": {"function": "batchnorm", "images": 2, "at_test": 2}}, r"give 'images' or 'at_test', not both"),
-    ("methods", {"mine": {"function": "intent"}}, r"methods\.mine: 'at_test' is a required property"),
+    ("methods.few", {"function": "batchnrm"}, r"methods\.few\.function: no such 'batchnrm'; did you mean"),
+    ("methods.few", {"function": "batchnorm", "images": 2, "at_test": 2}, r"give 'images' or 'at_test', not both"),
+    ("methods.mine", {"function": "intent"}, r"methods\.mine: 'at_test' is a required property"),
     ("pairs.0.name", "`touch x`", r"config key pairs\.0\.name: '`touch x`' does not match"),
     ("pairs.0.name", "../up", r"config key pairs\.0\.name: '\.\./up' does not match"),
     ("pairs.0.targets", ["-rf"], r"config key pairs\.0\.targets.*does not match"),
@@ -130,13 +130,13 @@ FAULTS = [
     ("pairs.0.transforms", {"noise": [0.1, 0.1000001]}, r"noise: 0\.1 and 0\.1000001 would both be named 0\.1"),
     ("pairs.0.transforms", {"noise": [0.1000001]}, r"noise: 0\.1000001 has more than six .* digits; write 0\.1$"),
     (
-        "methods",
-        {"few": {"function": "batchnorm", "weight": 4}},
+        "methods.few",
+        {"function": "batchnorm", "weight": 4},
         r"^config key methods\.few\.weight: function batchnorm has no option 'weight'; it takes none$",
     ),
     (
-        "methods",
-        {"sure": {"function": "tent", "weight": 3}},
+        "methods.sure",
+        {"function": "tent", "weight": 3},
         r"^config key methods\.sure\.weight: function tent has no option 'weight'; it takes steps, learning_rate$",
     ),
     (
@@ -144,7 +144,7 @@ FAULTS = [
         {"mine": {"function": "ynet", "selection": "source_validation"}},
         r"^config key baselines\.mine: function ynet needs option 'reconstruction'; add it$",
     ),
-    ("methods", {"after": {"function": "batchnorm"}}, r"config key methods\.after: tables use this name for something"),
+    ("methods.after", {"function": "batchnorm"}, r"config key methods\.after: tables use this name for something"),
 ]
 
 
@@ -551,7 +551,9 @@ def test_overlays_fit_the_schema(overlay, monkeypatch):
 
     monkeypatch.chdir(ROOT)
     config = deepcopy(DEFAULT)
-    update_config(config, yaml.safe_load(overlay.read_text()))
+    whole = overlay.with_name(f"{overlay.stem.partition('_')[0]}.yaml")
+    for path in dict.fromkeys([whole, overlay]):
+        update_config(config, yaml.safe_load(path.read_text()))
     try:
         study(config)
     except StudyError as error:
