@@ -42,11 +42,11 @@ def test_alpha_is_the_part_of_the_source(network):
 
 
 def test_channels_that_move_least_by_hand():
-    """Squared distances 1, 4, 1 + 9 and 0 + 1/4."""
-    source = torch.tensor([0.0, 0.0, 1.0, 3.0]), torch.tensor([4.0, 1.0, 1.0, 1.0])
-    target = torch.tensor([1.0, 2.0, 2.0, 3.0]), torch.tensor([4.0, 1.0, 16.0, 2.25])
+    """Squared distances 1, 4, 1 + 9 and 0 + 1: of deviations, not of variances."""
+    source = torch.tensor([0.0, 0.0, 1.0, 3.0]), torch.tensor([4.0, 1.0, 1.0, 100.0])
+    target = torch.tensor([1.0, 2.0, 2.0, 3.0]), torch.tensor([4.0, 1.0, 16.0, 121.0])
     mean, variance = least_moved(2)(source, target)
-    assert mean.tolist() == [1, 0, 1, 3] and variance.tolist() == [4, 1, 1, 2.25]
+    assert mean.tolist() == [1, 0, 1, 3] and variance.tolist() == [4, 1, 1, 121]
 
 
 def test_hybrid_refreshes_all_of_the_first_layer_none_of_the_last_and_a_falling_part_between(network):
