@@ -9,6 +9,7 @@ Each stage is one word: a rule file, a script, a test, a block of config.yaml. F
 """
 
 import gc
+import os
 import sys
 from pathlib import Path
 
@@ -22,12 +23,15 @@ sys.path.insert(0, str(Path(HERE, "workflow")))
 
 from shiftgain.files.errors import StudyError
 from shiftgain.report.contents import figures
-from shiftgain.study.checks import duplicate_keys, study
+from shiftgain.study.checks import duplicate_keys, study, typed
 from shiftgain.study.lineage import beside, code
 from shiftgain.study.names import domain_of
 from shiftgain.study.resources import growing
 
 min_version("9.14")
+
+# Started from a Jupyter cell, jobs would inherit a backend that is not theirs; they write files and show nothing.
+os.environ.update(MPLBACKEND="Agg")
 
 # A graph of 10,000 jobs is millions of objects that all stay: looking for garbage among them took a fifth of the time
 # (`make bench`, rows noop_*).
@@ -50,6 +54,7 @@ if Path("config.yaml").is_file():
 
 defaults = load_configfile(Path(HERE, "config.yaml"))
 update_config(defaults, config)
+update_config(defaults, typed(workflow.config_settings.config))
 config.update(defaults)
 
 try:
@@ -76,6 +81,10 @@ wildcard_constraints:
     family="[^/]+",
     seed=r"\d+",
     draw=r"seed\d+|files",
+
+
+onstart:
+    print(*STUDY.summary, sep="\n", file=sys.stderr)
 
 
 rule all:

@@ -25,7 +25,7 @@ import torch
 import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
-from scripts.adapt import adapt
+from scripts.adapt import Counted, adapt
 from scripts.distances import distances as stage_distances
 from scripts.evaluate import evaluate
 from scripts.generate import generate
@@ -35,6 +35,7 @@ from scripts.score import score
 from scripts.tabulate import tabulate
 from scripts.train import train
 from shiftgain.adaptation import batchnorm
+from shiftgain.adaptation.statistics import INPUT, gather, one_pass_pixels, settle
 from shiftgain.domains import perlin
 from shiftgain.files import store
 from shiftgain.files.tables import read_csv, write_csv
@@ -42,6 +43,7 @@ from shiftgain.latents import distances
 from shiftgain.latents.activations import summarise
 from shiftgain.network import checkpoint, metrics, training
 from shiftgain.network.inference import Inputs, predict
+from shiftgain.network.normalisation import norm_layers
 from shiftgain.network.tiles import tiles_of
 from shiftgain.network.unet import UNet
 from shiftgain.study.checks import study
@@ -272,28 +274,41 @@ def bench_train(folder: Path, epochs: int = 6) -> dict:
 
 
 def bench_adapt(folder: Path) -> dict:
-    """BN adaptation of a target against one plain forward pass over the same images."""
+    """A pass that takes statistics, plain or weighted, beside a plain forward pass; and in how many they settle."""
     torch.set_num_threads(1)
     path = folder / "adapt.h5"
     specs = study(DEFAULT).specs(["0.30-0.70"], ["adapt"], "seed0")
     specs["0.30-0.70"]["images"]["adapt"] = 512
     generate(specs, ["adapt"], str(path), True, CORES)
     network = frozen(DEFAULT["model"])
+    layers = [INPUT, *norm_layers(network)]
     with store.read(path) as domain:
+        images = Inputs(domain["adapt"], CPU, network.depth, pixels=one_pass_pixels(network))
+        weights = [p.float() for p in gather(network, images, layers).probabilities]
 
         @torch.inference_mode()
         def forward() -> None:
-            for tile in Inputs(domain["adapt"], CPU, network.depth):
+            for tile in images:
                 network(tile.images)
 
-        def refresh() -> None:
-            batchnorm.batchnorm(network, Inputs(domain["adapt"], CPU, network.depth))
+        def plain() -> None:
+            batchnorm.batchnorm(network, images)
 
-        forward(), refresh()
-        times = [(seconds(refresh, 1), seconds(forward, 1)) for _ in range(9)]
-    ratio = statistics.median(ours / plain for ours, plain in times)
-    value = statistics.median(ours for ours, _ in times)
-    return {"adapt": row(512 / value, "images/s on one core", ratio, "time of one plain forward pass")}
+        def weighted() -> None:
+            gather(network, images, layers, weights=weights)
+
+        forward(), plain(), weighted()
+        times = [(seconds(forward, 1), seconds(plain, 1), seconds(weighted, 1)) for _ in range(9)]
+        in_parts = Counted(domain["adapt"], CPU, network.depth)
+        settle(network, in_parts, layers)
+    rows = {}
+    for name, column in (("adapt", 1), ("adapt_weighted", 2)):
+        ratio = statistics.median(line[column] / line[0] for line in times)
+        value = 512 / statistics.median(line[column] for line in times)
+        rows[name] = row(value, "images/s on one core", ratio, "time of one plain forward pass")
+    passes = sum(in_parts.passed) / 512
+    rows["adapt_passes"] = row(passes, "passes until settled", passes / len(layers), "layers of the network")
+    return rows
 
 
 def bench_grain(folder: Path) -> dict:

@@ -68,6 +68,7 @@ def predictor_tables(gains: list[dict]) -> dict[str, list[dict]]:
         kept = row["source"] in GRID and row["target"] in GRID and scores_of_polarity(row["source"], row["target"])
         scores.append(key | {"told": 1.0 if kept else 0.0, "noise": 0.0, "seed_agreement_before": np.nan})
         expected = {"expected_before": 0.3, "expected_after": 0.8, "gain": 0.5, "gain_low": 0.4, "gain_high": 0.6}
+        expected |= {"n_target_images": 48, "n_images": 12}
         words = {"drivers": "told = 1.00 (+0.50)", "warning": "far off" if row["target"] == "cells" else ""}
         advice.append(key | expected | {"decision": "adapt" if kept else "keep"} | words)
     numbers = {"protocol": "leave_source_out", "outcome": "gain_iou", "spearman": 0.95, "r2": 0.9, "mae": 0.02}
@@ -192,7 +193,19 @@ def make_study(
     (folder / "small_tree.txt").write_text("|--- agreement <= 0.5\n")
     for name in ("predictors", "none"):
         panels.save(panels.blank("four bars"), str(folder / f"{name}.svg"))
-    tables |= {"pairs": pairs}
+    look = {"domain": "cells", "split": "test", "images": 12, "series": 60, "passed_over": 1, "why": "1: no reader"}
+    look |= {"sizes": "64x64", "channels": 1, "dtype": "uint16", "window_low": 0, "window_high": 255, "window": "given"}
+    look |= {
+        "grey_low": 3,
+        "grey_high": 250,
+        "mask_values": "none",
+        "foreground_share": np.nan,
+        "ignored_share": np.nan,
+    }
+    tables |= {
+        "pairs": pairs,
+        "domains": [look | {"notes": ""}] if "cells" in targets else pd.DataFrame(columns=list(look)),
+    }
     for name, rows in tables.items():
         pd.DataFrame(rows).to_csv(folder / f"{name}.csv", index=False)
     paths = {name: str(folder / f"{name}.csv") for name in tables}

@@ -130,11 +130,17 @@ def test_a_score_that_is_missing_is_named():
 
 
 def test_stage_reads_a_shipped_file(tmp_path):
-    paths = [str(tmp_path / name) for name in ("scores.csv", "forest.npz", "advice.csv")]
-    scored((0.2, 1.5), (0.9, 1.5)).iloc[::-1].to_csv(paths[0], index=False)
-    forest.save(TREE, paths[1])
+    paths = [str(tmp_path / name) for name in ("scores.csv", "segmentation.csv", "forest.npz", "advice.csv")]
+    table = scored((0.2, 1.5), (0.9, 1.5)).iloc[::-1]
+    table.to_csv(paths[0], index=False)
+    images = [
+        table.assign(method=name, n_target_images=n, n_images=12) for name, n in (("source", 0), ("batchnorm", 48))
+    ]
+    pd.concat(images).to_csv(paths[1], index=False)
+    forest.save(TREE, paths[2])
     stage(*paths)
-    found = pd.read_csv(paths[2])
+    found = pd.read_csv(paths[3])
+    assert found["n_target_images"].tolist() == [48, 48] and found["n_images"].tolist() == [12, 12]
     assert list(found["target"]) == ["t0", "t1"] and list(found["decision"]) == ["keep", "adapt"]
 
 

@@ -229,7 +229,7 @@ def test_any_flipped_bit_is_found_or_harmless(stage, name, folder):
 TABLE_STAGES: dict[str, tuple[list[str], Callable[..., None]]] = {
     "tabulate": (
         ["evaluated", "oracle", "distances", "channels", "scores"],
-        lambda d, *paths: tabulate(*([path] for path in paths), {}, *(str(d / f"out{k}.csv") for k in range(7))),
+        lambda d, *paths: tabulate(*([path] for path in paths), {}, *(str(d / f"out{k}.csv") for k in range(8))),
     ),
     "correlate": (
         ["gains", "distances"],
@@ -245,7 +245,10 @@ TABLE_STAGES: dict[str, tuple[list[str], Callable[..., None]]] = {
             *paths, None, [], {}, *(str(d / name) for name in ("out.csv", "out.txt", "out.npz")), {}, 1
         ),
     ),
-    "advise": (["scores"], lambda d, *paths: advise(*paths, "workflow/predictor/forest.npz", str(d / "out.csv"))),
+    "advise": (
+        ["scores", "segmentation"],
+        lambda d, *paths: advise(*paths, "workflow/predictor/forest.npz", str(d / "out.csv")),
+    ),
     "compare": (
         ["segmentation", "gains", "benchmark"],
         lambda d, *paths: compare(

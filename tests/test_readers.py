@@ -727,7 +727,7 @@ class TestStudy:
             row = store.get_json(file["test"], "look")
             np.testing.assert_array_equal(file["test/masks"][:], marked[6:])
             assert TrainingImages(file["train"], 2).ignores
-        known = {"domain": "mine", "split": "test", "images": 4, "series": 10, "passed_over": 0, "sizes": "64x64"}
+        known = {"domain": "mine", "split": "test", "images": 4, "series": 10, "sizes": "64x64"}
         known |= {"channels": 1, "dtype": "uint16", "window_low": 0, "window_high": 255, "ignored_share": 0.25}
         assert row.items() >= known.items()
         assert row["foreground_share"] == pytest.approx(MASKS[6:, 16:].mean())

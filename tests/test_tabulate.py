@@ -78,7 +78,7 @@ def tables(tmp_path):
     }
     paths = {
         name: str(tmp_path / f"{name}.csv")
-        for name in ("first", "again", "oracle", "far", "shares", "scored", "s", "g", "p", "n", "d", "c", "l")
+        for name in ("first", "again", "oracle", "far", "shares", "scored", "s", "g", "p", "n", "d", "c", "l", "r")
     }
     pd.DataFrame(evaluated[::-1]).to_csv(paths["first"], index=False)
     pd.DataFrame(evaluated[:2]).to_csv(paths["again"], index=False)
@@ -95,7 +95,7 @@ def tables(tmp_path):
         [paths["shares"]] * 2,
         [paths["scored"]] * 2,
         SPECS,
-        *(paths[name] for name in "sgpndcl"),
+        *(paths[name] for name in "sgpndclr"),
     )
     return {name: read_pairs(path) if name == "p" else pd.read_csv(path) for name, path in paths.items()}
 

@@ -1,5 +1,5 @@
 """
-Reads   <results>/tables/scores.csv and the fitted predictor (config key advise.predictor)
+Reads   <results>/tables/scores.csv and segmentation.csv (numbers of images), and the fitted predictor (config key advise.predictor)
 Writes  <results>/tables/advice.csv  a row per pair and seed: adapt or keep
 """
 
@@ -8,6 +8,7 @@ rule advise:
     """Tell for every pair, labelled or not, whether to adapt; nothing is fitted."""
     input:
         scores="<results>/tables/scores.csv",
+        segmentation="<results>/tables/segmentation.csv",
         predictor=PREDICTOR,
     output:
         advice="<results>/tables/advice.csv",

@@ -15,6 +15,7 @@ TABLES = [
     "scores",
     "predictors",
     "advice",
+    "domains",
 ]
 # Read where a method trains with target images.
 COMPARISON = {
@@ -59,7 +60,8 @@ rule report:
         contents=CONTENTS,
         protocols=STUDY.protocols,
         comparison=list(COMPARISON) if STUDY.trainings else [],
-        title=config["report"]["title"],
+        # Not the text itself, in which Snakemake would look for wildcards.
+        title=lambda wildcards: config["report"]["title"],
         settings=STUDY.config,
     script:
         "../scripts/report.py"

@@ -1,8 +1,10 @@
 """
-Reads   <results>/evaluated/**.csv, <results>/oracle/*.csv, <results>/distances/**.csv, <results>/scores/**.csv
+Reads   <results>/evaluated/**.csv, <results>/oracle/*.csv, <results>/distances/**.csv, <results>/scores/**.csv,
+        <results>/data/**.h5 and <results>/targets/**.h5 of real domains (what was read, no pixels)
 Writes  <results>/tables/segmentation.csv, gains.csv, distances.csv, scores.csv: the results contract
         <results>/tables/pairs.csv: a row per pair and seed, all that is known of it: what later stages read
         <results>/tables/networks.csv: the scores of every network on its own domain
+        <results>/tables/domains.csv: what was read of every real domain
         <results>/tables/channels.csv: shares of dead and non-Gaussian channels of every source
 """
 
@@ -15,6 +17,8 @@ rule tabulate:
         distances=expand("<results>/distances/{job}.csv", job=STUDY.job_names),
         channels=expand("<results>/distances/{job}.channels.csv", job=STUDY.job_names),
         scores=expand("<results>/scores/{job}.csv", job=STUDY.job_names),
+        data=expand("<results>/data/{data}.h5", data=STUDY.read_data),
+        targets=expand("<results>/targets/{images}.h5", images=STUDY.read_images),
     output:
         segmentation="<results>/tables/segmentation.csv",
         gains="<results>/tables/gains.csv",
@@ -23,6 +27,7 @@ rule tabulate:
         distances="<results>/tables/distances.csv",
         channels="<results>/tables/channels.csv",
         scores="<results>/tables/scores.csv",
+        domains="<results>/tables/domains.csv",
     log:
         "<logs>/tabulate.log",
     benchmark:
@@ -35,5 +40,6 @@ rule tabulate:
     params:
         *code("tabulate"),
         specs=STUDY.specs(STUDY.domains, []),
+        passed_over=STUDY.passed_over,
     script:
         "../scripts/tabulate.py"

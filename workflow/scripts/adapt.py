@@ -8,6 +8,7 @@ from dataclasses import asdict
 from shiftgain.adaptation import artefacts
 from shiftgain.files import job, store
 from shiftgain.network import checkpoint, devices
+from shiftgain.study.names import base_of
 
 
 def adapt(
@@ -18,17 +19,19 @@ def adapt(
     methods: dict[str, dict],
     seed: int,
     device: str,
+    home: str = "",
 ) -> None:
     """Write ``{target}/{method}`` -> the tensors the method changes, for the network at ``model_path``.
 
     ``methods``: name -> ``function``, ``options``, and either ``images``, the number of target images drawn by
     ``seed``, or ``at_test``, the number of test images that are adapted to as they come: nothing to keep, but how.
-    What remains to be done for each image is kept as the attribute ``own``, a :class:`remedies.Own`.
+    What remains to be done for each image is kept as the attribute ``own``, a :class:`remedies.Own`. Of a target of
+    ``home``, the domain that the network was trained on, images that it has seen are left out.
     """
     torch_device = devices.pick(device)
     network = checkpoint.load(model_path, torch_device)
     with store.read(source_path) as source, store.read(targets_path) as targets, store.create(adapted_path) as adapted:
-        adapt_to = artefacts.adapter(network, source, seed, torch_device)
+        adapt_to = artefacts.adapter(network, source, seed, torch_device, home)
         for target, splits in store.targets(targets):
             group = adapted.create_group(target)
             for name, method in methods.items():
@@ -54,4 +57,5 @@ if __name__ == "__main__":
             methods=snakemake.params.methods,
             seed=int(snakemake.wildcards.seed),
             device=snakemake.params.device,
+            home=base_of(snakemake.wildcards.source),
         )

@@ -14,6 +14,7 @@ from shiftgain.files import job, store
 from shiftgain.files.tables import write_csv
 from shiftgain.network import checkpoint, devices, training
 from shiftgain.network.unet import UNet
+from shiftgain.study.names import base_of
 
 
 def baseline(
@@ -26,12 +27,14 @@ def baseline(
     options: dict,
     seed: int,
     device: str,
+    home: str = "",
     start_path: str | None = None,
 ) -> None:
     """Write the epoch that ``method`` selects to ``model_path``, a plain U-Net, and the curve to ``curve_path``.
 
-    A ``method`` with an entry ``start``, a method of adaptation, goes on from the network at ``start_path``, adapted by
-    it; others start from random weights.
+    Of a target of ``home``, the domain of the source's labels, images that these are of are left out. A ``method`` with
+    an entry ``start``, a method of adaptation, goes on from the network at ``start_path``, adapted by it; others start
+    from random weights.
     """
     torch.manual_seed(seed)
     torch_device = devices.pick(device)
@@ -39,15 +42,16 @@ def baseline(
     resume_path = Path(model_path).with_suffix(".resume.h5")
     title = f"{method['function']} {Path(source_path).parent.name} to {Path(target_path).parent.name} seed {seed}"
     with store.read(source_path) as source, store.read(target_path) as target:
-        n_target_images = store.count(target["adapt"])
+        unseen = store.unseen(target["adapt"], home)
+        n_target_images = store.count(target["adapt"]) if unseen is None else len(unseen)
         if start_path:
             network = checkpoint.load(start_path, torch_device)
-            start = artefacts.adapter(network, source, seed, torch_device)(target["adapt"], method["start"])
+            start = artefacts.adapter(network, source, seed, torch_device, home)(target["adapt"], method["start"])
             state = start.state
             earlier = checkpoint.about(start_path)["image_presentations"] + start.image_presentations
         try:
             curve = baselines.train(
-                network, model, source, target, method, options, seed, torch_device, resume_path, title, state
+                network, model, source, target, method, options, seed, torch_device, resume_path, title, unseen, state
             )
             status = baselines.status(curve)
         except training.Diverged as error:
@@ -73,5 +77,6 @@ if __name__ == "__main__":
             options=snakemake.params.options,
             seed=int(snakemake.wildcards.seed),
             device=snakemake.params.device,
+            home=base_of(snakemake.wildcards.source),
             start_path=snakemake.input.start or None,
         )

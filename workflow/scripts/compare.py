@@ -74,7 +74,7 @@ def costs(benchmarks: dict[tuple[str, str, str, str, int], str]) -> pd.DataFrame
     """A row per job: wall seconds, starting included, of its last attempt, and its peak memory in MB."""
     rows = []
     for key, path in benchmarks.items():
-        measured = read_csv(path, ["s", "max_rss"], sep="\t", na_values="-").iloc[-1]
+        measured = read_csv(path, ["s", "max_rss"], sep="\t", na_values=["", "-", "NA"]).iloc[-1]
         rows.append((*key, measured["s"], measured["max_rss"]))
     return pd.DataFrame(rows, columns=COSTS).sort_values(COSTS[:5])
 

@@ -18,7 +18,7 @@ from shiftgain.network import checkpoint, devices, metrics, normalisation
 from shiftgain.network.inference import BATCH_PIXELS, Inputs, predict
 from shiftgain.network.normalisation import State
 from shiftgain.network.unet import UNet
-from shiftgain.study.names import row_key
+from shiftgain.study.names import base_of, row_key
 
 # What a row says of how its network came about. Selection: which labelled images chose the epoch. Presentations: images
 # that passed through a training step or an adaptation, labelled and unlabelled. Status: what went wrong, or nothing.
@@ -80,7 +80,8 @@ def evaluate(
                 if name in methods:
                     score(target, name, baseline, {}, {}, origin)
                 if f"{name}+batchnorm" in methods:
-                    images = Inputs(splits["adapt"], torch_device, baseline.depth)
+                    unseen = store.unseen(splits["adapt"], base_of(source))
+                    images = Inputs(splits["adapt"], torch_device, baseline.depth, chosen=unseen)
                     state = batchnorm.batchnorm(baseline, images)
                     presented = origin["image_presentations"] + images.count
                     score(target, f"{name}+batchnorm", baseline, state, {}, origin | {"image_presentations": presented})

@@ -10,6 +10,7 @@ from shiftgain.files import job, store
 from shiftgain.latents.activations import halves, summarise, summarise_parts
 from shiftgain.network import checkpoint, devices, normalisation
 from shiftgain.network.inference import Inputs
+from shiftgain.study.names import base_of
 
 METHOD = "batchnorm"
 # A split of which no target has an image: split adapt of the source is that of its own domain as a target, transformed
@@ -31,10 +32,12 @@ def latents(
     rows: int,
     seed: int,
     device: str,
+    home: str = "",
 ) -> None:
     """Write ``.../{layer}/{activation}/{unit}`` groups of rows and moments; ``after`` is method ``batchnorm``.
 
-    ``seed`` draws the halves. A reference of one image has none.
+    ``seed`` draws the halves. A reference of one image has none. Of a target of ``home``, the domain that the network
+    was trained on, images that it has seen are left out.
     """
     torch_device = devices.pick(device)
     network = checkpoint.load(model_path, torch_device)
@@ -58,7 +61,8 @@ def latents(
         for name, summaries in zip(parts, summarise_parts(network, images, list(parts.values()), *place), strict=True):
             write(f"source/{name}", summaries)
         for target, splits in store.targets(targets):
-            images = Inputs(splits["adapt"], torch_device, network.depth)
+            unseen = store.unseen(splits["adapt"], home)
+            images = Inputs(splits["adapt"], torch_device, network.depth, chosen=unseen)
             write(f"targets/{target}/before", summarise(network, images, images.count, *place))
             if METHOD in adapted[target]:
                 state = checkpoint.get_state(adapted[target][METHOD], network)
@@ -88,4 +92,5 @@ if __name__ == "__main__":
             rows=snakemake.params.rows,
             seed=int(snakemake.wildcards.seed),
             device=snakemake.params.device,
+            home=base_of(snakemake.wildcards.source),
         )

@@ -41,6 +41,7 @@ def report(
         pictures={name: page.picture(path) for name, path in figures.items() if not page.is_blank(path)},
         glossary=yaml.safe_load(Path(glossary_path).read_text()),
         tables=page.tables(pairs, gains, networks, correlations, hypotheses),
+        readings=page.readings(read_csv(tables["domains"])),
         **page.prediction(tables, pairs, predictor_figures, tree_path),
         unlabelled=page.unlabelled(pairs),
         comparison=page.compared(**comparison) if comparison else None,

@@ -1,6 +1,6 @@
 """Score every target of a shift family without its masks: networks + statistics + images -> one row per target.
 
-The images are the first of split ``adapt``. Of the source, labelled validation images serve as the reference. Of images
+The images are of split ``adapt``. Of the source, labelled validation images serve as the reference. Of images
 that are large together only the middle of each is looked at: :func:`middle`.
 """
 
@@ -22,7 +22,7 @@ from shiftgain.network.unet import UNet, to_input
 from shiftgain.prediction.scores.masks import agreement
 from shiftgain.prediction.scores.registry import scores
 from shiftgain.prediction.view import View
-from shiftgain.study.names import row_key
+from shiftgain.study.names import base_of, row_key
 
 METHOD = "batchnorm"
 Array = TypeVar("Array", np.ndarray, Tensor)
@@ -63,7 +63,7 @@ def score(
         reference = labelled_view(network, labelled["validation"], images, rows, threshold, torch_device)
         for target, splits in store.targets(targets):
             spec = store.get_json(splits, "domain")
-            batches = looked_at(splits["adapt"], images, torch_device)
+            batches = looked_at(splits["adapt"], images, torch_device, store.unseen(splits["adapt"], base_of(source)))
             grey = mean_grey(batches)
             turned = [2 * grey - batch for batch in batches]
             state = batchnorm.batchnorm(network, tiles_of(turned, network.depth))
@@ -149,10 +149,16 @@ def labelled_view(
     return view(network, batches, batches, rows, threshold, labels=labels)
 
 
-def looked_at(split: h5py.Group, images: int, device: torch.device) -> list[Tensor]:
-    """The first ``images`` of a split, or all, as batches (n, channels, H, W)."""
-    pixels = VIEW_PIXELS // min(images, store.count(split))
-    stored = first(store.image_batches(split, BATCH_PIXELS), images)
+def looked_at(split: h5py.Group, images: int, device: torch.device, chosen: np.ndarray | None = None) -> list[Tensor]:
+    """The first ``images`` of a split, or of those ``chosen``, or all, as batches (n, channels, H, W).
+
+    Of a series of the user, whose neighbours are alike, those taken are spread over it.
+    """
+    numbers = np.arange(store.count(split)) if chosen is None else chosen
+    if "look" in split.attrs and len(numbers) > images:
+        numbers = numbers[np.linspace(0, len(numbers) - 1, images).round().astype(int)]
+    pixels = VIEW_PIXELS // min(images, len(numbers))
+    stored = first(store.image_batches(split, BATCH_PIXELS, chosen=numbers), images)
     return [to_input(middle(batch, pixels), device) for batch in stored]
 
 

@@ -1,12 +1,16 @@
 """Join the rows of all jobs into the tables of the results contract, and work out gains, gaps and pairs."""
 
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+import h5py
 import numpy as np
 import pandas as pd
 
-from shiftgain.files import job
+from shiftgain.files import job, store
 from shiftgain.files.tables import read_csv, write_csv
 from shiftgain.findings.pairs import pair_table
-from shiftgain.study.names import KEY, PAIR, PLACE, full_names
+from shiftgain.study.names import KEY, PAIR, PLACE, base_of, full_names
 
 # Of the target alone, whatever the method.
 FACTS = ["clipped_share", "pixel_ceiling"]
@@ -19,6 +23,11 @@ GAINS = [
     *[*PAIR, "method", "seed", "iou_before", "iou_after", "iou_target_trained"],
     *["gain_iou", "gain_dice", "gap_closed"],
 ]
+DOMAINS = [
+    *["domain", "split", "images", "series", "passed_over", "why", "sizes", "channels", "dtype"],
+    *["window_low", "window_high", "window", "grey_low", "grey_high", "mask_values", "foreground_share"],
+    *["ignored_share", "notes"],
+]
 # Below this IoU a gap is noise, and the share of it that is closed means nothing.
 SMALLEST_GAP = 0.01
 
@@ -26,11 +35,15 @@ SMALLEST_GAP = 0.01
 def tabulate(
     evaluated_paths: list[str], oracle_paths: list[str], distances_paths: list[str], channels_paths: list[str],
     scores_paths: list[str], specs: dict[str, dict], segmentation_path: str, gains_path: str, pairs_path: str,
-    networks_path: str, distances_path: str, channels_path: str, scores_path: str,
+    networks_path: str, distances_path: str, channels_path: str, scores_path: str, domains_path: str,
+    data_paths: Sequence[str] = (), targets_paths: Sequence[str] = (),
+    passed_over: Mapping[str, dict] = MappingProxyType({}),
 ) -> None:  # fmt: skip
     """Write the tables, each sorted by its key, a pair that two blocks of the config share once.
 
-    ``specs``: full name of every domain -> its parameters.
+    ``specs``: full name of every domain -> its parameters. ``data_paths`` and ``targets_paths``: files of real domains
+    that are trained on, and of the shift families with real targets; ``passed_over``: real domain ->
+    :func:`shiftgain.domains.real.passed_over`.
     """
     evaluated = read(evaluated_paths, [*KEY, "method", "iou", "dice", "predicted_foreground", *FACTS])
     networks = read(oracle_paths, ["target", "seed", "iou"]).rename(columns={"target": "network"})
@@ -41,6 +54,7 @@ def tabulate(
     tables = {segmentation_path: segmentation.reindex(columns=SEGMENTATION), gains_path: gained}
     tables |= {pairs_path: pair_table(segmentation, gained, networks, specs), networks_path: networks}
     tables |= {distances_path: distances, channels_path: channels, scores_path: scores}
+    tables |= {domains_path: readings(data_paths, targets_paths, passed_over)}
     for path, table in tables.items():
         write_csv(table.sort_values(keys_of(table)), path, "%.9g")
 
@@ -74,9 +88,27 @@ def read(paths: list[str], columns: list[str]) -> pd.DataFrame:
     return table.drop_duplicates(keys_of(table), ignore_index=True)
 
 
+def readings(data_paths: Sequence[str], targets_paths: Sequence[str], passed_over: Mapping[str, dict]) -> pd.DataFrame:
+    """A row per real domain and split: what stage generate read of it."""
+    rows = []
+    for path in data_paths:
+        with store.read(path) as file:
+            rows += _readings(file)
+    for path in targets_paths:
+        with store.read(path) as file:
+            rows += [row for _, splits in store.targets(file) for row in _readings(splits)]
+    rows = [row | passed_over[base_of(row["domain"])] for row in rows]
+    return pd.DataFrame(rows, columns=DOMAINS).drop_duplicates(["domain", "split"], ignore_index=True)
+
+
+def _readings(splits: h5py.Group) -> list[dict]:
+    return [store.get_json(split, "look") for _, split in store.members(splits) if "look" in split.attrs]
+
+
 def keys_of(table: pd.DataFrame) -> list[str]:
     """The columns that name a row of a table, by which it is sorted."""
-    return [name for name in ["network", *KEY, "method", *PLACE, "state", "distance"] if name in table]
+    names = ["domain", "split", "network", *KEY, "method", *PLACE, "state", "distance"]
+    return [name for name in names if name in table]
 
 
 if __name__ == "__main__":
@@ -95,4 +127,8 @@ if __name__ == "__main__":
             distances_path=snakemake.output.distances,
             channels_path=snakemake.output.channels,
             scores_path=snakemake.output.scores,
+            domains_path=snakemake.output.domains,
+            data_paths=list(snakemake.input.data),
+            targets_paths=list(snakemake.input.targets),
+            passed_over=snakemake.params.passed_over,
         )

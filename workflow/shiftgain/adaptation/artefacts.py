@@ -9,6 +9,7 @@ import h5py
 import torch
 
 from shiftgain.adaptation import batchnorm, remedies, statistics
+from shiftgain.files import store
 from shiftgain.network.inference import Inputs
 from shiftgain.network.normalisation import State
 from shiftgain.network.tiles import Tile
@@ -28,12 +29,13 @@ class Artefact(NamedTuple):
 
 
 def adapter(
-    network: UNet, source: h5py.File, seed: int, device: torch.device
+    network: UNet, source: h5py.File, seed: int, device: torch.device, home: str = ""
 ) -> Callable[[h5py.Group, dict], Artefact]:
     """A function from the images of a split and a method to the :class:`Artefact` of ``network``.
 
     A method has ``function``, ``options`` and, where it sees few, ``images``, the number of them drawn by ``seed``.
-    Masks are not read, of the source or of the target.
+    Of a target of ``home``, the domain that the network was trained on, images that it has seen are left out. Masks are
+    not read, of the source or of the target.
     """
     pixels = statistics.one_pass_pixels(network)
 
@@ -43,7 +45,7 @@ def adapter(
         return remedies.reference(network, trained_on.draw(REFERENCE_IMAGES, seed), scope)
 
     def adapt(split: h5py.Group, method: dict) -> Artefact:
-        images = Counted(split, device, network.depth, pixels=pixels)
+        images = Counted(split, device, network.depth, chosen=store.unseen(split, home), pixels=pixels)
         if "images" in method:
             images = images.draw(method["images"], seed)
         function, options, own = batchnorm.METHODS[method["function"]], method["options"], None

@@ -10,6 +10,7 @@ from math import ceil
 from pathlib import Path
 
 import h5py
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -47,9 +48,12 @@ def train(
     device: torch.device,
     resume_path: Path,
     title: str,
+    unseen: np.ndarray | None = None,
     state: State | None = None,
 ) -> list[dict[str, float]]:
     """Fit ``network`` in place with the labels of ``source`` and the images of split ``adapt`` of ``target``.
+
+    ``unseen``: numbers of these images, of :func:`store.unseen`, that are taken; all without.
 
     ``method``: ``function`` in :data:`BASELINES`, its ``options``, and ``selection``: the epoch kept is the best on
     split ``validation`` of the source (``source_validation``) or, with labels, of the target (``target_oracle``). In
@@ -69,9 +73,10 @@ def train(
     if state is not None:
         learner = started(learner, standardisation)
     images = training.labelled_images(source["train"], options, device)
-    repeats = ceil(images.per_epoch / store.count(target["adapt"]))
+    count = store.count(target["adapt"]) if unseen is None else len(unseen)
+    repeats = ceil(images.per_epoch / count)
     unlabelled = TrainingImages(
-        target["adapt"], options["batch"], options["crop"], repeats, labelled=False, device=device
+        target["adapt"], options["batch"], options["crop"], repeats, labelled=False, device=device, chosen=unseen
     )
     judge = source if method["selection"] == "source_validation" else target
     if any(masks is None for _, masks in store.stacks(judge["validation"])):
@@ -83,7 +88,7 @@ def train(
         "options": options,
         "seed": seed,
         "method": method,
-        "domains": [store.get_json(file, "domain") for file in (source, target)],
+        "data": [training.identity(source, "train", "validation"), training.identity(target, "adapt", "validation")],
     }
     curve = training.fit(
         learner, images, unlabelled, judge["validation"], options, fingerprint, seed, device, resume_path, title

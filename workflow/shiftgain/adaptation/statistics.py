@@ -35,8 +35,8 @@ SETTLED = 5e-4
 # Values of the widest layer, channels times pixels, that a pass takes at once: about 1.4 GB. A domain of no more is
 # refreshed exactly in one pass.
 ONE_PASS_VALUES = 48 * 2**20
-# Positions that are centred at a time: they fit a cache, and the copy is small beside the activations.
-CHUNK_POSITIONS = 2**17
+# Positions that are centred at a time: of few channels, as large layers have, they fit a cache.
+CHUNK_POSITIONS = 2**15
 # Of a channel that is constant, rounding alone moves; batch norm itself adds 1e-5 to every variance.
 SMALLEST_SCALE = 1e-5
 
@@ -71,10 +71,10 @@ class Pooled:
 
     def add(self, activation: Tensor, weights: Tensor | None = None) -> None:
         """Take in (n, channels, H, W) under ``weights`` (n, H, W), all 1 without."""
-        step = max(1, CHUNK_POSITIONS // (activation.shape[-2] * activation.shape[-1]))
-        for start in range(0, len(activation), step):
-            positions = activation[start : start + step].movedim(1, -1).flatten(0, -2).float()
-            self._add(positions, None if weights is None else weights[start : start + step].reshape(-1, 1))
+        positions = activation.movedim(1, -1).flatten(0, -2).float().split(CHUNK_POSITIONS)
+        shares = [None] * len(positions) if weights is None else weights.reshape(-1, 1).split(CHUNK_POSITIONS)
+        for part, share in zip(positions, shares, strict=True):
+            self._add(part, share)
 
     def _add(self, positions: Tensor, weights: Tensor | None) -> None:
         # Sums, not products with a vector of ones: those add up in float32 without pairing and lose three digits.

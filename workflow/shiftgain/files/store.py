@@ -30,7 +30,7 @@ CHUNK_BYTES = 2**18
 @contextmanager
 def create(path: str | Path) -> Iterator[h5py.File]:
     """A new HDF5 file that appears under ``path`` only when the block ends without an error."""
-    with replacing(path) as partial, h5py.File(partial, "w", libver="latest") as file:
+    with replacing(path) as partial, h5py.File(partial, "w", libver="latest", locking=False) as file:
         yield file
 
 
@@ -42,7 +42,8 @@ def read(path: str | Path) -> Iterator[h5py.File]:
     expected dataset fails while the block reads it.
     """
     try:
-        file = h5py.File(path, "r")
+        # A file is complete when it has its name, so that no lock is needed, nor a file system that has locks.
+        file = h5py.File(path, "r", locking=False)
     except FileNotFoundError as error:
         raise StudyError(f"{path}: no such file; run the step that makes it again") from error
     except OSError as error:
@@ -166,6 +167,16 @@ def _selected(
             indices = numbers[part]
             yield images, masks, indices if chosen is not None else slice(indices[0], indices[-1] + 1)
         first += n
+
+
+def unseen(split: h5py.Group, domain: str) -> np.ndarray | None:
+    """Numbers, in the order of the file, of the images of a split that no network trained on ``domain`` has seen.
+
+    None, for all images, where such networks have seen none of them, and where they have seen all.
+    """
+    seen = get_json(split, "trained_on").get(domain, []) if "trained_on" in split.attrs else []
+    others = np.setdiff1d(np.arange(count(split)), seen)
+    return others if 0 < len(others) < count(split) else None
 
 
 def count(split: h5py.Group) -> int:

@@ -22,7 +22,7 @@ REMEDIES = {
 }
 
 # Columns that hold names of domains or networks.
-NAMES = ("source", "target", "name", "network")
+NAMES = ("source", "target", "name", "network", "domain")
 
 
 @contextmanager
@@ -51,7 +51,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def read_csv(path: str | Path, columns: Collection[str] = (), **options) -> "pd.DataFrame":
-    """A table whose names of domains (:data:`NAMES`) stay text, even ``1e3``; ``options`` are of pandas.
+    """A table whose names of domains (:data:`NAMES`) stay text, even ``1e3`` and ``NA``; ``options`` are of pandas.
 
     Errors: :class:`StudyError` naming the file when it is missing, cut short, damaged, or lacks one of ``columns``.
     """
@@ -64,7 +64,9 @@ def read_csv(path: str | Path, columns: Collection[str] = (), **options) -> "pd.
             raise ValueError("the last line is cut")
         if b"\0" in content:
             raise ValueError("it is not text")
-        table = pd.read_csv(BytesIO(content), dtype=dict.fromkeys(NAMES, str), **options)
+        # Nothing is written where there is no number: a domain may be called NA, or null.
+        empty = {"keep_default_na": False, "na_values": ""}
+        table = pd.read_csv(BytesIO(content), dtype=dict.fromkeys(NAMES, str), **empty | options)
         # pandas takes what the first line has too many for an index.
         if not isinstance(table.index, pd.RangeIndex):
             raise ValueError("a line is longer than the first")

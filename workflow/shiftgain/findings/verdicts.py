@@ -32,6 +32,9 @@ class Hypothesis:
     needs: list[str]
 
 
+COLUMNS = ["hypothesis", "claim", "verdict", "experiment", "figure", "value", "low", "high", "bound", "seeds"]
+
+
 def judge(tables: Tables, hypotheses: dict[str, Hypothesis]) -> pd.DataFrame:
     """The rows of ``hypotheses.csv``, one for each hypothesis: what was measured, its bound, and what follows."""
     rows = []
@@ -47,7 +50,7 @@ def judge(tables: Tables, hypotheses: dict[str, Hypothesis]) -> pd.DataFrame:
                 "seeds": len(values),
             }
         )  # fmt: skip
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def by_seed(hypothesis: Hypothesis, tables: Tables) -> pd.Series:

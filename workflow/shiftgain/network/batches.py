@@ -23,9 +23,10 @@ class TrainingImages:
     An epoch has ``crops_per_image`` crops of every image, or ``images_per_epoch`` of these. Without a ``crop`` images
     are taken whole, and so is a side no longer than the crop's.
 
-    ``ignores``: whether some pixels of its masks are not counted. The masks of an unlabelled split are never read,
-    nor need there be any. A split larger than ``window_bytes`` is cut into runs of neighbouring images, and each epoch
-    reads randomly chosen runs, ``window_bytes`` at a time, and shuffles within them.
+    ``chosen``: numbers of the images to take, in the order of the file; all without. ``ignores``: whether some pixels
+    of its masks are not counted. The masks of an unlabelled split are never read, nor need there be any. A split larger
+    than ``window_bytes`` is cut into runs of neighbouring images, and each epoch reads randomly chosen runs,
+    ``window_bytes`` at a time, and shuffles within them.
     """
 
     def __init__(
@@ -38,23 +39,32 @@ class TrainingImages:
         window_bytes: int = WINDOW_BYTES,
         labelled: bool = True,
         device: torch.device | str = "cpu",
+        chosen: np.ndarray | None = None,
     ):
         self.device = torch.device(device)
         self.batch, self.crop, self.crops_per_image = batch, crop, crops_per_image
         self.window_bytes = window_bytes
         self.stacks: list[tuple[h5py.Dataset, ...]] = []
+        total = store.count(split)
+        self.count = total if chosen is None else len(chosen)
+        taken = np.ones(total, bool) if chosen is None else np.isin(np.arange(total), chosen)
+        self.taken: list[np.ndarray] = []
         for images, masks in store.stacks(split):
             if labelled and masks is None:
                 raise StudyError(f"{split.file.filename}: no masks in {split.name}, which training needs; add them")
-            self.stacks.append((images, masks) if labelled else (images,))
+            own, taken = taken[: len(images)], taken[len(images) :]
+            if own.any():
+                self.stacks.append((images, masks) if labelled else (images,))
+                self.taken.append(own)
         # Known beforehand, so that a step on a GPU waits for no look at its masks.
         self.ignores = labelled and "look" in split.attrs and bool(store.get_json(split, "look")["ignored_share"])
-        crops = store.count(split) * crops_per_image
+        crops = self.count * crops_per_image
         self.per_epoch = min(crops, max(batch, images_per_epoch or crops))
         size = sum(dataset.size for stack in self.stacks for dataset in stack)
         self.resident: list[tuple[Tensor, ...]] | None = None
         if size <= window_bytes:
-            self.resident = [self._put(dataset[:] for dataset in stack) for stack in self.stacks]
+            pairs = zip(self.stacks, self.taken, strict=True)
+            self.resident = [self._put(dataset[:][own] for dataset in stack) for stack, own in pairs]
 
     def epoch(self, rng: np.random.Generator) -> Iterator[tuple[Tensor, ...]]:
         """Batches uint8 on the device, of at most ``batch`` images, until one would exceed ``per_epoch`` images."""
@@ -81,14 +91,15 @@ class TrainingImages:
             yield from (self.resident[k] for k in rng.permutation(len(self.resident)))
             return
         for k in rng.permutation(len(self.stacks)):
-            stack = self.stacks[k]
+            stack, own = self.stacks[k], self.taken[k]
             images = stack[0]
             run = images.chunks[0]
             runs = rng.permutation(-(-len(images) // run))
             image_bytes = sum(dataset.size for dataset in stack) // len(images)
             for part in np.array_split(runs, max(1, round(len(runs) * run * image_bytes / self.window_bytes))):
                 slices = [slice(first * run, (first + 1) * run) for first in np.sort(part)]
-                yield self._put(np.concatenate([dataset[part] for part in slices]) for dataset in stack)
+                if any(own[part].any() for part in slices):
+                    yield self._put(np.concatenate([data[part][own[part]] for part in slices]) for data in stack)
 
     def _vary(self, window: tuple[Tensor, ...], chosen: np.ndarray, rng: np.random.Generator) -> tuple[Tensor, ...]:
         images = window[0]

@@ -64,9 +64,9 @@ class Inputs:
 
     def draw(self, n: int, seed: int) -> Self:
         """``n`` of the images, drawn without repetition from ``seed``; all where there are no more."""
-        total = store.count(self.split)
-        chosen = np.random.default_rng(seed).choice(total, min(n, total), replace=False)
-        return replace(self, chosen=np.sort(chosen))
+        images = np.arange(store.count(self.split)) if self.chosen is None else self.chosen
+        chosen = np.random.default_rng(seed).choice(len(images), min(n, len(images)), replace=False)
+        return replace(self, chosen=images[np.sort(chosen)])
 
 
 @torch.inference_mode()

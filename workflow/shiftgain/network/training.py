@@ -147,9 +147,18 @@ def train(
     """Fit ``network`` in place to splits ``train`` and ``validation`` of ``domain``: :func:`fit` with labels alone."""
     network.input_mean, network.input_sd = input_moments(Inputs(domain["train"], device, network.depth, masked=True))
     learner = supervised(network, options, precision(options["precision"], device))
-    fingerprint = {"options": options, "seed": seed, "domain": store.get_json(domain, "domain")}
+    fingerprint = {"options": options, "seed": seed, "data": identity(domain, "train", "validation")}
     images = labelled_images(domain["train"], options, device)
     return fit(learner, images, None, domain["validation"], options, fingerprint, seed, device, resume_path, title)
+
+
+def identity(domain: h5py.File, *splits: str) -> dict:
+    """Split -> what tells its images and masks from others: their digest, or else the parameters of the domain."""
+    parts = {name: domain[name] for name in splits if name in domain}
+    return {
+        name: store.get_json(*((part, "digest") if "digest" in part.attrs else (domain, "domain")))
+        for name, part in parts.items()
+    }
 
 
 def labelled_images(split: h5py.Group, options: dict, device: torch.device) -> TrainingImages:
@@ -178,6 +187,7 @@ def fit(
     Errors: :class:`Diverged` on a loss that is not finite.
     """
     network = learner.network
+    fingerprint |= {"model": {name: list(tensor.shape) for name, tensor in learner.parts.state_dict().items()}}
     state = _resume(resume_path, fingerprint, learner)
 
     for epoch in range(len(state.curve), options["epochs"]):
@@ -299,18 +309,16 @@ def _resume(path: Path, fingerprint: dict, learner: Learner) -> Progress:
         return Progress({}, -1.0, [])
     try:
         with store.read(path) as file:
-            if store.get_json(file, "fingerprint") != fingerprint:
-                logging.info("%s is of another configuration: starting afresh", path)
+            saved = store.get_json(file, "fingerprint")
+            if others := [name for name, value in fingerprint.items() if saved.get(name) != value]:
+                logging.info("%s is of other %s: starting afresh", path, " and ".join(others))
                 return Progress({}, -1.0, [])
             curve = store.get_json(file, "curve")
             groups = [file[f"optimisers/{number}"] for number in range(len(learner.optimisers))]
             learner.parts.load_state_dict(checkpoint.get_tensors(file["weights"]))
             for optimiser, group in zip(learner.optimisers, groups, strict=True):
-                saved = optimiser.state_dict()
-                saved["state"] = {
-                    int(index): checkpoint.get_tensors(tensors) for index, tensors in store.members(group)
-                }
-                optimiser.load_state_dict(saved)
+                state = {int(index): checkpoint.get_tensors(tensors) for index, tensors in store.members(group)}
+                optimiser.load_state_dict(optimiser.state_dict() | {"state": state})
             best = checkpoint.get_tensors(file["best"])
     except StudyError as error:
         logging.info("%s: starting afresh", error)

@@ -163,12 +163,29 @@ def _tellable(forest: pd.Series) -> str:
 
 
 def cards(advice: pd.DataFrame, unlabelled: list[str]) -> list[dict]:
-    """At most :data:`CARDS` rows of ``advice``, unlabelled targets first, then the most and the least to be gained."""
+    """At most :data:`CARDS` rows of ``advice``, unlabelled targets first, then the most and the least to be gained.
+
+    ``images`` of a card says how many the advice is about.
+    """
     first = advice[advice["target"].isin(unlabelled)]
     rest = advice[~advice["target"].isin(unlabelled)].sort_values(["gain", *KEY], kind="stable")
     room = max(0, CARDS - len(first))
     rows = pd.concat([first, rest.tail(room - room // 2)[::-1], rest.head(room // 2)])
-    return rows.drop_duplicates(KEY).head(CARDS).to_dict("records")
+    rows = rows.drop_duplicates(KEY).head(CARDS)
+    return [row | {"images": _images(row, row["target"] in unlabelled)} for row in rows.to_dict("records")]
+
+
+def _images(row: dict, unlabelled: bool) -> str:
+    """How many images of the target were adapted to and segmented; empty where the advice does not say."""
+    adapted, segmented = (row.get(name, np.nan) for name in ("n_target_images", "n_images"))
+    if pd.isna(adapted) or pd.isna(segmented):
+        return ""
+    verb = "predicted for" if unlabelled else "scored on"
+    return f"adapted to {_count(adapted)}, {verb} {_count(segmented)}" + " without masks" * unlabelled
+
+
+def _count(images: float) -> str:
+    return f"{images:.0f} image" + ("" if images == 1 else "s")
 
 
 def advised(advice: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[str]:

@@ -10,7 +10,7 @@ import pandas as pd
 from shiftgain.files.tables import read_csv
 from shiftgain.findings.pairs import CASES, by_training, example_cases, label, method_scores, strongest
 from shiftgain.report import answers
-from shiftgain.study.names import BLANK, full_names
+from shiftgain.study.names import BLANK, base_of, full_names
 
 SCORES = ["iou_before", "iou_after", "own_iou"]
 COLUMNS = {
@@ -29,6 +29,7 @@ COLUMNS = {
     "spearman": "Spearman",
     "below_null": "share not above null",
 }
+SPLITS = ("train", "validation", "adapt", "test")
 PACKAGES = ("snakemake", "torch", "numpy", "scipy", "pandas", "matplotlib", "seaborn", "h5py")
 
 
@@ -60,6 +61,32 @@ def tables(
         "correlations": html(best[columns]),
         "hypotheses": html(verdicts(hypotheses)),
     }
+
+
+def readings(domains: pd.DataFrame) -> str:
+    """What was read of each real domain, in HTML, from the table ``domains``; empty without any."""
+    rows = []
+    for name, table in domains.groupby(domains["domain"].map(base_of), sort=False):
+        own = table[table["domain"] == table["domain"].iloc[0]]
+        counts = dict(zip(own["split"], own["images"], strict=True))
+        first = own[own["split"] == "test"].iloc[0] if "test" in counts else own.iloc[0]
+        grey = ["window_low", "window_high"]
+        ends = "" if first[grey].isna().any() else "{:g} to {:g}, ".format(*first[grey])
+        rows.append(
+            {
+                "domain": name,
+                "images read": first["series"],
+                "of them in": ", ".join(f"{split} {counts[split]}" for split in SPLITS if split in counts),
+                "files passed over": f"{first['passed_over']}" + ("" if first.isna()["why"] else f" ({first['why']})"),
+                "sizes": first["sizes"].replace(" ", ", "),
+                "stored as": f"{first['dtype']}, {'RGB' if first['channels'] == 3 else 'grey'}",
+                "black to white": ends + first["window"],
+                "masks": first["mask_values"],
+                "foreground": first["foreground_share"],
+                "how it was read": "" if first.isna()["notes"] else first["notes"],
+            }
+        )
+    return html(pd.DataFrame(rows)) if rows else ""
 
 
 def verdicts(table: pd.DataFrame) -> pd.DataFrame:

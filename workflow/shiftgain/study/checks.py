@@ -4,6 +4,7 @@ Every fault is one line that names the key and the remedy, before any job starts
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import partial
 from itertools import chain, islice
@@ -17,7 +18,7 @@ from shiftgain.files.errors import StudyError
 from shiftgain.files.memory import remembered
 from shiftgain.shifts import transforms
 from shiftgain.study.lineage import catalogue, code, registry, signatures
-from shiftgain.study.names import IDENTITY, DomainName, domain_of, layer_names, printed
+from shiftgain.study.names import IDENTITY, DomainName, base_of, domain_of, layer_names, printed
 from shiftgain.study.plan import (
     Family,
     Study,
@@ -53,7 +54,12 @@ def study(config: dict) -> Study:
     if faults:
         raise StudyError("\n".join(faults))
     specs = {name: config["domains"][name] for name in looks}
-    config = config | {"domains": config["domains"] | real.settled(specs, looks)}
+    seen = _seen(config, looks)
+    entries = {
+        name: spec | {"digest": looks[name]["digest"], "trained_on": seen[name]}
+        for name, spec in real.settled(specs, looks).items()
+    }
+    config = config | {"domains": config["domains"] | entries}
     return Study(config, named, tuple(dict.fromkeys(sources + config["oracles"])))
 
 
@@ -62,23 +68,48 @@ def _asked(families: dict[str, Family]) -> list[str]:
 
 
 def _looks(config: dict, names: Iterable[str]) -> dict[str, dict]:
-    """The look (:func:`real.look`) at every real domain among ``names``, or its fault under ``fault``.
+    """The look (:func:`real.look`) at every real domain among ``names`` and its :func:`real.content`, or its ``fault``.
 
-    Kept in ``<results>/looks``, and taken from there while names, sizes and times of the files, the entry in the
-    config and the code are as they were.
+    Kept in ``<results>/looks``: the content while names, sizes and times of the files are as they were, and the look
+    while the content, the entry in the config and the code are.
     """
     real_ones = {DomainName.parse(name).base for name in names}
     looks = {}
     for name in sorted(real_ones & {name for name, entry in config["domains"].items() if "path" in entry}):
         spec = domain_spec(config, name)
+        entry = {key: value for key, value in spec.items() if key not in ("split", "split_inherited")}
+        folder = Path(config["results"], "looks")
         try:
-            key = [{key: value for key, value in spec.items() if key != "split"}, real.stamp(spec), code("generate")]
-            place = Path(config["results"], "looks", f"{name}.json")
-            looks[name] = remembered(place, key, partial(real.look, name, spec))
-            real.check_split(name, spec, looks[name])
+            read = code("generate")
+            content = remembered(
+                folder / f"{name}.content.json", [entry, real.stamp(spec), read], partial(real.content, name, spec)
+            )
+            key = [entry, content["digest"], content["passed_over"], read]
+            look = remembered(folder / f"{name}.json", key, partial(real.look, name, spec))
+            real.parts(name, spec, look)
+            looks[name] = look | content | {"passed_over": look["passed_over"]}
         except StudyError as error:
             looks[name] = {"fault": str(error)}
     return looks
+
+
+def _seen(config: dict, looks: dict[str, dict]) -> dict[str, dict[str, list[list[int]]]]:
+    """Of each real domain: domain -> [start, stop) of the images that a network trained on that domain has seen.
+
+    Itself among them, and others that hold the same images under another name.
+    """
+    trained = {}
+    for name, look in looks.items():
+        seen = real.trained_on(real.parts(name, domain_spec(config, name), look))
+        trained[name] = {look["words"][number] for number in seen}
+    return {
+        name: {
+            other: spans
+            for other, words in trained.items()
+            if (spans := real.spans([number for number, word in enumerate(look["words"]) if word in words]))
+        }
+        for name, look in looks.items()
+    }
 
 
 class _Loader(yaml.SafeLoader):
@@ -104,6 +135,23 @@ def duplicate_keys(paths: list) -> None:
     for path in paths:
         with Path(path).open() as file:
             yaml.load(file, _Loader)
+
+
+def typed(arguments: dict) -> dict:
+    """What ``--config`` gives, with numbers as numbers: Snakemake leaves those within lists and mappings text."""
+    return {key: _typed(value) if isinstance(value, dict | list) else value for key, value in arguments.items()}
+
+
+def _typed(value):
+    if isinstance(value, dict):
+        return {key: _typed(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_typed(each) for each in value]
+    with suppress(yaml.YAMLError):
+        plain = yaml.safe_load(value) if isinstance(value, str) else value
+        if plain is None or isinstance(plain, bool | int | float):
+            return plain
+    return value
 
 
 def schema_faults(config: dict) -> Iterator[str]:
@@ -141,6 +189,7 @@ def _own_faults(config: dict) -> Iterator[str]:
         for name in [] if names == "all" else names:
             if name not in known:
                 yield f"config key {key}: no such entry '{name}'{_hint(name, known)}"
+    yield from _mixed_faults(config["generate"]["split"])
     if (config["generate"].get("threshold") is None) == (config["generate"].get("foreground") is None):
         yield "config key generate: give exactly one of 'threshold' and 'foreground' (set the other to null)"
     for number, block in enumerate(config["pairs"]):
@@ -199,6 +248,18 @@ def _own_faults(config: dict) -> Iterator[str]:
                 f"config key {key}: {size} is not a multiple of {2**depth} in both sides, "
                 f"as model.depth = {depth} needs; change the size or lower the depth"
             )
+
+
+def _mixed_faults(split: dict) -> Iterator[str]:
+    """Ranges laid over the shares of config.yaml, which nobody wrote side by side."""
+    ranges = [part for part, value in split.items() if isinstance(value, list)]
+    shares = [part for part, value in split.items() if isinstance(value, int | float)]
+    if ranges and shares:
+        yield (
+            f"config key generate.split: {', '.join(ranges)} are ranges, {', '.join(shares)} shares, such as those of "
+            "config.yaml, over which yours are laid; give ranges for all, or put yours under domains.NAME.split, which "
+            "takes the place of generate.split"
+        )
 
 
 def _option_faults(key: str, module: str, functions: str, entry: dict, options: dict) -> Iterator[str]:
@@ -285,10 +346,67 @@ def _domain_faults(
             sound.append(name)
         except StudyError as error:
             yield str(error)
+    yield from _split_faults(config, families, networks, looks)
+    yield from _overlap_faults(config, families, looks)
     shifted = [family.targets for family in families.values() if set(family.domains) <= set(sound)]
     # One line says it for all targets of a family.
     faults = [islice(_shift_faults(config, targets, looks), 1) for targets in [*shifted, sound]]
     yield from dict.fromkeys(chain.from_iterable(faults))
+
+
+def _split_faults(
+    config: dict, families: dict[str, Family], networks: set[str], looks: dict[str, dict]
+) -> Iterator[str]:
+    """Splits of real domains that a stage needs and that are missing, or too short."""
+    targets = {base_of(name) for family in families.values() for name in family.domains}
+    judges = {
+        base_of(name): method
+        for family in families.values()
+        for method in map(baseline_of, family.methods)
+        if method in config["baselines"] and config["baselines"][method].get("selection") == "target_oracle"
+        for name in family.domains
+    }
+    for name, look in looks.items():
+        if "fault" in look:
+            continue
+        spec = domain_spec(config, name)
+        numbers, where = real.parts(name, spec, look), real.place(name, spec)
+        if name in judges and not look["has_masks"]:
+            yield f"domain '{name}' has no masks, by which baseline {judges[name]} chooses its epoch; take another"
+        if not look["has_masks"]:
+            continue
+        needs = {"test": "a target"} if name in targets else {}
+        needs |= {"validation": f"baseline {judges[name]}"} if name in judges else {}
+        if name in map(base_of, networks):
+            needs |= dict.fromkeys(("train", "validation", "test"), "a network trained on it")
+        for part, user in needs.items():
+            if part not in spec["split"]:
+                yield f"{where}: no '{part}', which {user} needs; add it, as a share or a range"
+            elif part not in numbers:
+                yield (
+                    f"{where}: {look['images']} images leave none for '{part}', which {user} needs; "
+                    f"add images, or leave '{name}' out of the sources"
+                )
+
+
+def _overlap_faults(config: dict, families: dict[str, Family], looks: dict[str, dict]) -> Iterator[str]:
+    """Labelled targets that are tested on images which the source of a pair trains on under another name."""
+    pairs = {(base_of(s), base_of(t)) for family in families.values() for s in family.sources for t in family.domains}
+    sound = {name for name, look in looks.items() if "fault" not in look}
+    for source, target in sorted((s, t) for s, t in pairs if s != t and {s, t} <= sound and looks[t]["has_masks"]):
+        trained = real.trained_on(real.parts(source, domain_spec(config, source), looks[source]))
+        tested = real.parts(target, domain_spec(config, target), looks[target]).get("test", [])
+        by_place, by_word = (
+            len({looks[source][key][number] for number in trained} & {looks[target][key][number] for number in tested})
+            for key in ("places", "words")
+        )
+        # A blank image may be in two series; most of the images are not.
+        if by_place or 2 * by_word > len(tested):
+            yield (
+                f"domains '{source}' and '{target}' hold the same images: {max(by_place, by_word)} of the "
+                f"{len(tested)} on which '{target}' is tested are trained on as '{source}'; give them one name, or "
+                f"ranges under domains.{source}.split and domains.{target}.split that keep them apart"
+            )
 
 
 def _shift_faults(config: dict, targets: list[str], looks: dict[str, dict]) -> Iterator[str]:

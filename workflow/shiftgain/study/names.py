@@ -108,6 +108,11 @@ def domain_of(network: str) -> str:
     return DomainName.parse(network).domain
 
 
+def base_of(name: str) -> str:
+    """The domain of which a network or a target is a variant or a shifted copy: ``mine`` of ``mine~wide@noise=0.1``."""
+    return DomainName.parse(name).base
+
+
 def variant_of(network: str) -> str:
     """``wide`` of ``0.30-0.70~wide``; empty for a network that is trained as the study trains them."""
     return DomainName.parse(network).variant

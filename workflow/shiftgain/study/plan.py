@@ -10,8 +10,9 @@ from functools import cached_property
 from itertools import islice, permutations
 from typing import NamedTuple
 
+from shiftgain.domains import real
 from shiftgain.study.lineage import catalogue, registry
-from shiftgain.study.names import DomainName, domain_of, layer_names, target_name, variant_of
+from shiftgain.study.names import DomainName, base_of, domain_of, layer_names, target_name, variant_of
 
 # Options of training that make a network irregular: too brief, too fast, with stale statistics.
 IRREGULAR = {"epochs", "learning_rate", "batchnorm_momentum"}
@@ -157,7 +158,36 @@ class Study:
         for spec in specs.values():
             if "path" not in spec:
                 spec |= {"images": {split: spec["images"][split] for split in splits}} | seed
+            elif "look" in spec:
+                # What is passed over changes nothing of what is read.
+                spec["look"] = {key: value for key, value in spec["look"].items() if key != "passed_over"}
         return specs
+
+    @cached_property
+    def readings(self) -> dict[str, dict]:
+        """Real domains that the study reads: name -> entry, with what was seen of its files."""
+        return {name: entry for name, entry in self.config["domains"].items() if "look" in entry}
+
+    @cached_property
+    def read_data(self) -> list[str]:
+        """What the files of the domains trained on are called, of those that are read from the user's files."""
+        return [data for name, data in self.pictured_data.items() if base_of(name) in self.readings]
+
+    @cached_property
+    def read_images(self) -> list[str]:
+        """What the files of shift families are called, of those with a target that is read from the user's files."""
+        families = self.pictured_images.items()
+        return [images for name, images in families if self.readings.keys() & map(base_of, self.families[name].domains)]
+
+    @cached_property
+    def passed_over(self) -> dict[str, dict]:
+        """Real domain -> how many of its files were passed over, and why."""
+        return {name: real.passed_over(entry) for name, entry in self.readings.items()}
+
+    @property
+    def summary(self) -> list[str]:
+        """What is read of every real domain, in lines for people."""
+        return [f"{name}: {line}" for name, entry in self.readings.items() for line in real.summary(entry)]
 
     @property
     def layers(self) -> list[str]:
@@ -330,7 +360,10 @@ def domain_spec(config: dict, name: str) -> dict:
     entry = config["domains"].get(parsed.base, {})
     spec["channels"] = generate["channels"]
     if "path" in entry:
-        return spec | {"split": generate["split"]} | entry
+        split = entry.get("split", {})
+        # A layout alone says nothing of shares.
+        inherited = not split.keys() - {"layout"}
+        return spec | entry | {"split": generate["split"] | split if inherited else split, "split_inherited": inherited}
     means = entry.get("means") or list(parsed.means or ())
     for key in ("size", "images", "perlin", "noise"):
         default, override = generate[key], entry.get(key, {})
