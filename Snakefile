@@ -36,13 +36,6 @@ os.environ.update(MPLBACKEND="Agg")
 # A graph of 10,000 jobs is millions of objects that all stay: looking for garbage among them took a fifth of the time
 # (`make bench`, rows noop_*).
 gc.set_threshold(100_000, 50, 50)
-# With a limit on starts per second, Snakemake's scheduler sets off one more timer, never to end, at every job that
-# finishes: after 500 jobs it takes a quarter of a core for nothing (related: snakemake pull request 3744). A limit
-# that was asked for stays.
-if workflow.scheduling_settings:
-    limit = workflow.scheduling_settings.max_jobs_per_timespan
-    if limit and (limit.max_jobs, limit.timespan) == (100, 1):
-        workflow.scheduling_settings.max_jobs_per_timespan = None
 
 
 # The defaults lie beside this file. A config.yaml of the working directory is laid over them, and over both what a
@@ -111,3 +104,12 @@ include: "workflow/rules/hypotheses.smk"
 include: "workflow/rules/predict.smk"
 include: "workflow/rules/advise.smk"
 include: "workflow/rules/report.smk"
+
+
+onstart:
+    # With a limit on starts per second, Snakemake's scheduler sets off one more timer, never to end, at every job that
+    # finishes: after 150 jobs it takes half a core for nothing (related: snakemake pull request 3744). A limit that was
+    # asked for stays.
+    limiter = workflow.scheduler.job_rate_limiter
+    if limiter and (limiter.max_jobs, limiter.timespan) == (100, 1):
+        workflow.scheduler.job_rate_limiter = None

@@ -308,3 +308,22 @@ def test_damaged_data_are_named_and_nothing_is_lost(finished):
         restored = snakemake(finished)
         assert restored.returncode == 0, restored.stderr
     assert planned(finished) == {}
+
+
+COUNTED = """
+import sys
+from snakemake import cli
+from snakemake.scheduling.job_scheduler import JobScheduler
+JobScheduler._schedule_reevalutation = lambda *_: print("TIMER")
+cli.main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize(("asked", "timers"), [([], False), (["--max-jobs-per-timespan", "90/1s"], True)])
+def test_the_scheduler_sets_off_no_timers_unless_starts_are_limited(tmp_path, asked, timers):
+    checkout = copy(tmp_path)
+    command = [sys.executable, "-c", COUNTED, "--cores", "1", "--configfile", "config.yaml", SMOKE]
+    command += ["--until", "generate", *asked]
+    run = subprocess.run(command, cwd=checkout, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert ("TIMER" in run.stdout) == timers
