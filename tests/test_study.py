@@ -109,6 +109,7 @@ FAULTS = [
     ("evaluate.threshold", 2, r"config key evaluate\.threshold: 2 is greater"),
     ("correlate.outcomes", ["iou_gain"], r"config key correlate\.outcomes.*'iou_gain' is not one of"),
     ("methods.few", {"function": "batchnrm"}, r"methods\.few\.function: no such 'batchnrm'; did you mean"),
+    ("methods.few", {"function": "remedy", "at_test": 1}, r"methods\.few\.at_test: not with function remedy; give 'sc"),
     ("methods.few", {"function": "batchnorm", "images": 2, "at_test": 2}, r"give 'images' or 'at_test', not both"),
     ("methods.mine", {"function": "intent"}, r"methods\.mine: 'at_test' is a required property"),
     ("pairs.0.name", "`touch x`", r"config key pairs\.0\.name: '`touch x`' does not match"),

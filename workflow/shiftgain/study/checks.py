@@ -205,6 +205,9 @@ def _own_faults(config: dict) -> Iterator[str]:
             yield from _option_faults(
                 f"methods.{name}", "adaptation/batchnorm", "METHODS", entry, method_options(entry)
             )
+            compares = "source" in signatures("adaptation/batchnorm", "METHODS")[entry["function"]].arguments
+            if compares and "at_test" in entry:
+                yield f"config key methods.{name}.at_test: not with function {entry['function']}; give 'scope: image'"
         if {"images", "at_test"} <= entry.keys():
             yield f"config key methods.{name}: give 'images' or 'at_test', not both"
     for name, entry in config["baselines"].items():
