@@ -25,7 +25,7 @@ import torch
 import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
-from scripts.adapt import Counted, adapt
+from scripts.adapt import adapt
 from scripts.distances import distances as stage_distances
 from scripts.evaluate import evaluate
 from scripts.generate import generate
@@ -35,6 +35,7 @@ from scripts.score import score
 from scripts.tabulate import tabulate
 from scripts.train import train
 from shiftgain.adaptation import batchnorm
+from shiftgain.adaptation.artefacts import Counted
 from shiftgain.adaptation.statistics import INPUT, gather, one_pass_pixels, settle
 from shiftgain.domains import perlin
 from shiftgain.files import store

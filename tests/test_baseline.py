@@ -6,6 +6,9 @@ import subprocess
 import sys
 import time
 from contextlib import nullcontext
+from copy import deepcopy
+from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import pandas as pd
@@ -14,10 +17,13 @@ import torch
 from torch.nn import functional
 
 from scripts.baseline import baseline
-from shiftgain.adaptation import baselines, cellseguda, selftraining, ynet
+from scripts.train import train
+from shiftgain.adaptation import artefacts, baselines, cellseguda, selftraining, ynet
 from shiftgain.files import store
 from shiftgain.files.errors import StudyError
-from shiftgain.network import checkpoint, training
+from shiftgain.network import checkpoint, metrics, training
+from shiftgain.network.inference import predict
+from shiftgain.network.normalisation import norm_layers
 from shiftgain.network.unet import UNet
 from shiftgain.study.checks import study
 from tests.conftest import MODEL, delete, write_domain
@@ -27,6 +33,7 @@ CPU = torch.device("cpu")
 OPTIONS = {
     "epochs": 3, "patience": 9, "batch": 8, "crop": None, "learning_rate": 0.01, "weight_decay": 0,
     "batchnorm_momentum": 0.1, "precision": "float32", "crops_per_image": 1, "images_per_epoch": None,
+    "augmentation": "none",
 }  # fmt: skip
 TERMS = {
     "ynet": ["segmentation", "reconstruction"],
@@ -284,6 +291,90 @@ def test_killed_training_resumes_to_the_same_weights(tmp_path, source_path, targ
     torch.testing.assert_close(*states, rtol=0, atol=0)
 
 
+class Flip(NamedTuple):
+    """A source of bright discs, its network, IoU above 0.8, and a target of dark discs without masks to learn by."""
+
+    source: Path
+    target: Path
+    model: Path
+
+
+@pytest.fixture(scope="module")
+def flip(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("flip")
+    paths = Flip(*(folder / f"{name}.h5" for name in ("source", "target", "model")))
+    with store.create(paths.source) as file:
+        write_domain(file, {"train": 16, "validation": 6}, size=32)
+    with store.create(paths.target) as file:
+        write_domain(file, {"adapt": 10, "test": 10}, seed=1, size=32, foreground=0.3, background=0.7)
+        del file["adapt/masks"]
+    options = OPTIONS | {"epochs": 20, "patience": 20, "batch": 4}
+    train(*map(str, (paths.source, paths.model, folder / "model.csv")), MODEL, options, seed=3, device="cpu")
+    return paths
+
+
+def from_turned(folder, flip, **options):
+    """Self-training that starts from the network as method turned adapts it: where it is kept, and what that is."""
+    start = study(DEFAULT).method("turned")
+    path = folder / "started.h5"
+    baseline(
+        str(flip.source), str(flip.target), str(path), str(path.with_suffix(".csv")),
+        MODEL, method("selftraining") | {"start": start}, OPTIONS | options,
+        seed=3, device="cpu", start_path=str(flip.model),
+    )  # fmt: skip
+    return path
+
+
+def turned_state(flip):
+    """The network of the source, and what method turned changes of it."""
+    network = checkpoint.load(flip.model, CPU)
+    with store.read(flip.source) as source, store.read(flip.target) as target:
+        made = artefacts.adapter(network, source, 3, CPU)(target["adapt"], study(DEFAULT).method("turned"))
+    return network, made
+
+
+def test_self_training_starts_from_the_remedied_network(tmp_path, flip):
+    """At a rate of nothing it ends there too: weights of the source, statistics and standardisation of the remedy."""
+    network, made = turned_state(flip)
+    path = from_turned(tmp_path, flip, learning_rate=1e-12)
+    kept = checkpoint.load(path, CPU).state_dict()
+    assert kept["input_sd"].item() < 0
+    torch.testing.assert_close(kept, network.state_dict() | made.state, rtol=1e-6, atol=1e-7)
+    # Three epochs of 16 crops of the source and as many of the target, after those of the source's network and remedy.
+    before = checkpoint.about(flip.model)["image_presentations"] + made.image_presentations
+    assert made.image_presentations >= 10
+    curve = pd.read_csv(path.with_suffix(".csv"))
+    assert checkpoint.about(path)["image_presentations"] == before + curve["presented"].sum()
+    assert curve["validation_iou"].max() > 0.8
+
+
+def test_self_training_from_a_turned_network_repairs_a_flip(tmp_path, flip):
+    scores = {}
+    for name, path in {
+        "alone": run(tmp_path, flip.source, flip.target, "selftraining", "alone", epochs=6, batch=4),
+        "started": from_turned(tmp_path, flip, epochs=6, batch=4),
+    }.items():
+        with store.read(flip.target) as target:
+            scores[name] = metrics.scores(predict(checkpoint.load(path, CPU), target["test"], 0.5, CPU))["iou"]
+    assert scores["started"] > 0.8 > scores["alone"] + 0.3
+
+
+def test_a_started_learner_sees_the_target_as_it_is_standardised_and_keeps_its_statistics(flip):
+    network, made = turned_state(flip)
+    parts, seen = torch.nn.ModuleDict({"network": network, "teacher": deepcopy(network)}).train(), {}
+
+    def step(images, masks, unlabelled):
+        seen.update(images=images, unlabelled=unlabelled, modes={m.training for m in norm_layers(parts).values()})
+        return {}
+
+    images, masks, others = batch()
+    standardisation = {name: made.state[name] for name in ("input_mean", "input_sd")}
+    baselines.started(training.Learner(network, parts, [], step), standardisation).step(images, masks, others)
+    assert torch.equal(seen["images"], images) and seen["modes"] == {False}
+    wanted = (others - made.state["input_mean"]) / made.state["input_sd"]
+    torch.testing.assert_close(network.standardise(seen["unlabelled"]), wanted, rtol=1e-4, atol=1e-5)
+
+
 def test_divergence_is_recorded_not_raised(tmp_path, source_path, target_path):
     path = run(tmp_path, source_path, target_path, learning_rate=1e30)
     assert checkpoint.about(path)["status"] == "diverged: the loss is not finite in epoch 1"
@@ -317,6 +408,7 @@ def test_an_oracle_without_labels_is_refused(tmp_path, source_path, target_path)
         run(tmp_path, source_path, target_path, chosen=method("ynet", "target_oracle"))
 
 
+MINE = {"function": "selftraining"}
 YNET = DEFAULT["baselines"]["ynet"]
 
 
@@ -326,12 +418,34 @@ YNET = DEFAULT["baselines"]["ynet"]
     ("baselines.ynet", YNET | {"selection": "target"}, r"baselines\.ynet\.selection: 'target' is not one of"),
     ("baselines.mine", {"function": "ynett"}, r"baselines\.mine\.function: no such 'ynett'; did you mean 'ynet'"),
     ("baselines.batchnorm", YNET, r"baselines\.batchnorm: the name is that of an adaptation method too; rename it"),
+    ("baselines.mine", MINE | {"start": "turnd"}, r"baselines\.mine\.start: no such method 'turnd'; did you mean"),
+    ("baselines.mine", MINE | {"start": "intent"}, r"baselines\.mine\.start: 'intent' adapts to each image; name a"),
+    ("baselines.mine", MINE | {"start": "image"}, r"baselines\.mine\.start: 'image' adapts to each image; name a"),
+    ("baselines.ynet", YNET | {"start": "turned"}, r"baselines\.ynet: unknown key 'start'"),
     ("pairs.0.methods", ["ynt"], r"pairs\.0\.methods: no such method 'ynt'; did you mean 'ynet'"),
     ("pairs.0.methods", ["prior+batchnorm"], r"pairs\.0\.methods: no such method 'prior\+batchnorm'"),
 ])  # fmt: skip
 def test_faults_in_the_config_are_one_line(path, value, message):
     with pytest.raises(StudyError, match=rf"config key {message}"):
         study(changed(path, value))
+
+
+class Wildcards(dict):
+    """Names as Snakemake gives them to an input function."""
+
+    __getattr__ = dict.__getitem__
+
+
+def test_a_start_is_a_method_with_its_options_and_its_network_an_input():
+    found = study(DEFAULT)
+    assert found.baseline("selftraining_balanced")["start"] == {
+        "function": "remedy",
+        "options": {"weights": "balanced"},
+    }
+    assert "start" not in found.baseline("selftraining_balanced")["options"]
+    of_start, wildcards = found.of_start("{source}/{seed}"), {"source": "a", "seed": "1"}
+    for name, files in (("selftraining_balanced", "a/1"), ("selftraining", [])):
+        assert of_start(Wildcards(wildcards, method=name)) == files
 
 
 def test_one_training_per_baseline_source_and_target_and_none_at_home():

@@ -45,6 +45,7 @@ OPTIONS = {
     "crop": None,
     "crops_per_image": 1,
     "images_per_epoch": None,
+    "augmentation": "none",
     "learning_rate": 0.003,
     "weight_decay": 0,
     "batchnorm_momentum": 0.1,

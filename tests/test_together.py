@@ -10,6 +10,7 @@ from tests.conftest import MODEL, write_domain
 
 OPTIONS = {
     "epochs": 4, "patience": 4, "batch": 8, "crop": None, "crops_per_image": 1, "images_per_epoch": None,
+    "augmentation": "none",
     "learning_rate": 0.01, "weight_decay": 0.01, "batchnorm_momentum": 0.1, "precision": "float32",
 }  # fmt: skip
 CPU = torch.device("cpu")

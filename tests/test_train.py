@@ -26,6 +26,7 @@ from tests.conftest import MODEL, delete, discs, write_domain
 OPTIONS = {
     "epochs": 6, "patience": 6, "batch": 8, "crop": None, "learning_rate": 0.01, "weight_decay": 0,
     "batchnorm_momentum": 0.1, "precision": "float32", "crops_per_image": 1, "images_per_epoch": None,
+    "augmentation": "none",
 }  # fmt: skip
 CPU = torch.device("cpu")
 

@@ -1,6 +1,7 @@
 """
 Reads   <results>/data/{source}/{draw}.h5 (splits train, validation), <results>/data/{target}/{draw}.h5 (images of split
-        adapt; masks of split validation where the selection is target_oracle)
+        adapt; masks of split validation where the selection is target_oracle), and
+        <results>/models/{source}/seed{seed}.h5 where training starts from what an adaptation makes of that
 Writes  <results>/baselines/{method}/{source}/seed{seed}/{target}.h5   the epoch selected, a plain U-Net
         <results>/baselines/{method}/{source}/seed{seed}/{target}.csv  one row per epoch, a column per loss term
 """
@@ -15,6 +16,7 @@ rule baseline:
         target=lambda wildcards: (
             f"<results>/data/{STUDY.data_of(wildcards.target, wildcards.seed)}.h5"
         ),
+        start=STUDY.of_start("<results>/models/{source}/seed{seed}.h5"),
     output:
         model="<results>/baselines/{method}/{source}/seed{seed}/{target}.h5",
         curve="<results>/baselines/{method}/{source}/seed{seed}/{target}.csv",

@@ -3,19 +3,12 @@
 Remedies compare the target with images of the source, whose masks are not read either.
 """
 
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
-from functools import cache
+from dataclasses import asdict
 
-from shiftgain.adaptation import batchnorm, remedies, statistics
+from shiftgain.adaptation import artefacts
 from shiftgain.files import job, store
 from shiftgain.network import checkpoint, devices
-from shiftgain.network.inference import Inputs
-from shiftgain.network.tiles import Tile
 from shiftgain.study.names import base_of
-
-# Images of the source that a target is compared with, of those that its statistics were taken of in training.
-REFERENCE_IMAGES = 32
 
 
 def adapt(
@@ -37,14 +30,8 @@ def adapt(
     """
     torch_device = devices.pick(device)
     network = checkpoint.load(model_path, torch_device)
-    pixels = statistics.one_pass_pixels(network)
     with store.read(source_path) as source, store.read(targets_path) as targets, store.create(adapted_path) as adapted:
-
-        @cache
-        def reference(scope: str) -> remedies.Reference:
-            trained_on = Inputs(source["train"], torch_device, network.depth, pixels=pixels)
-            return remedies.reference(network, trained_on.draw(REFERENCE_IMAGES, seed), scope)
-
+        adapt_to = artefacts.adapter(network, source, seed, torch_device, home)
         for target, splits in store.targets(targets):
             group = adapted.create_group(target)
             for name, method in methods.items():
@@ -52,33 +39,12 @@ def adapt(
                 if "at_test" in method:
                     store.put_json(artefact, "method", method)
                     continue
-                unseen = store.unseen(splits["adapt"], home)
-                images = Counted(splits["adapt"], torch_device, network.depth, chosen=unseen, pixels=pixels)
-                if "images" in method:
-                    images = images.draw(method["images"], seed)
-                function, options = batchnorm.METHODS[method["function"]], method["options"]
-                own = None
-                if method["function"] in batchnorm.COMPARING:
-                    state, own = function(network, images, reference(options.get("scope", "domain")), **options)
-                else:
-                    state = function(network, images, **options)
-                checkpoint.put_tensors(artefact, state)
-                if own is not None:
-                    store.put_json(artefact, "own", asdict(own))
-                store.put_json(artefact, "n_target_images", images.count)
-                store.put_json(artefact, "image_presentations", sum(images.passed))
-
-
-@dataclass(frozen=True)
-class Counted(Inputs):
-    """Images, and how many of them a method took, pass after pass."""
-
-    passed: list[int] = field(default_factory=list)
-
-    def __iter__(self) -> Iterator[Tile]:
-        for tile in super().__iter__():
-            self.passed.append(tile.begun)
-            yield tile
+                made = adapt_to(splits["adapt"], method)
+                checkpoint.put_tensors(artefact, made.state)
+                if made.own is not None:
+                    store.put_json(artefact, "own", asdict(made.own))
+                store.put_json(artefact, "n_target_images", made.n_target_images)
+                store.put_json(artefact, "image_presentations", made.image_presentations)
 
 
 if __name__ == "__main__":

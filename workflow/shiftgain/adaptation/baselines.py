@@ -5,21 +5,25 @@ what a forward pass runs under, and its own options of config block ``baselines`
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
 
 import h5py
 import numpy as np
 import torch
+from torch import Tensor
 
 from shiftgain.adaptation.cellseguda import cellseguda
 from shiftgain.adaptation.selftraining import selftraining
+from shiftgain.adaptation.statistics import INPUT_TENSORS
 from shiftgain.adaptation.ynet import ynet
 from shiftgain.files import store
 from shiftgain.files.errors import StudyError
 from shiftgain.network import training
 from shiftgain.network.batches import TrainingImages
 from shiftgain.network.inference import Inputs, input_moments
+from shiftgain.network.normalisation import State, norm_layers, put
 from shiftgain.network.training import Learner
 from shiftgain.network.unet import UNet
 
@@ -45,6 +49,7 @@ def train(
     resume_path: Path,
     title: str,
     unseen: np.ndarray | None = None,
+    state: State | None = None,
 ) -> list[dict[str, float]]:
     """Fit ``network`` in place with the labels of ``source`` and the images of split ``adapt`` of ``target``.
 
@@ -52,12 +57,21 @@ def train(
 
     ``method``: ``function`` in :data:`BASELINES`, its ``options``, and ``selection``: the epoch kept is the best on
     split ``validation`` of the source (``source_validation``) or, with labels, of the target (``target_oracle``). In
-    an epoch as many target crops pass as source crops. Returns the curve; errors as :func:`training.fit`, and
+    an epoch as many target crops pass as source crops. With ``state``, of an adaptation of ``network`` to the target,
+    training goes on from what that makes of it: :func:`started`. Returns the curve; errors as :func:`training.fit`, and
     :class:`StudyError` where the rule asks for labels that the target lacks.
     """
-    network.input_mean, network.input_sd = input_moments(Inputs(source["train"], device, network.depth, masked=True))
+    standardisation = {name: tensor for name, tensor in (state or {}).items() if name in INPUT_TENSORS}
+    if state is None:
+        moments = input_moments(Inputs(source["train"], device, network.depth, masked=True))
+        network.input_mean, network.input_sd = moments
+    else:
+        network.requires_grad_(True)
+        put(network, {name: tensor for name, tensor in state.items() if name not in INPUT_TENSORS})
     autocast = training.precision(options["precision"], device)
     learner = BASELINES[method["function"]](network, model, options, autocast, **method["options"])
+    if state is not None:
+        learner = started(learner, standardisation)
     images = training.labelled_images(source["train"], options, device)
     count = store.count(target["adapt"]) if unseen is None else len(unseen)
     repeats = ceil(images.per_epoch / count)
@@ -76,9 +90,31 @@ def train(
         "method": method,
         "data": [training.identity(source, "train", "validation"), training.identity(target, "adapt", "validation")],
     }
-    return training.fit(
+    curve = training.fit(
         learner, images, unlabelled, judge["validation"], options, fingerprint, seed, device, resume_path, title
     )
+    put(network, standardisation)
+    return curve
+
+
+def started(learner: Learner, standardisation: State) -> Learner:
+    """``learner`` with fixed statistics, which sees target images x as M + S (x - m) / s.
+
+    M and S standardise the input of its network; m and s are of the ``standardisation`` to the target, if it has any: a
+    network that is to see negatives of the target goes on seeing the source as it is. Statistics are fixed, since those
+    of batches would undo what the adaptation made of them.
+    """
+    mean, sd = learner.network.input_mean.clone(), learner.network.input_sd.clone()
+    of_target = {"input_mean": mean, "input_sd": sd} | standardisation
+
+    def step(images: Tensor, masks: Tensor, unlabelled: Tensor | None) -> dict[str, Tensor]:
+        assert unlabelled is not None
+        for norm in norm_layers(learner.parts).values():
+            norm.eval()
+        shown = mean + sd * (unlabelled - of_target["input_mean"]) / of_target["input_sd"]
+        return learner.step(images, masks, shown)
+
+    return replace(learner, step=step)
 
 
 def status(curve: list[dict[str, float]]) -> str:

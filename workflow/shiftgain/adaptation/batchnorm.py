@@ -3,7 +3,8 @@
 A method takes a frozen network and tiles of target images (an iterable that may be iterated again), leaves the
 network as it found it, and returns the tensors that it would change, by their name in the state dict: the whole
 artefact of the adaptation. :func:`adapted` puts them into the network for as long as a block lasts. Options of a
-method are keyword arguments, set by the config block ``methods``.
+method are keyword arguments, set by the config block ``methods``. A method that is only for test images as they come
+may return a :data:`Mixture`, several such states with weights.
 """
 
 from collections.abc import Callable, Iterable
@@ -11,8 +12,8 @@ from copy import deepcopy
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from shiftgain.adaptation.comparators import alpha_bn, entropies, hybrid_ttn, intent
 from shiftgain.adaptation.remedies import remedy, towards_source
 from shiftgain.adaptation.statistics import refresh
 from shiftgain.network.inference import input_moments
@@ -94,7 +95,7 @@ def tent(network: UNet, tiles: Iterable[Tile], steps: int = 1, learning_rate: fl
 
 def entropy(logits: Tensor) -> Tensor:
     """Mean over pixels of the entropy of a foreground probability given by its logit, in nats."""
-    return (torch.sigmoid(logits) * -logits + functional.softplus(logits)).mean()
+    return entropies(logits).mean()
 
 
 METHODS: dict[str, Callable] = {
@@ -104,6 +105,9 @@ METHODS: dict[str, Callable] = {
     "encoder_only": encoder_only,
     "decoder_only": decoder_only,
     "prior": prior,
+    "alpha_bn": alpha_bn,
+    "hybrid_ttn": hybrid_ttn,
+    "intent": intent,
     "standardise": standardise,
     "tent": tent,
     "remedy": remedy,

@@ -9,7 +9,7 @@ normalises by the statistics so far, and the pass is repeated under those of the
 is exact after one pass, the next after two, and all after as many as there are layers, at the latest.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -24,6 +24,8 @@ from shiftgain.network.unet import UNet
 
 Moments = tuple[Tensor, Tensor]
 Mix = Callable[[Moments, Moments], Moments]
+# One mix for all layers, or each layer's by its name.
+Mixes = Mix | Mapping[str, Mix]
 
 INPUT = "input"
 INPUT_TENSORS = ("input_mean", "input_sd")
@@ -98,7 +100,7 @@ class Pooled:
         return self.mean.float(), variance.float()
 
 
-def refresh(network: UNet, tiles: Iterable[Tile], layers: Collection[str], mix: Mix = target_alone) -> State:
+def refresh(network: UNet, tiles: Iterable[Tile], layers: Collection[str], mix: Mixes = target_alone) -> State:
     """Statistics of ``layers`` over all of ``tiles``, each ``mix(source, target)`` of (mean, variance).
 
     ``layers``: names of batch-norm layers, and ``input``. The network is left as it was.
@@ -110,7 +112,7 @@ def settle(
     network: UNet,
     tiles: Iterable[Tile],
     layers: Collection[str],
-    mix: Mix = target_alone,
+    mix: Mixes = target_alone,
     turned: bool = False,
 ) -> "Gathered":
     """Passes of :func:`gather` until the statistics have :data:`SETTLED`; one, where ``tiles`` is a single one."""
@@ -140,7 +142,7 @@ def gather(
     network: UNet,
     tiles: Iterable[Tile],
     layers: Collection[str],
-    mix: Mix = target_alone,
+    mix: Mixes = target_alone,
     given: State | None = None,
     weights: Sequence[Tensor] | None = None,
     turned: bool = False,
@@ -171,7 +173,7 @@ def gather(
 class Collector:
     """The statistics of a network's layers, while tiles pass: :meth:`next` names the tile, :meth:`look` takes it in."""
 
-    def __init__(self, network: UNet, mix: Mix, live: bool, turned: bool):
+    def __init__(self, network: UNet, mix: Mixes, live: bool, turned: bool):
         """``live``: whether the network normalises by the statistics so far."""
         self.mix, self.live, self.turned = mix, live, turned
         self.own = statistics(network) | {name: getattr(network, name) for name in INPUT_TENSORS}
@@ -206,18 +208,21 @@ class Collector:
             self.grids[stride] = functional.avg_pool2d(full, stride, ceil_mode=True, count_include_pad=False)[:, 0]
         return self.grids[stride]
 
+    def _mix(self, name: str) -> Mix:
+        return self.mix if callable(self.mix) else self.mix[name]
+
     def _tensors(self, name: str, unbiased: bool) -> State:
         target = self.pooled[name].moments(unbiased)
         if name == INPUT:
             return self._input_tensors(*target)
         names = [f"{name}.{kind}" for kind in KINDS]
         source = self.source[names[0]], self.source[names[1]]
-        return dict(zip(names, self.mix(source, target), strict=True))
+        return dict(zip(names, self._mix(name)(source, target), strict=True))
 
     def _input_tensors(self, mean: Tensor, variance: Tensor) -> State:
         """A negative, 2 mean - x, standardised by M and S is (x - (2 mean - M)) / -S: one state for one image."""
         source_mean, source_sd = (self.source[name].flatten() for name in INPUT_TENSORS)
-        mixed, variance = self.mix((source_mean, source_sd.square()), (mean, variance))
+        mixed, variance = self._mix(INPUT)((source_mean, source_sd.square()), (mean, variance))
         sd = variance.clamp(min=SMALLEST_INPUT_SD**2).sqrt()
         tensors = (2 * mean - mixed, -sd) if self.turned else (mixed, sd)
         return {name: tensor[:, None, None] for name, tensor in zip(INPUT_TENSORS, tensors, strict=True)}

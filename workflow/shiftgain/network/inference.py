@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from shiftgain.files import store
-from shiftgain.network.normalisation import State, adapted
+from shiftgain.network.normalisation import Mixture, State, adapted
 from shiftgain.network.tiles import Tile, Tiled
 from shiftgain.network.unet import UNet
 
@@ -75,20 +75,31 @@ def predict(
     split: h5py.Group,
     threshold: float,
     device: torch.device,
-    adapt: Callable[[UNet, Iterable[Tile]], State] | None = None,
+    adapt: Callable[[UNet, Iterable[Tile]], State | Mixture] | None = None,
     at_most: int | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     """(predicted, true) masks (n, H, W) of a split in order, boolean and as stored; true is None without labels.
 
     With ``adapt`` the network is adapted to the tiles of each batch, of ``at_most`` images, before it predicts it.
+    Where that gives several states, their weighted mean probability is compared with ``threshold``.
     """
     for images, masks in store.batches(split, BATCH_PIXELS, at_most):
         tiled = Tiled(images, range(len(images)), network.depth, device)
         predicted = np.empty(images.shape[:3], bool)
-        with adapted(network, adapt(network, tiled) if adapt else {}):
-            for tile in tiled:
-                predicted[:, *tile.at] = (probabilities(network, tile) > threshold).cpu().numpy()
+        states = adapt(network, tiled) if adapt else {}
+        mixture = states if isinstance(states, list) else [(1.0, states)]
+        for tile in tiled:
+            predicted[:, *tile.at] = (mean_probabilities(network, tile, mixture) > threshold).cpu().numpy()
         yield predicted, masks
+
+
+def mean_probabilities(network: UNet, tile: Tile, mixture: Mixture) -> Tensor:
+    """sum_k w_k p_k: :func:`probabilities` under each state of ``mixture``, by its weight."""
+    parts = []
+    for weight, state in mixture:
+        with adapted(network, state):
+            parts.append(weight * probabilities(network, tile))
+    return torch.stack(parts).sum(0)
 
 
 def probabilities(network: UNet, tile: Tile) -> Tensor:

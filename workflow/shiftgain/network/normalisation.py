@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from shiftgain.network.unet import UNet
 
 State = dict[str, Tensor]
+# States under which a network predicts, each with its weight; weights sum to 1.
+Mixture = list[tuple[float, State]]
 KINDS = ("running_mean", "running_var")
 
 

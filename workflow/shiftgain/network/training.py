@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from shiftgain.files import store
 from shiftgain.files.errors import StudyError
-from shiftgain.network import checkpoint, metrics
+from shiftgain.network import augmentation, checkpoint, metrics
 from shiftgain.network.batches import TrainingImages
 from shiftgain.network.inference import Inputs, input_moments, predict
 from shiftgain.network.normalisation import norm_layers
@@ -244,7 +244,10 @@ def _epoch(
     ) as bar:
         for batch, masks in images.epoch(np.random.default_rng((seed, epoch))):
             _set_rates(learner.optimisers, (epoch + seen / images.per_epoch) / options["epochs"])
-            inputs = pad(to_input(batch, device), depth)
+            shown = to_input(batch, device)
+            if options["augmentation"] == "strong":
+                shown = augmentation.strong(shown)
+            inputs = pad(shown, depth)
             true = pad(_truth(masks, images.ignores), depth)
             other = pad(to_input(next(others)[0], device), depth) if others else None
             for name, loss in learner.step(inputs, true, other).items():

@@ -27,6 +27,7 @@ from shiftgain.study.plan import (
     baseline_options,
     domain_spec,
     families,
+    method_entry,
     method_options,
 )
 
@@ -204,6 +205,9 @@ def _own_faults(config: dict) -> Iterator[str]:
             yield from _option_faults(
                 f"methods.{name}", "adaptation/batchnorm", "METHODS", entry, method_options(entry)
             )
+            compares = "source" in signatures("adaptation/batchnorm", "METHODS")[entry["function"]].arguments
+            if compares and "at_test" in entry:
+                yield f"config key methods.{name}.at_test: not with function {entry['function']}; give 'scope: image'"
         if {"images", "at_test"} <= entry.keys():
             yield f"config key methods.{name}: give 'images' or 'at_test', not both"
     for name, entry in config["baselines"].items():
@@ -216,6 +220,8 @@ def _own_faults(config: dict) -> Iterator[str]:
             entry = baseline_entry(config["baselines"], name)
             options = baseline_options(entry)
             yield from _option_faults(f"baselines.{name}", "adaptation/baselines", "BASELINES", entry, options)
+            if "start" in entry:
+                yield from _start_faults(f"{where}.start", entry["start"], config["methods"])
     for section in ("methods", "baselines"):
         for name in sorted(TAKEN_NAMES & config[section].keys()):
             yield f"config key {section}.{name}: tables use this name for something else; rename it"
@@ -270,6 +276,16 @@ def _option_faults(key: str, module: str, functions: str, entry: dict, options: 
     for name in signature.required:
         if name in known and name not in options:
             yield f"config key {key}: function {entry['function']} needs option '{name}'; add it"
+
+
+def _start_faults(where: str, name: str, entries: dict[str, dict]) -> Iterator[str]:
+    """A method that is not known, or that leaves no one network to start from."""
+    known = list(dict.fromkeys([*registry("adaptation/batchnorm", "METHODS"), *entries]))
+    entry = method_entry(entries, name)
+    if name not in known:
+        yield f"{where}: no such method '{name}'{_hint(name, known)}"
+    elif "at_test" in entry or entry.get("scope", "domain") != "domain":
+        yield f"{where}: '{name}' adapts to each image; name a method that adapts to the whole domain"
 
 
 def _spelling_faults(where: str, names: list[str]) -> Iterator[str]:

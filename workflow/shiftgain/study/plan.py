@@ -276,15 +276,19 @@ class Study:
         return self.specs(self.families[family].targets, splits, draw)
 
     def methods(self, family: str) -> dict[str, dict]:
-        """Adaptation methods of a shift family: name -> ``function``, its ``options``, ``images`` or ``at_test``."""
+        """Adaptation methods of a shift family: name -> :meth:`method`."""
         methods = {}
         for name in self.families[family].methods:
             if baseline_of(name) in self.config["baselines"]:
                 continue
-            entry = {"function": name} | self.config["methods"].get(name, {})
-            options = method_options(entry)
-            methods[name] = {key: value for key, value in entry.items() if key not in options} | {"options": options}
+            methods[name] = self.method(name)
         return methods
+
+    def method(self, name: str) -> dict:
+        """``function``, ``options``, and ``images`` or ``at_test`` of an adaptation method."""
+        entry = method_entry(self.config["methods"], name)
+        options = method_options(entry)
+        return {key: value for key, value in entry.items() if key not in options} | {"options": options}
 
     def partner(self, seed: str, family: str) -> int | None:
         """Seed of the network whose predictions one of ``seed`` is compared with: the first other; None without."""
@@ -300,9 +304,18 @@ class Study:
         return files
 
     def baseline(self, name: str) -> dict:
-        """``function``, ``selection``, ``options`` of a baseline; a variant has the rest from its function's entry."""
+        """``function``, ``selection``, ``options`` of a baseline; a variant has the rest from its function's entry.
+
+        And ``start``, a :meth:`method`, where it goes on from the source's network as that adapts it.
+        """
         entry = baseline_entry(self.config["baselines"], name)
-        return {"function": entry["function"], "selection": entry["selection"], "options": baseline_options(entry)}
+        start = {"start": self.method(entry["start"])} if "start" in entry else {}
+        options = baseline_options(entry)
+        return {"function": entry["function"], "selection": entry["selection"], "options": options} | start
+
+    def of_start(self, path: str) -> Callable:
+        """Input function: ``path``, of the network that a baseline goes on from; nothing for random weights."""
+        return lambda wildcards: path.format(**wildcards) if "start" in self.baseline(wildcards.method) else []
 
     def baselines(self, source: str, family: str) -> list[tuple[str, str]]:
         """(target, baseline) of the networks trained for one source towards a shift family; none towards itself."""
@@ -326,6 +339,11 @@ def baseline_of(method: str) -> str:
     return method.removesuffix("+batchnorm")
 
 
+def method_entry(entries: dict[str, dict], name: str) -> dict:
+    """An entry of config key methods; a function without one is a method by its own name."""
+    return {"function": name} | entries.get(name, {})
+
+
 def method_options(entry: dict) -> dict:
     """What an entry of config key methods hands to its function by name."""
     return {key: value for key, value in entry.items() if key not in ("function", "images", "at_test")}
@@ -338,7 +356,7 @@ def baseline_entry(entries: dict[str, dict], name: str) -> dict:
 
 def baseline_options(entry: dict) -> dict:
     """What an entry of config key baselines hands to its function by name."""
-    return {key: value for key, value in entry.items() if key not in ("function", "selection")}
+    return {key: value for key, value in entry.items() if key not in ("function", "selection", "start")}
 
 
 def domain_spec(config: dict, name: str) -> dict:

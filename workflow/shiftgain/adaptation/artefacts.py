@@ -1,0 +1,70 @@
+"""What a method makes of a target: the artefact that stage adapt keeps, and from which self-training may start."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from typing import NamedTuple
+
+import h5py
+import torch
+
+from shiftgain.adaptation import batchnorm, remedies, statistics
+from shiftgain.files import store
+from shiftgain.network.inference import Inputs
+from shiftgain.network.normalisation import State
+from shiftgain.network.tiles import Tile
+from shiftgain.network.unet import UNet
+
+# Images of the source that a target is compared with, of those that its statistics were taken of in training.
+REFERENCE_IMAGES = 32
+
+
+class Artefact(NamedTuple):
+    """The tensors that a method changes, what remains to be done for each image, and how many images it took."""
+
+    state: State
+    own: remedies.Own | None
+    n_target_images: int
+    image_presentations: int
+
+
+def adapter(
+    network: UNet, source: h5py.File, seed: int, device: torch.device, home: str = ""
+) -> Callable[[h5py.Group, dict], Artefact]:
+    """A function from the images of a split and a method to the :class:`Artefact` of ``network``.
+
+    A method has ``function``, ``options`` and, where it sees few, ``images``, the number of them drawn by ``seed``.
+    Of a target of ``home``, the domain that the network was trained on, images that it has seen are left out. Masks are
+    not read, of the source or of the target.
+    """
+    pixels = statistics.one_pass_pixels(network)
+
+    @cache
+    def reference(scope: str) -> remedies.Reference:
+        trained_on = Inputs(source["train"], device, network.depth, pixels=pixels)
+        return remedies.reference(network, trained_on.draw(REFERENCE_IMAGES, seed), scope)
+
+    def adapt(split: h5py.Group, method: dict) -> Artefact:
+        images = Counted(split, device, network.depth, chosen=store.unseen(split, home), pixels=pixels)
+        if "images" in method:
+            images = images.draw(method["images"], seed)
+        function, options, own = batchnorm.METHODS[method["function"]], method["options"], None
+        if method["function"] in batchnorm.COMPARING:
+            state, own = function(network, images, reference(options.get("scope", "domain")), **options)
+        else:
+            state = function(network, images, **options)
+        return Artefact(state, own, images.count, sum(images.passed))
+
+    return adapt
+
+
+@dataclass(frozen=True)
+class Counted(Inputs):
+    """Images, and how many of them a method took, pass after pass."""
+
+    passed: list[int] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[Tile]:
+        for tile in super().__iter__():
+            self.passed.append(tile.begun)
+            yield tile
