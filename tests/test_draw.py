@@ -15,7 +15,16 @@ from matplotlib.transforms import Bbox
 
 from scripts.draw import MODULES, draw
 from shiftgain.files import store
-from shiftgain.findings.pairs import CASES, abroad, by_method, by_training, example_cases, method_scores, read_pairs
+from shiftgain.findings.pairs import (
+    CASES,
+    abroad,
+    by_method,
+    by_training,
+    example_cases,
+    method_scores,
+    of_jobs,
+    read_pairs,
+)
 from shiftgain.report import of_images, of_latents, of_outcomes, of_remedies, page, panels
 from shiftgain.report.contents import figures
 from shiftgain.report.panels import QUANTITIES
@@ -25,7 +34,6 @@ from shiftgain.report.pictures import (
     PictureRow,
     first_example,
     gallery,
-    of_jobs,
     predicted_masks,
     scored_splits,
 )

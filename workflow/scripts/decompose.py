@@ -8,10 +8,9 @@ import torch
 
 from shiftgain.files import job, store
 from shiftgain.files.tables import write_csv
-from shiftgain.findings.pairs import decomposed_cases, read_pairs
+from shiftgain.findings.pairs import decomposed_cases, of_jobs, read_pairs
 from shiftgain.latents.decomposition import class_means, decomposition
 from shiftgain.network import checkpoint
-from shiftgain.report.pictures import of_jobs
 from shiftgain.study.names import KEY, domain_of, layer_names
 
 COLUMNS = [

@@ -287,6 +287,14 @@ def conditions(pairs: pd.DataFrame) -> pd.Series:
     return names.mask(real, np.select([home, shifted], REAL[:2], REAL[2]))
 
 
+def of_jobs(pairs: pd.DataFrame, jobs: Iterable[str], targets_of: dict[str, list[str]]) -> pd.DataFrame:
+    """The rows of ``pairs`` that one of ``jobs``, ``source/seed0/family``, is about: their images are at hand."""
+    parts = [job.split("/") for job in jobs]
+    known = {(source, seed, target) for source, seed, family in parts for target in targets_of[family]}
+    rows = zip(pairs["source"], "seed" + pairs["seed"].astype(str), pairs["name"], strict=True)
+    return pairs[[row in known for row in rows]]
+
+
 def decomposed_cases(pairs: pd.DataFrame) -> dict[str, pd.Series]:
     """Name of a case -> the pair (one seed) in which the means of the network are looked into, where it occurs.
 

@@ -1,6 +1,5 @@
 """Examples out of the files of a study, as the figures show them: images, masks, latents and training curves."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -111,14 +110,6 @@ def gallery(specs: dict, splits: dict, sources: list[str]) -> Gallery:
         title = f"{transform}, {TRANSFORMS[transform].unit}: {domain}"
         levels[title] = {level: first_example(splits[name]) for level, name in names_by_level.items()}
     return Gallery({name: first_example(splits[name]) for name in base}, levels)
-
-
-def of_jobs(pairs: pd.DataFrame, jobs: Iterable[str], targets_of: dict[str, list[str]]) -> pd.DataFrame:
-    """The rows of ``pairs`` that one of ``jobs``, ``source/seed0/family``, is about: their images are at hand."""
-    parts = [job.split("/") for job in jobs]
-    known = {(source, seed, target) for source, seed, family in parts for target in targets_of[family]}
-    rows = zip(pairs["source"], "seed" + pairs["seed"].astype(str), pairs["name"], strict=True)
-    return pairs[[row in known for row in rows]]
 
 
 def predicted_masks(
