@@ -65,6 +65,9 @@ SPEC = {
     "foreground": 0.4,
 }
 
+# A remedy is compared with images of the source.
+WITH_A_REMEDY = METHODS | {"balanced": {"function": "remedy", "options": {"weights": "balanced"}}}
+
 
 # stage -> the files it reads, and how it is run on the files of a folder
 
@@ -82,7 +85,7 @@ STAGES: dict[str, tuple[list[str], Callable[[Path], None]]] = {
     "adapt": (
         ["model.h5", "source.h5", "targets.h5"],
         lambda d: adapt(
-            *(str(d / name) for name in ("model.h5", "source.h5", "targets.h5", "out.h5")), METHODS, 0, "cpu"
+            *(str(d / name) for name in ("model.h5", "source.h5", "targets.h5", "out.h5")), WITH_A_REMEDY, 0, "cpu"
         ),
     ),
     "evaluate": (

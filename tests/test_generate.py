@@ -81,9 +81,13 @@ def test_rgb_domain(tmp_path):
         assert file["test/images"][:][inside].mean(0) / 255 == pytest.approx([0.8, 0.2, 0.4], abs=0.01)
 
 
-def test_a_user_domain_with_and_without_masks(tmp_path):
+@pytest.mark.parametrize(("labelled", "tested"), [(True, [16, 17, 18, 19]), (False, list(range(20)))])
+def test_a_user_domain_with_and_without_masks(tmp_path, labelled, tested):
+    """Without masks nothing is kept aside: all images are predicted."""
     with h5py.File(tmp_path / "mine.h5", "w") as file:
         file["images"] = np.arange(20, dtype=np.uint8).repeat(12 * 8).reshape(20, 12, 8)
+        if labelled:
+            file["masks"] = np.tile(np.eye(12, 8, dtype=np.uint8), (20, 1, 1))
     spec = {
         "name": "mine",
         "transform": "identity",
@@ -92,10 +96,10 @@ def test_a_user_domain_with_and_without_masks(tmp_path):
         "path": str(tmp_path / "mine.h5"),
     }
     spec["split"] = {"train": 0.6, "validation": 0.1, "adapt": 0.1, "test": 0.2}
-    generate({"mine": spec}, SPLITS, str(tmp_path / "a.h5"), at_top=False, workers=1)
+    generate({"mine": spec}, SPLITS if labelled else SPLITS[2:], str(tmp_path / "a.h5"), at_top=False, workers=1)
     with h5py.File(tmp_path / "a.h5") as file:
-        assert list(file["mine/test/images"][:, 0, 0]) == [16, 17, 18, 19]
-        assert "masks" not in file["mine/test"]
+        assert list(file["mine/test/images"][:, 0, 0]) == tested
+        assert ("masks" in file["mine/test"]) == labelled
 
 
 def test_a_transform_draws_other_noise_for_every_split_and_domain(tmp_path):

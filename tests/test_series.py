@@ -35,6 +35,7 @@ from tests.test_study import DEFAULT
 SHARES = DEFAULT["generate"]["split"]
 OPTIONS = {
     **{"epochs": 2, "patience": 2, "batch": 2, "crop": None, "crops_per_image": 1, "images_per_epoch": None},
+    "augmentation": "none",
     **{"learning_rate": 0.01, "weight_decay": 0, "batchnorm_momentum": 0.1, "precision": "float32"},
 }
 
