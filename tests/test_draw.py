@@ -157,7 +157,7 @@ def test_a_case_is_shown_on_the_images_that_its_network_met(tmp_path):
     at_hand = of_jobs(rows, masks, {"first": ["b", "c"], "second": ["b"]})
     assert at_hand[["target", "seed"]].to_numpy().tolist() == [["b", 1]]
     gains = pd.DataFrame({"method": ["batchnorm"]})
-    shown = predicted_masks({"works": at_hand.iloc[0].copy(), "fails": None}, targets, masks, gains)
+    shown = predicted_masks({"works": at_hand.iloc[0].copy(), "fails": None}, targets, masks, gains, [])
     assert shown["works"].pictures["image"].max() == 20 and shown["fails"] is None
 
 
