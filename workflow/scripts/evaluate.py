@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 
 from shiftgain.adaptation import batchnorm, remedies
+from shiftgain.adaptation.statistics import one_pass_pixels
 from shiftgain.files import job, store
 from shiftgain.files.tables import write_rows
 from shiftgain.findings import theory
@@ -81,7 +82,8 @@ def evaluate(
                     score(target, name, baseline, {}, {}, origin)
                 if f"{name}+batchnorm" in methods:
                     unseen = store.unseen(splits["adapt"], base_of(source))
-                    images = Inputs(splits["adapt"], torch_device, baseline.depth, chosen=unseen)
+                    pixels = one_pass_pixels(baseline)
+                    images = Inputs(splits["adapt"], torch_device, baseline.depth, chosen=unseen, pixels=pixels)
                     state = batchnorm.batchnorm(baseline, images)
                     presented = origin["image_presentations"] + images.count
                     score(target, f"{name}+batchnorm", baseline, state, {}, origin | {"image_presentations": presented})

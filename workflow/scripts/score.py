@@ -66,7 +66,7 @@ def score(
             batches = looked_at(splits["adapt"], images, torch_device, store.unseen(splits["adapt"], base_of(source)))
             grey = mean_grey(batches)
             turned = [2 * grey - batch for batch in batches]
-            state = batchnorm.batchnorm(network, tiles_of(turned, network.depth))
+            state = batchnorm.batchnorm(network, tiles_of(together(turned), network.depth))
             states = {
                 "before": view(network, batches, batches, rows, threshold),
                 "inverted": view(network, turned, batches, rows, threshold, state),
@@ -160,6 +160,11 @@ def looked_at(split: h5py.Group, images: int, device: torch.device, chosen: np.n
     pixels = VIEW_PIXELS // min(images, len(numbers))
     stored = first(store.image_batches(split, BATCH_PIXELS, chosen=numbers), images)
     return [to_input(middle(batch, pixels), device) for batch in stored]
+
+
+def together(batches: list[Tensor]) -> list[Tensor]:
+    """``batches`` as one where their images are of one size: statistics of a single batch take a single pass."""
+    return [torch.cat(batches)] if len({batch.shape[1:] for batch in batches}) == 1 else batches
 
 
 def first(batches: Iterable[Array], n: int) -> Iterator[Array]:
