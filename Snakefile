@@ -77,10 +77,6 @@ wildcard_constraints:
     draw=r"seed\d+|files",
 
 
-onstart:
-    print(*STUDY.summary, sep="\n", file=sys.stderr)
-
-
 rule all:
     """Everything the study asks for: tables, figures and the page that explains them."""
     default_target: True
@@ -108,7 +104,9 @@ include: "workflow/rules/advise.smk"
 include: "workflow/rules/report.smk"
 
 
+# One block: of two, Snakemake runs the last.
 onstart:
+    print(*STUDY.summary, sep="\n", file=sys.stderr)
     # With a limit on starts per second, Snakemake's scheduler sets off one more timer, never to end, at every job that
     # finishes: after 150 jobs it takes half a core for nothing (related: snakemake pull request 3744). A limit that was
     # asked for stays.

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -330,3 +332,14 @@ def test_the_scheduler_sets_off_no_timers_unless_starts_are_limited(tmp_path, as
     run = subprocess.run(command, cwd=checkout, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert run.returncode == 0, run.stdout + run.stderr
     assert ("TIMER" in run.stdout) == timers
+
+
+def test_a_run_says_at_its_start_what_was_read(tmp_path):
+    checkout = copy(tmp_path)
+    with h5py.File(tmp_path / "mine.h5", "w") as file:
+        file["images"] = np.arange(3 * 32 * 32, dtype=np.uint8).reshape(3, 32, 32)
+    pair = {"name": "own", "sources": ["0.30-0.70"], "targets": ["mine"], "transforms": {"identity": [0]}}
+    overlay = {"domains": {"mine": {"path": str(tmp_path / "mine.h5")}}, "pairs": [pair | {"methods": ["batchnorm"]}]}
+    run = snakemake(checkout, "--until", "generate_targets", overlay=overlay)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "mine: 3 images of 32 x 32" in run.stderr
