@@ -50,8 +50,9 @@ WINDOW = 5
 POLARITIES = ("kept", "turned")
 # Of images of one grey level each: they have no contrast and no spread.
 SMALLEST_VARIANCE = 1e-12
-SMALLEST_CONTRAST_TOLD = 1e-3
 SMALLEST_SPREAD = 1e-12
+# A contrast that is none, or of the wrong sign, counts as this when polarities are compared by its logarithm.
+NO_CONTRAST = 1e-3
 # Part of its contrast by which balancing may lessen what is found. Right fixed points raise it, or leave it.
 LARGEST_LOSS = 0.05
 # Part of the source's own contrast that an image must show to be given statistics of its own.
@@ -128,7 +129,7 @@ def told_polarity(network: UNet, images: Inputs, source: Reference) -> str:
 
     def likeness(polarity: str) -> float:
         probabilities = refreshed(network, images, polarity=polarity).probabilities
-        stands_out = max(signed_contrast(images, probabilities, source.contrast, polarity), SMALLEST_CONTRAST_TOLD)
+        stands_out = max(signed_contrast(images, probabilities, source.contrast, polarity), NO_CONTRAST)
         return log(stands_out) - abs(logit(mean_probability(probabilities)) - logit(source.share))
 
     return max(POLARITIES, key=likeness)
@@ -181,7 +182,7 @@ def refreshed(
 
 def balancing(probabilities: list[Tensor], share: float) -> list[Tensor]:
     """w = p pi_s / pi_t + (1 - p) (1 - pi_s) / (1 - pi_t): weights of positions, pi_s ``share``, pi_t the mean of p."""
-    target = min(max(mean_probability(probabilities), SMALLEST_SHARE), 1 - SMALLEST_SHARE)
+    target = inside(mean_probability(probabilities))
     foreground, background = share / target, (1 - share) / (1 - target)
     return [p.float() * (foreground - background) + background for p in probabilities]
 
@@ -227,9 +228,14 @@ def signed_contrast(tiles: Images, probabilities: list[Tensor], source_contrast:
 
 
 def logit(share: float) -> float:
-    """log(q / (1 - q)), q being ``share`` no nearer to 0 or 1 than :data:`SMALLEST_SHARE`."""
-    q = min(max(share, SMALLEST_SHARE), 1 - SMALLEST_SHARE)
+    """log(q / (1 - q)), q being :func:`inside` of ``share``."""
+    q = inside(share)
     return log(q / (1 - q))
+
+
+def inside(share: float) -> float:
+    """``share``, no nearer to 0 or 1 than :data:`SMALLEST_SHARE`."""
+    return min(max(share, SMALLEST_SHARE), 1 - SMALLEST_SHARE)
 
 
 def split_contrast(share: float) -> float:
@@ -238,7 +244,7 @@ def split_contrast(share: float) -> float:
     At most 2.65, at one half: so much do two parts of one class of pixels differ.
     """
     normal = NormalDist()
-    q = min(max(share, SMALLEST_SHARE), 1 - SMALLEST_SHARE)
+    q = inside(share)
     density, both = normal.pdf(normal.inv_cdf(q)), q * (1 - q)
     return density / both / (1 - density**2 / both) ** 0.5
 
