@@ -195,6 +195,11 @@ def test_a_prior_goes_from_target_to_source(trained):
     torch.testing.assert_close(near, remedy(trained, target.inputs, source(trained))[0], rtol=1e-4, atol=1e-5)
 
 
+def test_a_prior_of_images_stands_behind_an_image(trained):
+    parts = [remedy(trained, domain(4).inputs, source(trained), scope="image", prior=n)[1].part for n in (0, 3)]
+    assert parts == [1, 1 / 4]
+
+
 def test_contrast_by_hand():
     image = torch.zeros(1, 1, 32, 32)
     image[..., 16:] = 1
