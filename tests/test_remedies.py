@@ -1,5 +1,7 @@
 """Each remedy mends the condition that it is for, and what plain refreshing does remains where nothing is broken."""
 
+from itertools import count
+
 import h5py
 import numpy as np
 import pytest
@@ -46,11 +48,15 @@ def trained():
     return network.requires_grad_(False).eval()
 
 
+# Names of files in memory: those of domains that are gone may still be open.
+NUMBERS = count()
+
+
 class Domain:
     """Images in memory as the stages have them in files."""
 
     def __init__(self, images: np.ndarray, masks: np.ndarray):
-        self.file = h5py.File(f"{id(self)}", "w", driver="core", backing_store=False)
+        self.file = h5py.File(str(next(NUMBERS)), "w", driver="core", backing_store=False)
         self.split = self.file.create_group("adapt")
         store.append(self.split, images, masks)
         self.inputs = Inputs(self.split, CPU, MODEL["depth"])

@@ -299,6 +299,12 @@ def overlap(first, second):
     return (first & second).sum() / (first | second).sum()
 
 
+def adapt_source(arguments, methods):
+    """Put what ``methods`` make of the targets into the place from which the stage reads it."""
+    paths = [arguments[f"{name}_path"] for name in ("model", "source", "targets", "adapted")]
+    adapt(*paths, methods, 0, "cpu")
+
+
 def test_each_state_is_of_the_images_it_says(arguments, network, domain_path, targets_path, tmp_path):
     """Before, and adapted to all images, the network sees the first ones; inverted, it is adapted to these turned about
     their mean, and sees them so. A partner adapts by its own statistics."""
@@ -307,15 +313,7 @@ def test_each_state_is_of_the_images_it_says(arguments, network, domain_path, ta
     paths = {name: str(tmp_path / f"partner-{name}.h5") for name in ("model", "adapted")}
     checkpoint.save(paths["model"], partner, MODEL, {})
     methods = {"mean_only": {"function": "mean_only", "options": {}}} | METHODS
-    adapt(
-        arguments["model_path"],
-        arguments["source_path"],
-        str(targets_path),
-        arguments["adapted_path"],
-        methods,
-        0,
-        "cpu",
-    )
+    adapt_source(arguments, methods)
     adapt(paths["model"], str(domain_path), str(targets_path), paths["adapted"], methods, 0, "cpu")
     with h5py.File(targets_path) as targets:
         images = torch.from_numpy(targets["discs@brightness=0.2"]["adapt"]["images"][:])[:, None] / 255
@@ -381,17 +379,9 @@ def test_a_partner_that_is_the_network_itself_agrees(arguments):
     assert (table[["seed_agreement_before", "seed_agreement_after"]] == 1).all(axis=None)
 
 
-def test_without_method_batchnorm_only_the_unadapted_are_scored(arguments, targets_path):
+def test_without_method_batchnorm_only_the_unadapted_are_scored(arguments):
     methods = {"mean_only": {"function": "mean_only", "options": {}}}
-    adapt(
-        arguments["model_path"],
-        arguments["source_path"],
-        str(targets_path),
-        arguments["adapted_path"],
-        methods,
-        0,
-        "cpu",
-    )
+    adapt_source(arguments, methods)
     score(**arguments)
     table = pd.read_csv(arguments["scores_path"])
     assert "confidence_before" in table and "confidence_after" not in table
