@@ -96,7 +96,7 @@ def test_a_user_domain_with_and_without_masks(tmp_path, labelled, tested):
         "path": str(tmp_path / "mine.h5"),
     }
     spec["split"] = {"train": 0.6, "validation": 0.1, "adapt": 0.1, "test": 0.2}
-    generate({"mine": spec}, SPLITS if labelled else SPLITS[2:], str(tmp_path / "a.h5"), at_top=False, workers=1)
+    generate({"mine": spec}, SPLITS, str(tmp_path / "a.h5"), at_top=False, workers=1)
     with h5py.File(tmp_path / "a.h5") as file:
         assert list(file["mine/test/images"][:, 0, 0]) == tested
         assert ("masks" in file["mine/test"]) == labelled
