@@ -12,10 +12,12 @@ import pytest
 import yaml
 
 from scripts.hypotheses import hypotheses
-from shiftgain.findings import measures
-from shiftgain.findings.measures import POLARITY_SCORES, REMEDIES, Tables
+from shiftgain.findings.measures import outcomes
+from shiftgain.findings.measures.evidence import POLARITY_SCORES
+from shiftgain.findings.measures.remedies import REMEDIES
+from shiftgain.findings.measures.selection import Tables
 from shiftgain.findings.pairs import COLUMNS, with_relations
-from shiftgain.findings.verdicts import FEWEST_SEEDS, Hypothesis, interval, judge, verdict
+from shiftgain.findings.verdicts import FEWEST_SEEDS, MODULES, Hypothesis, interval, judge, verdict
 from shiftgain.study.lineage import catalogue
 from shiftgain.study.names import KEY, domain_of, full_names
 from shiftgain.study.plan import domain_spec
@@ -395,8 +397,8 @@ def test_every_hypothesis_has_a_case():
 
 
 def test_every_hypothesis_names_a_measure_and_every_measure_is_used():
-    functions = {name for name, function in inspect.getmembers(measures, inspect.isfunction)
-                 if function.__module__ == measures.__name__ and not name.startswith("_")}  # fmt: skip
+    functions = {name for module in MODULES for name, function in inspect.getmembers(module, inspect.isfunction)
+                 if function.__module__ == module.__name__ and not name.startswith("_")}  # fmt: skip
     assert {hypothesis.measure for hypothesis in HYPOTHESES.values()} == functions
     assert {hypothesis.side for hypothesis in HYPOTHESES.values()} == {"at least", "at most"}
 
@@ -423,7 +425,7 @@ def test_a_score_that_tells_polarity_is_needed():
 
 
 def test_a_measure_that_reads_a_column_of_another_name_stops_the_stage(monkeypatch):
-    monkeypatch.setattr(measures, "affine_error", lambda tables: tables.pairs["batch_norm"])
+    monkeypatch.setattr(outcomes, "affine_error", lambda tables: tables.pairs["batch_norm"])
     with pytest.raises(KeyError, match="batch_norm"):
         judge(tables(each_seed({})), {"H1a": HYPOTHESES["H1a"]})
 

@@ -16,7 +16,7 @@ from scripts.advise import IMAGES as NUMBERS
 from scripts.generate import generate
 from scripts.tabulate import DOMAINS, readings
 from scripts.train import train
-from shiftgain.domains import real
+from shiftgain.domains import identity, real
 from shiftgain.files import store
 from shiftgain.files.errors import StudyError
 from shiftgain.files.tables import read_csv, write_rows
@@ -343,7 +343,7 @@ class TestIdentity:
         config = study_config(tmp_path, mine={"path": str(path)})
         study(config)
         digests, looks = [], []
-        digest, look = real._digest, real.look
+        digest, look = identity._digest, real.look
         monkeypatch.setattr(real, "_digest", lambda file: digests.append(file) or digest(file))
         monkeypatch.setattr(real, "look", lambda *each: looks.append(each) or look(*each))
         study(config)
@@ -505,4 +505,4 @@ def test_home_is_a_folder_of_the_user(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     folder(tmp_path / "nuclei")
     plan = study(study_config(tmp_path, **{"lab-a": {"path": "~/nuclei"}}))
-    assert real.stamp(plan.config["domains"]["lab-a"]) == real.stamp({"path": str(tmp_path / "nuclei")})
+    assert identity.stamp(plan.config["domains"]["lab-a"]) == identity.stamp({"path": str(tmp_path / "nuclei")})

@@ -191,7 +191,7 @@ LINEAGE = {
     "prediction/predictors": {"predict"},
     "prediction/forest": {"predict", "advise"},
     "prediction/advice": {"advise"},
-    "findings/measures": {"hypotheses"},
+    "findings/measures/outcomes": {"hypotheses"},
     "report/of_latents": {"draw"},
     "report/of_images": {"draw"},
     "report/of_remedies": {"draw"},

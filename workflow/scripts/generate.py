@@ -10,7 +10,7 @@ from hashlib import sha256
 
 import numpy as np
 
-from shiftgain.domains import real, synthetic
+from shiftgain.domains import real, splits, synthetic
 from shiftgain.files import job, store
 from shiftgain.shifts import transforms
 
@@ -34,7 +34,7 @@ def generate(domains: dict[str, dict], splits: list[str], data_path: str, at_top
 
 def available(spec: dict) -> Collection[str]:
     """Splits that a domain has."""
-    return real.parts(spec["name"], spec, seen(spec)) if "look" in spec else real.SPLITS
+    return real.parts(spec["name"], spec, seen(spec)) if "look" in spec else splits.SPLITS
 
 
 def seen(spec: dict) -> dict:

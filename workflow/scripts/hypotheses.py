@@ -2,7 +2,7 @@
 
 from shiftgain.files import job
 from shiftgain.files.tables import read_csv, write_csv
-from shiftgain.findings.measures import Tables
+from shiftgain.findings.measures.selection import Tables
 from shiftgain.findings.pairs import read_pairs
 from shiftgain.findings.verdicts import Hypothesis, judge
 from shiftgain.study.names import DISTANCE, KEY

@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from shiftgain.findings import measures
-from shiftgain.findings.measures import Tables
+from shiftgain.findings.measures import evidence, outcomes, remedies
+from shiftgain.findings.measures.selection import Tables
 
 # Two seeds have an interval too, thirteen times as wide as their difference: it decides nothing.
 FEWEST_SEEDS = 3
+MODULES = (outcomes, evidence, remedies)
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ def by_seed(hypothesis: Hypothesis, tables: Tables) -> pd.Series:
     """The measure for each seed, without those where it is undefined; empty where the tables lack what it needs."""
     if not set(hypothesis.needs) <= tables.offered:
         return pd.Series(dtype=float)
-    return getattr(measures, hypothesis.measure)(tables).dropna()
+    measure = next(getattr(module, hypothesis.measure) for module in MODULES if hasattr(module, hypothesis.measure))
+    return measure(tables).dropna()
 
 
 def verdict(values: pd.Series, hypothesis: Hypothesis) -> str:

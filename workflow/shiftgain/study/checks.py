@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 from jsonschema import Draft202012Validator
 
-from shiftgain.domains import real
+from shiftgain.domains import identity, real, splits
 from shiftgain.files.errors import StudyError
 from shiftgain.files.memory import remembered
 from shiftgain.shifts import transforms
@@ -68,7 +68,7 @@ def _asked(families: dict[str, Family]) -> list[str]:
 
 
 def _looks(config: dict, names: Iterable[str]) -> dict[str, dict]:
-    """The look (:func:`real.look`) at every real domain among ``names`` and its :func:`real.content`, or its ``fault``.
+    """:func:`real.look` at every real domain among ``names``, and :func:`identity.content` of it, or its ``fault``.
 
     Kept in ``<results>/looks``: the content while names, sizes and times of the files are as they were, and the look
     while the content, the entry in the config and the code are.
@@ -82,7 +82,9 @@ def _looks(config: dict, names: Iterable[str]) -> dict[str, dict]:
         try:
             read = code("generate")
             content = remembered(
-                folder / f"{name}.content.json", [entry, real.stamp(spec), read], partial(real.content, name, spec)
+                folder / f"{name}.content.json",
+                [entry, identity.stamp(spec), read],
+                partial(identity.content, name, spec),
             )
             key = [entry, content["digest"], content["passed_over"], read]
             look = remembered(folder / f"{name}.json", key, partial(real.look, name, spec))
@@ -106,7 +108,7 @@ def _seen(config: dict, looks: dict[str, dict]) -> dict[str, dict[str, list[list
         name: {
             other: spans
             for other, words in trained.items()
-            if (spans := real.spans([number for number, word in enumerate(look["words"]) if word in words]))
+            if (spans := splits.spans([number for number, word in enumerate(look["words"]) if word in words]))
         }
         for name, look in looks.items()
     }

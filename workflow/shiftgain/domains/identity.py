@@ -1,0 +1,60 @@
+"""Whether the files of a domain are what they were: a digest of what they hold, under a stamp of names and times."""
+
+import json
+import os
+from contextlib import suppress
+from hashlib import file_digest, sha256
+from pathlib import Path
+
+from shiftgain.domains.series import key_of, mask_files, path_of, stacks_of
+from shiftgain.domains.stack import naming
+
+
+def stamp(spec: dict) -> str:
+    """Digest of the names, sizes and times of all files that a domain may be read from.
+
+    Of times both that of the content and that of the entry, which a copy that keeps the first changes.
+    """
+    path, digest = path_of(spec), sha256()
+    # Text, not paths: of thousands of files, making and sorting those takes longer than looking at them.
+    files = [f"{root}/{name}" for root, _, names in os.walk(path, followlinks=True) for name in names]
+    if path.is_file():
+        beside = [spec["masks"]] if spec.get("masks") else mask_files(path)
+        files = [str(path), *(str(path.parent / name) for name in beside)]
+    for file in sorted(files):
+        with suppress(OSError):
+            about = os.stat(file)  # noqa: PTH116
+            digest.update(f"{file}\0{about.st_size}\0{about.st_mtime_ns}\0{about.st_ctime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def content(name: str, spec: dict) -> dict:
+    """What the files of a domain hold, whatever they are called and whenever they were written.
+
+    ``digest``: of the bytes of all images and masks, in their order; ``words``: for each image one that it shares
+    with its copies, and ``places`` one that it shares with itself under another name of its domain; ``passed_over``:
+    the files that are. Errors: as :func:`look`.
+    """
+    images, labels, others = stacks_of(key_of(name), spec)
+    digests = {stack.file: _digest(stack.file) for stack in [*images, *(labels or [])]}
+    read_files = [[[digests[stack.file], len(stack.shapes)] for stack in stacks] for stacks in (images, labels or [])]
+    dataset = spec.get("images") or ""
+    pages = [(stack.file, f" {dataset} {number}") for stack in images for number in range(len(stack.shapes))]
+    return {
+        "digest": sha256(json.dumps([read_files, labels is None]).encode()).hexdigest(),
+        "words": [digests[file][:16] + page for file, page in pages],
+        "places": [os.path.realpath(file) + page for file, page in pages],
+        "passed_over": [str(file) for file, _ in others],
+    }
+
+
+def _digest(path: Path) -> str:
+    """Digest of a file, or of all files of a folder (OME-Zarr) and their places in it."""
+    digest = sha256()
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    for file in files:
+        if path.is_dir():
+            digest.update(f"{file.relative_to(path)}\0".encode())
+        with naming(file), file.open("rb") as opened:
+            digest.update(file_digest(opened, "sha256").digest())
+    return digest.hexdigest()
