@@ -16,7 +16,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 CUDA = $(if $(wildcard .venv/lib/python*/site-packages/torch),,-r locks/cuda.lock)
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate
 
-.PHONY: help run test slurm check format smoke data docs hypotheses verdicts predictor bench gpu lock faults dag clean
+.PHONY: help run test slurm kills check format smoke data docs hypotheses verdicts predictor bench gpu lock faults dag clean
 
 help:  ## print this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -34,12 +34,15 @@ run: .venv/installed  ## run the study to results/report.html (STUDY=workflow/st
 	$(SNAKEMAKE)
 
 test: .venv/developed  ## run every test, a file to a core
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 slurm: .venv/developed  ## test the Slurm profile on a Slurm of one node (as root, with apt: installs it first)
 	command -v slurmctld > /dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 		apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client munge; }
 	$(BIN)/python -m pytest tests/test_slurm.py
+
+kills: .venv/developed  ## kill a run thirty times, rerun it after each, and compare its tables
+	KILLS=30 $(BIN)/python -m pytest tests/test_faults.py -k killed
 
 check: .venv/developed  ## format, lint, types
 	$(BIN)/ruff format --check .

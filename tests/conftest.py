@@ -16,6 +16,12 @@ MODEL = {"channels": 1, "width": 4, "depth": 2}
 METHODS = {"batchnorm": {"function": "batchnorm", "options": {}}}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that run the whole workflow come first, so that none is left to a single core at the end."""
+    long = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long)
+
+
 def discs(n: int, size: int, seed: int, foreground: float = 0.7, background: float = 0.3):
     """Images uint8 (n, size, size) of noisy discs, and their masks."""
     rng = np.random.default_rng(seed)

@@ -70,6 +70,7 @@ def run(checkout: Path, stand_in: Path, *options: str) -> subprocess.CompletedPr
     return subprocess.run([*command, *options], cwd=checkout, env=environment, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_every_rule_runs_in_its_environment(stand_in, tmp_path):
     checkout = copy(tmp_path)
     done = run(checkout, stand_in, "--use-conda")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.test_faults import TINY
 from tests.test_workflow import ROOT, SMOKE, copy
 
 BRIEF = yaml.safe_load((ROOT / SMOKE).read_text()) | {"results": "out", "seeds": [0, 1]}
@@ -83,13 +84,13 @@ def test_a_rule_of_the_module_can_be_overridden(tmp_path):
     assert "priority: 77" in snakemake(tmp_path, "--dry-run")
 
 
+@pytest.mark.slow
 def test_a_copy_without_git_runs_to_the_page_as_a_module_with_a_prefix(tmp_path):
     checkout = copy(tmp_path)
     assert not (checkout / ".git").exists()
     user = tmp_path / "user"
     user.mkdir()
-    brief = BRIEF | {"train": BRIEF.get("train", {}) | {"epochs": 1}}
-    write_user(user, checkout, {"one": "a"}, {"one": brief})
+    write_user(user, checkout, {"one": "a"}, {"one": TINY | {"results": "out", "seeds": [0, 1]}})
     snakemake(user)
     assert (user / "a/out/report.html").stat().st_size > 10_000
     assert "seed_agreement_after" in next((user / "a/out/scores").rglob("*.csv")).read_text().splitlines()[0]

@@ -17,13 +17,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.test_workflow import ROOT, SMOKE, TABLES, copy
-from tests.test_workflow import snakemake as run_locally
+from tests.test_faults import TINY
+from tests.test_workflow import ROOT, TABLES, copy
+
+pytestmark = pytest.mark.slow
 
 PROFILE = "workflow/profiles/slurm"
 DAEMONS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue")
 LIMIT = 1200  # seconds that a run may take on a busy machine
-MODEL = "results/smoke/models/0.30-0.70/seed0.h5"
+MODEL = "results/tiny/models/0.30-0.70/seed0.h5"
 
 # No cgroups: LinuxProc finds the processes of a job. GRES are two files that are no GPUs: torch then takes the CPU.
 # Timeouts are long, because a busy machine answers late: a job is then not taken for lost, nor a command given up.
@@ -56,7 +58,7 @@ MessageTimeout=100
 TCPTimeout=100
 BatchStartTimeout=300
 SlurmdTimeout=0
-MinJobAge=600
+MinJobAge=36000
 GresTypes=gpu
 AccountingStorageType=accounting_storage/none
 NodeName={host} NodeAddr=127.0.0.1 CPUs=16 RealMemory=32000 Gres=gpu:2 State=UNKNOWN
@@ -132,7 +134,7 @@ def command_output(environment: dict[str, str], *command: str) -> str:
 
 
 def submit(checkout: Path, environment: dict[str, str], *arguments: str) -> subprocess.Popen:
-    """Snakemake with the Slurm profile on the smoke study; only its waiting is shortened."""
+    """Snakemake with the Slurm profile on the smallest study; only its waiting is shortened."""
     hurry = ["--slurm-init-seconds-before-status-checks=1", "--seconds-between-status-checks=1", "--latency-wait=5"]
     # Without accounting, sacct knows nothing.
     command = [sys.executable, "-m", "snakemake", "--profile", PROFILE, "--slurm-status-command=squeue", *hurry]
@@ -151,13 +153,20 @@ def said(run: subprocess.Popen) -> str:
         raise AssertionError(f"still running after {LIMIT} s:\n{run.communicate()[0]}") from None
 
 
-STUDY = ["--configfile", "config.yaml", SMOKE]
+STUDY = ["--configfile", "config.yaml", "tiny.yaml"]
+
+
+def checkout_in(folder: Path) -> Path:
+    """A copy of the checkout that holds the smallest study."""
+    checkout = copy(folder)
+    (checkout / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+    return checkout
 
 
 @pytest.fixture(scope="module")
 def finished(cluster, tmp_path_factory) -> Path:
-    """A copy of the checkout in which Slurm has run the smoke study."""
-    checkout = copy(tmp_path_factory.mktemp("on_slurm"))
+    """A copy of the checkout in which Slurm has run the smallest study."""
+    checkout = checkout_in(tmp_path_factory.mktemp("on_slurm"))
     run = submit(checkout, cluster, *STUDY)
     output = said(run)
     assert run.returncode == 0, output
@@ -165,11 +174,13 @@ def finished(cluster, tmp_path_factory) -> Path:
 
 
 def test_tables_are_those_of_a_local_run(finished, tmp_path):
-    local = copy(tmp_path)
-    run = run_locally(local)
+    local = checkout_in(tmp_path)
+    run = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--cores", "2", *STUDY], cwd=local, capture_output=True, text=True
+    )
     assert run.returncode == 0, run.stderr
     for name in TABLES:
-        path = f"results/smoke/tables/{name}.csv"
+        path = f"results/tiny/tables/{name}.csv"
         assert (finished / path).read_bytes() == (local / path).read_bytes(), name
 
 
@@ -178,7 +189,7 @@ def test_short_jobs_are_grouped_and_long_ones_ask_for_a_gpu(finished, cluster):
     jobs = [line.split("|") for line in lines]
     comments = [comment for *_, comment, _ in jobs]
     assert {state for *_, state in jobs} == {"COMPLETED"}
-    assert sum("train" in comment for comment in comments) == 3
+    assert sum("train" in comment for comment in comments) == 1
     assert [c for c in comments if "adapt" in c] == ["rule_cells_adapt_distances_evaluate_latents_score"]
     assert sum("correlate" in comment for comment in comments) == 1 and len(jobs) <= 10
     train, limit = next((job, limit) for job, partition, limit, comment, _ in jobs if "train" in comment)
@@ -225,8 +236,8 @@ def test_failed_cancelled_and_out_of_time_are_reported_and_repaired(finished, cl
     run = submit(finished, cluster, *STUDY, "overlay.yaml", "--retries=0", "--", MODEL)
     output = said(run)
     assert run.returncode == 1 and "SLURM status is: 'FAILED'" in output and not (finished / MODEL).exists()
-    assert "results/smoke/logs/train/0.30-0.70/seed0.log" in output
-    log = (finished / "results/smoke/logs/train/0.30-0.70/seed0.log").read_text()
+    assert "results/tiny/logs/train/0.30-0.70/seed0.log" in output
+    log = (finished / "results/tiny/logs/train/0.30-0.70/seed0.log").read_text()
     assert "config key device: 'cuda' is asked for, but torch sees no GPU" in log
     kept = [path.read_text() for path in (finished / "results/logs/slurm").rglob("*.log")]
     assert any("torch sees no GPU" in text for text in kept)

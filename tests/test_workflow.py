@@ -15,6 +15,8 @@ import yaml
 from shiftgain.study.lineage import code
 from tests.test_tables import faults
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 SMOKE = "workflow/studies/smoke.yaml"
 NETWORK_STAGES = {"train", "oracle", "adapt", "evaluate", "latents", "score", "decompose"}
