@@ -1,5 +1,5 @@
 """
-Reads   <results>/tables/*.csv, <results>/figures/*.svg
+Reads   <results>/tables/*.csv, <results>/figures/*.svg, <results>/atlas.json
 Writes  <results>/report.html     one self-contained page
 """
 
@@ -39,7 +39,11 @@ rule report:
         ),
         tree="<results>/tables/small_tree.txt",
         captions=[local(beside(f"report/{name}.rst")) for name in CONTENTS],
+        atlas="<results>/atlas.json",
         template=local(beside("report/page.html.j2")),
+        style=local(beside("report/page.css")),
+        script=local(beside("report/atlas.js")),
+        published=local(beside("../results/published/hypotheses.csv")),
         glossary=local(beside("report/glossary.yaml")),
     output:
         page="<results>/report.html",

@@ -1,5 +1,6 @@
 """Write the page that answers the question: tables and figures -> HTML."""
 
+import json
 from pathlib import Path
 
 import jinja2
@@ -8,13 +9,14 @@ import yaml
 from shiftgain.files import job
 from shiftgain.files.tables import read_csv, replacing
 from shiftgain.findings.pairs import in_order, read_pairs
-from shiftgain.report import answers, page
+from shiftgain.report import answers, page, summary
 
 
 def report(
     tables: dict[str, str], layers: list[str], contents: dict[str, dict], figures: dict[str, str],
     captions: dict[str, str], predictor_figures: dict[str, str], tree_path: str, comparison: dict[str, str], title: str,
-    remedies: list[str], settings: dict, glossary_path: str, template_path: str, page_path: str,
+    remedies: list[str], settings: dict, glossary_path: str, template_path: str, style_path: str, script_path: str,
+    atlas_path: str, published_path: str, page_path: str,
 ) -> None:  # fmt: skip
     """Write the page, which holds all figures.
 
@@ -22,7 +24,8 @@ def report(
     ``predictor_figures`` from a protocol of stage predict, whose small tree in words is at ``tree_path``. ``contents``:
     :func:`shiftgain.report.contents.figures`. ``layers`` are in the order of the network, ``remedies`` the methods that
     are remedies, ``settings`` is the config, to be printed, and ``comparison`` the arguments of :func:`page.compared`
-    by name, empty where no method trains with target images.
+    by name, empty where no method trains with target images. ``style_path`` and ``script_path`` are written into the
+    page, as is the atlas, JSON of stage atlas. ``published_path``: hypotheses that other studies decided over seeds.
     """
     pairs = read_pairs(tables["pairs"])
     networks, gains, correlations, hypotheses = (
@@ -30,9 +33,25 @@ def report(
     )
     correlations = in_order(correlations, layers)
 
+    conditions = summary.condition_rows(pairs, remedies)
+    atlas = Path(atlas_path).read_text()
+    about = json.loads(atlas)
+
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     text = template.from_string(Path(template_path).read_text()).render(
         title=title,
+        style=Path(style_path).read_text(),
+        script=Path(script_path).read_text(),
+        summary={
+            "rows": conditions,
+            "when": summary.when(conditions, pairs),
+            "why": summary.why(conditions, pairs),
+            "told": summary.told(read_csv(tables["predictors"]), read_csv(tables["advice"]), pairs),
+        },
+        # In a script, "</" would end it.
+        atlas=atlas.replace("</", "<\\/"),
+        atlas_shown=len(about["shown"]),
+        atlas_pairs=len(about["pairs"]["source"]),
         when=list(answers.when(pairs)),
         why=list(answers.why(pairs)),
         mended=list(answers.mended(pairs, remedies)),
@@ -41,7 +60,7 @@ def report(
         captions={name: page.paragraphs(path) for name, path in captions.items()},
         pictures={name: page.picture(path) for name, path in figures.items() if not page.is_blank(path)},
         glossary=yaml.safe_load(Path(glossary_path).read_text()),
-        tables=page.tables(pairs, gains, networks, correlations, hypotheses),
+        tables=page.tables(pairs, gains, networks, correlations, hypotheses, read_csv(published_path)),
         readings=page.readings(read_csv(tables["domains"])),
         **page.prediction(tables, pairs, predictor_figures, tree_path),
         unlabelled=page.unlabelled(pairs),
@@ -71,5 +90,9 @@ if __name__ == "__main__":
             settings=snakemake.params.settings,
             glossary_path=snakemake.input.glossary,
             template_path=snakemake.input.template,
+            style_path=snakemake.input.style,
+            script_path=snakemake.input.script,
+            atlas_path=snakemake.input.atlas,
+            published_path=snakemake.input.published,
             page_path=snakemake.output.page,
         )
