@@ -6,6 +6,7 @@ Each stage is one word: a rule file, a script, a test, a block of config.yaml. F
                      \\-> oracle            /
                       \\-> latents -> distances
     tabulate -> decompose -> draw
+    advise -> atlas -> report
     generate -> baseline -> evaluate and tabulate -> compare -> report, where methods train with target images
 """
 

@@ -45,6 +45,14 @@ def test_what_to_do_is_what_did_best(right, decisions, expected):
     assert expected in summary.told(pd.DataFrame([forest | {"sign_accuracy": right}]), advice, pairs)
 
 
+def test_advice_that_falls_short_of_refreshing_always_is_not_recommended():
+    keys = [dict(zip(KEY, ("s", f"t{n}", "identity", 0.0, 0), strict=True)) for n in range(4)]
+    pairs = pd.DataFrame(keys).assign(iou_before=0.4, iou_after=0.7, gain_iou=0.3)
+    advice = pd.DataFrame(keys).assign(decision=["adapt", "keep"] * 2)
+    nothing = pd.DataFrame(columns=["predictor", "outcome", "protocol", "n", "sign_accuracy", "base_rate"])
+    assert summary.told(nothing, advice, pairs) == "but here always refreshing did better than its advice."
+
+
 def condition(name: str, kept: float, refreshed: float, remedied: float, remedy: str) -> summary.Condition:
     return summary.Condition(name, 5, kept, refreshed, remedied, remedy, 0.95, "harms")
 

@@ -16,7 +16,7 @@ def report(
     tables: dict[str, str], layers: list[str], contents: dict[str, dict], figures: dict[str, str],
     captions: dict[str, str], predictor_figures: dict[str, str], tree_path: str, comparison: dict[str, str], title: str,
     remedies: list[str], settings: dict, glossary_path: str, template_path: str, style_path: str, script_path: str,
-    atlas_path: str, published_path: str, page_path: str,
+    atlas_path: str, published_path: str | None, page_path: str,
 ) -> None:  # fmt: skip
     """Write the page, which holds all figures.
 
@@ -25,12 +25,14 @@ def report(
     :func:`shiftgain.report.contents.figures`. ``layers`` are in the order of the network, ``remedies`` the methods that
     are remedies, ``settings`` is the config, to be printed, and ``comparison`` the arguments of :func:`page.compared`
     by name, empty where no method trains with target images. ``style_path`` and ``script_path`` are written into the
-    page, as is the atlas, JSON of stage atlas. ``published_path``: hypotheses that other studies decided over seeds.
+    page, as is the atlas, JSON of stage atlas. ``published_path``: hypotheses that other studies decided over seeds,
+    None without any.
     """
     pairs = read_pairs(tables["pairs"])
     networks, gains, correlations, hypotheses = (
         read_csv(tables[name]) for name in ("networks", "gains", "correlations", "hypotheses")
     )
+    published = read_csv(published_path) if published_path else hypotheses.head(0)
     correlations = in_order(correlations, layers)
 
     conditions = summary.condition_rows(pairs, remedies)
@@ -60,7 +62,7 @@ def report(
         captions={name: page.paragraphs(path) for name, path in captions.items()},
         pictures={name: page.picture(path) for name, path in figures.items() if not page.is_blank(path)},
         glossary=yaml.safe_load(Path(glossary_path).read_text()),
-        tables=page.tables(pairs, gains, networks, correlations, hypotheses, read_csv(published_path)),
+        tables=page.tables(pairs, gains, networks, correlations, hypotheses, published),
         readings=page.readings(read_csv(tables["domains"])),
         **page.prediction(tables, pairs, predictor_figures, tree_path),
         unlabelled=page.unlabelled(pairs),
@@ -93,6 +95,6 @@ if __name__ == "__main__":
             style_path=snakemake.input.style,
             script_path=snakemake.input.script,
             atlas_path=snakemake.input.atlas,
-            published_path=snakemake.input.published,
+            published_path=next(iter(snakemake.input.published), None),
             page_path=snakemake.output.page,
         )
