@@ -49,6 +49,7 @@ from shiftgain.network.tiles import tiles_of
 from shiftgain.network.unet import UNet
 from shiftgain.study.checks import study
 from shiftgain.study.names import full_names
+from tests.bench_page import bench_page
 
 ROOT = Path(__file__).parents[1]
 CORES = os.cpu_count() or 1
@@ -838,6 +839,7 @@ BENCHES = {
     "grain": bench_grain,
     "memory": bench_memory,
     "study": bench_study,
+    "page": bench_page,
 }
 
 

@@ -77,7 +77,7 @@ def test_the_answer_is_three_sentences_without_a_number(page):
         "; it harms where dark and bright swapped.",
         "Nearly all pairs that lose are pairs in which dark and bright swapped.",
         "source domains that it did not know, the predictor nearly always told rightly",
-        "so ask it for each target, and do what it says.",
+        "so ask the predictor about each target, and do what it says.",
     ):
         assert words in answer, words
     assert answer.count("<p>") == 3 and not re.search(r"\d", answer)

@@ -24,14 +24,18 @@ def test_each_sentence_follows_the_data_and_is_absent_without_any():
 @pytest.mark.parametrize(
     ("right", "decisions", "expected"),
     [
-        (0.97, ["adapt", "keep"], "nearly always told rightly from unlabelled images whether it helps; so ask it"),
+        (
+            0.97,
+            ["adapt", "keep"],
+            "nearly always told rightly from unlabelled images whether it helps; so ask the predictor",
+        ),
         (0.9, ["keep", "adapt"], "mostly told rightly from unlabelled images whether it helps; but here never"),
         (
             0.6,
             ["keep", "keep"],
-            "no better than a constant guess whether it helps; here its advice did as well as never",
+            "no better than a constant guess whether it helps; here the advice of the predictor did as well as never",
         ),
-        (0.6, ["other", "keep"], "no better than a constant guess whether it helps; so ask it"),
+        (0.6, ["other", "keep"], "no better than a constant guess whether it helps; so ask the predictor"),
     ],
 )
 def test_what_to_do_is_what_did_best(right, decisions, expected):
@@ -50,7 +54,10 @@ def test_advice_that_falls_short_of_refreshing_always_is_not_recommended():
     pairs = pd.DataFrame(keys).assign(iou_before=0.4, iou_after=0.7, gain_iou=0.3)
     advice = pd.DataFrame(keys).assign(decision=["adapt", "keep"] * 2)
     nothing = pd.DataFrame(columns=["predictor", "outcome", "protocol", "n", "sign_accuracy", "base_rate"])
-    assert summary.told(nothing, advice, pairs) == "but here always refreshing did better than its advice."
+    assert (
+        summary.told(nothing, advice, pairs)
+        == "But here always refreshing did better than the advice of the predictor."
+    )
 
 
 def condition(name: str, kept: float, refreshed: float, remedied: float, remedy: str) -> summary.Condition:

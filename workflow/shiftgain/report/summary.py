@@ -164,8 +164,8 @@ def why(rows: list[Condition], pairs: pd.DataFrame) -> str:
 
 def told(predictors: pd.DataFrame, advice: pd.DataFrame, pairs: pd.DataFrame) -> str:
     """Whether images without labels tell it, and what to do; either part is left out where the tables are silent."""
-    parts = [part for part in (_tellable(predictors), _advisable(advice, pairs)) if part]
-    return f"{'; '.join(parts)}." if parts else ""
+    said = "; ".join(part for part in (_tellable(predictors), _advisable(advice, pairs)) if part)
+    return f"{said[0].upper()}{said[1:]}." if said else ""
 
 
 def _tellable(predictors: pd.DataFrame) -> str:
@@ -194,11 +194,12 @@ def _advisable(advice: pd.DataFrame, pairs: pd.DataFrame) -> str:
         return ""
     followed = np.array([_followed(row) for _, row in table.iterrows()]).mean()
     always, never = table["iou_after"].mean(), table["iou_before"].mean()
+    rule = "always" if always > never else "never"
     if followed > max(always, never) + WORTH:
-        return "so ask it for each target, and do what it says"
+        return "so ask the predictor about each target, and do what it says"
     if followed < max(always, never) - WORTH:
-        return f"but here {'always' if always > never else 'never'} refreshing did better than its advice"
-    return f"here its advice did as well as {'always' if always > never else 'never'} refreshing"
+        return f"but here {rule} refreshing did better than the advice of the predictor"
+    return f"here the advice of the predictor did as well as {rule} refreshing"
 
 
 def _followed(pair: pd.Series) -> float:
