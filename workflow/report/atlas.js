@@ -9,8 +9,6 @@ const SCALE = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 const STATES = ["source", "target, before adaptation", "target, after adaptation"];
 // A map of more cells than this has small ones, without numbers.
 const NUMBERED = 900;
-// How far below the source at home an IoU may lie and not be marked as poor: the talk's case "fails".
-const POOR = 0.1;
 const MISSES = 10;
 
 const find = (id) => document.getElementById(id);
@@ -44,7 +42,7 @@ function start() {
     miss: { label: "gain expected, minus measured", value: (i) => (known(expected(i)) && known(gain(i)) ? expected(i) - gain(i) : null), signed: true },
   };
   const matches = (i) => !state.condition || data.conditions[pairs.condition[i]] === state.condition;
-  const poor = (i) => known(after(i, state.method)) && known(pairs.own_iou[i]) && after(i, state.method) < pairs.own_iou[i] - POOR;
+  const poor = (i) => known(after(i, state.method)) && known(pairs.own_iou[i]) && after(i, state.method) < pairs.own_iou[i] - data.poor;
 
   // Colours: what is written on one is black or white, whichever has the higher contrast.
   function colour(value, ramp) {

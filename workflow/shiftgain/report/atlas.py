@@ -11,6 +11,7 @@ import pandas as pd
 
 from shiftgain.files import store
 from shiftgain.findings.pairs import (
+    POOR_MARGIN,
     SMALLEST_GAIN,
     UNADAPTED,
     by_condition,
@@ -79,6 +80,7 @@ def contents(
         "means": {name: means(specs[name]) for name in names["target"] if name in specs and on_grid(specs[name])},
         "shifts": [[transform, level, _unit(transform)] for transform, level in shifts],
         "smallest": SMALLEST_GAIN,
+        "poor": POOR_MARGIN,
         "pairs": {
             "source": _places(rows["source"], names["source"]),
             "target": _places(rows["target"], names["target"]),

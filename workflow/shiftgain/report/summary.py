@@ -11,6 +11,7 @@ import pandas as pd
 
 from shiftgain.findings.pairs import (
     FEWEST_PAIRS,
+    POOR_MARGIN,
     SMALLEST_GAIN,
     abroad,
     by_condition,
@@ -22,9 +23,6 @@ from shiftgain.study.names import KEY
 # "Helps" or "harms" is said of pairs of which at least this share agrees, "changes little" where at most the rest
 # changes at all; of other pairs "does not help" or "does no harm" where hardly any do.
 MOSTLY, HARDLY_ANY = 2 / 3, 0.05
-# An IoU at most this far below that of the source at home is called brought back: the distance at which the talk's case
-# "fails" begins.
-BROUGHT_BACK = 0.1
 # Of remedies that differ by no more, the simplest is named: seeds differ by as much.
 AS_GOOD = 0.02
 # RMSE up to which the closed form is said to give the IoU that is measured.
@@ -140,8 +138,8 @@ def why(rows: list[Condition], pairs: pd.DataFrame) -> str:
     mended: dict[str, list[str]] = {}
     left = []
     for row in (row for row in rows if row.name in SPOKEN):
-        poor = max(row.kept, row.refreshed) < row.home - BROUGHT_BACK
-        if poor and row.remedied >= row.home - BROUGHT_BACK:
+        poor = max(row.kept, row.refreshed) < row.home - POOR_MARGIN
+        if poor and row.remedied >= row.home - POOR_MARGIN:
             mended.setdefault(_remedy(row.remedy), []).append(SPOKEN[row.name])
         elif poor and row.remedy:
             left.append(SPOKEN[row.name])
