@@ -218,6 +218,7 @@ def make_study(
     figure_paths = {name: str(folder / f"{name}.svg") for name in FIGURES}
     read = {"tables": paths, "layers": layers}
     drawn = read | {"curves": curves, "masks": masks, "latents": latents, "figure_paths": figure_paths}
+    drawn["data_paths"] = {name: str(folder / "data" / f"{name}.csv") for name in FIGURES}
     drawn |= {"specs": specs, "data": data, "targets": families, "targets_of": targets_of}
     drawn |= {"activation": "before_relu", "decays": [], "remedies": ["other"], "figures": figures("draw")}
     written = read | {
@@ -236,7 +237,8 @@ def make_study(
         "glossary_path": str(TEXTS / "glossary.yaml"),
         "template_path": str(TEXTS / "page.html.j2"),
         "style_path": str(TEXTS / "page.css"),
-        "script_path": str(TEXTS / "atlas.js"),
+        "script_paths": [str(TEXTS / "atlas.js"), str(TEXTS / "download.js")],
+        "data": drawn["data_paths"] | {"leave_source_out": str(folder / "pairs.csv")},
         "atlas_path": str(folder / "atlas.json"),
         "published_path": str(folder / "published.csv"),
         "page_path": str(folder / "report.html"),

@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 from urllib.parse import quote
 
+import pandas as pd
 import pytest
 
 from scripts.atlas import atlas
 from scripts.report import report
+from shiftgain.files.tables import write_csv
 from tests.browser import browser, missing, show
 from tests.made_up import atlas_arguments, two_sources
 
@@ -47,6 +49,8 @@ def path(tmp_path_factory) -> Path:
     atlas(**atlas_arguments(drawn, written))
     for figure in [*written["figures"].values(), *written["predictor_figures"].values()]:
         Path(figure).write_text(DRAWN)
+    for numbers in drawn["data_paths"].values():
+        write_csv(pd.DataFrame([("share", "kept", 0.5)], columns=["condition", "method", "iou"]), numbers)
     report(**written)
     return Path(written["page_path"])
 
@@ -201,6 +205,20 @@ def test_pictures_and_tables_can_be_heard(driver, path):
     assert driver.execute_script(counted, "th[scope]") > 50
     unnamed = """return [...document.querySelectorAll('select')].filter((s) => !s.labels.length).length"""
     assert driver.execute_script(unnamed) == 0 and driver.execute_script("return document.documentElement.lang") == "en"
+
+
+def test_the_numbers_of_a_figure_are_one_click_away(driver, path, tmp_path):
+    driver.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    show(driver, path)
+    names = driver.execute_script("return [...document.querySelectorAll('button[data-csv]')].map((b) => b.textContent)")
+    assert {"maps.csv", "latents.csv", "remedies.csv"} <= set(names) and len(names) == len(set(names)) == 15
+    driver.execute_script("document.querySelector('[data-csv=\"remedies.csv\"]').click()")
+    saved = tmp_path / "remedies.csv"
+    for _ in range(100):
+        if saved.exists() and saved.stat().st_size:
+            break
+        driver.execute_async_script("setTimeout(arguments[0], 20)")
+    assert saved.read_text().startswith("condition,method,iou\n")
 
 
 def test_printing_gives_the_page_without_what_is_clicked(driver, path):

@@ -31,6 +31,7 @@ from shiftgain.findings.pairs import (
 )
 from shiftgain.report import of_images, of_latents, of_outcomes, of_remedies, page, panels, predictor_figures
 from shiftgain.report.contents import figures
+from shiftgain.report.latent_tables import channel_histograms
 from shiftgain.report.panels import QUANTITIES
 from shiftgain.report.pictures import (
     Example,
@@ -42,7 +43,7 @@ from shiftgain.report.pictures import (
     scored_splits,
 )
 from shiftgain.study.names import KEY, PAIR, target_name
-from tests.made_up import FIGURES, TEXTS, spec_of, text_of, two_sources, write_domain
+from tests.made_up import FIGURES, GRID, TEXTS, spec_of, text_of, two_sources, write_domain
 
 
 @pytest.fixture(scope="module")
@@ -107,10 +108,24 @@ def test_every_figure_says_what_it_shows(arguments):
     assert "does not occur" not in texts["predictions"]
 
 
+def test_every_figure_has_its_numbers_beside_it(arguments):
+    tables = {name: pd.read_csv(path) for name, path in arguments["data_paths"].items()}
+    assert {name for name, table in tables.items() if not len(table)} == {"channels"}
+    assert set(tables["maps"]["name"]) > set(GRID) and "iou_other" in tables["transforms"]
+    assert len(tables["distances"]) and len(tables["training"]) == 6 and len(tables["predictions"]) == len(CASES)
+    bins = tables["latents"].query("place == 0 and state == 'after'").groupby(["pair", "layer"])
+    assert all(0.9 < ((part["right"] - part["left"]) * part["density"]).sum() < 1.1 for _, part in bins)
+    ratios = tables["depth"].set_index(["distance", "state", "layer"])["ratio"]
+    distances = pd.read_csv(arguments["tables"]["distances"]).query("state == 'after' and layer == 'encoder1'")
+    median = distances[distances["distance"] == "wasserstein"]["value"].median() / 0.5
+    assert ratios["wasserstein", "after", "encoder1"] == pytest.approx(median, rel=1e-4)
+
+
 def test_channels_of_networks_with_another_weight_decay():
     rows = np.random.default_rng(0).standard_normal((512, 5))
     activations = {"before_relu": rows, "after_relu": rows.clip(0)}
-    figure = of_latents.channels({"a": activations, "a~decay": activations}, "bottleneck")
+    networks = {"a": activations, "a~decay": activations}
+    figure = of_latents.channels(channel_histograms(networks), networks, "bottleneck")
     titles = [axes.get_title() for axes in figure.axes]
     assert titles[1] == "a, bottleneck after the ReLU: 0% dead, 100% not Gaussian" and len(titles) == 4
 

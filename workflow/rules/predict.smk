@@ -4,7 +4,7 @@ Reads   <results>/tables/pairs.csv, scores.csv and distances.csv, and the shippe
 Writes  <results>/tables/predictors.csv   a row per predictor, protocol and outcome
         <results>/tables/small_tree.txt   the small tree of the gain, in words
         <results>/predictor.npz           a forest fitted on every labelled pair of this study
-        <results>/figures/predictors_*.svg, one per protocol
+        <results>/figures/predictors_*.svg, one per protocol, and the pairs in each, *.csv
 """
 
 
@@ -18,6 +18,10 @@ rule predict:
     output:
         **{
             protocol: f"<results>/figures/predictors_{protocol}.svg"
+            for protocol in STUDY.protocols
+        },
+        **{
+            f"{protocol}_data": f"<results>/figures/predictors_{protocol}.csv"
             for protocol in STUDY.protocols
         },
         predictors="<results>/tables/predictors.csv",

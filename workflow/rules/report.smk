@@ -23,6 +23,14 @@ COMPARISON = {
     "costs": "<results>/tables/costs.csv",
     "talk": local(beside("report/talk.csv")),
 }
+# Name of a figure, or protocol of the predictors -> the numbers in it.
+NUMBERS = {name: f"<results>/figures/{name}.csv" for name in figures("draw")}
+NUMBERS |= {"baselines": COMPARISON["baselines"]} if STUDY.trainings else {}
+NUMBERS |= {
+    protocol: f"<results>/figures/predictors_{protocol}.csv"
+    for protocol in STUDY.protocols
+}
+SCRIPTS = ["atlas", "download"]
 # Hypotheses that other studies have decided over seeds; a copy of the workflow alone has none.
 PUBLISHED = [
     local(path)
@@ -48,7 +56,8 @@ rule report:
         atlas="<results>/atlas.json",
         template=local(beside("report/page.html.j2")),
         style=local(beside("report/page.css")),
-        script=local(beside("report/atlas.js")),
+        scripts=[local(beside(f"report/{name}.js")) for name in SCRIPTS],
+        data=list(NUMBERS.values()),
         published=PUBLISHED,
         glossary=local(beside("report/glossary.yaml")),
     output:
@@ -67,6 +76,7 @@ rule report:
         tables=TABLES,
         layers=STUDY.layers,
         figures=list(figures(*STAGES)),
+        data=list(NUMBERS),
         contents=CONTENTS,
         protocols=STUDY.protocols,
         comparison=list(COMPARISON) if STUDY.trainings else [],

@@ -24,7 +24,7 @@ from shiftgain.study.names import DISTANCE, KEY
 METHOD = "batchnorm"
 ROW = ["predictor", "kind", "protocol", "outcome"]
 # What is judged of a pair beside what is predicted of it.
-JUDGED_COLUMNS = ["source", "target", *OUTCOMES, "tellable"]
+JUDGED_COLUMNS = [*KEY, *OUTCOMES, "tellable"]
 
 
 def predict(
@@ -38,9 +38,12 @@ def predict(
     tree_path: str,
     forest_path: str,
     figure_paths: dict[str, str],
+    data_paths: dict[str, str],
     threads: int,
 ) -> None:
     """Write ``predictors.csv``, the small tree of the gain in words, a forest of all pairs, and a figure per protocol.
+
+    To ``data_paths``, by protocol, go the pairs that its figure shows: what happened to each and what was predicted.
 
     ``asked``: protocol -> the ``source`` and ``target`` names of the pairs that the forest at ``frozen_path`` is
     judged on as it is; all where a key is missing. ``options``: ``trees``, ``leaf``, ``coverage`` and ``bootstrap``. A
@@ -73,7 +76,9 @@ def predict(
     forest.save(predictors.fit_with_interval(names, table, options, threads), forest_path)
     for protocol, path in figure_paths.items():
         rows = assessments[(assessments["protocol"] == protocol) & (assessments["outcome"] == "gain_iou")]
+        predicted = predictions.get(protocol, pd.DataFrame(columns=[*JUDGED_COLUMNS, "predicted", "low", "high"]))
         panels.save(predictor_figures.predictors(rows, predictions.get(protocol)), path)
+        write_csv(predicted, data_paths[protocol], "%.6g")
 
 
 def bootstraps(kind: str, outcome: str, options: dict) -> int:
@@ -138,5 +143,6 @@ if __name__ == "__main__":
             tree_path=snakemake.output.tree,
             forest_path=snakemake.output.forest,
             figure_paths={name: snakemake.output[name] for name in snakemake.params.protocols},
+            data_paths={name: snakemake.output[f"{name}_data"] for name in snakemake.params.protocols},
             threads=snakemake.threads,
         )

@@ -1,6 +1,7 @@
 """What the page says: tables in HTML, sentences, cards, and pictures as text."""
 
 import base64
+import gzip
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -31,6 +32,8 @@ COLUMNS = {
     "below_null": "share not above null",
 }
 SPLITS = ("train", "validation", "adapt", "test")
+# A table that is larger when it is compressed is not embedded, so that the page stays small.
+PACKED_BYTES = 250_000
 PACKAGES = ("snakemake", "torch", "numpy", "scipy", "pandas", "matplotlib", "seaborn", "h5py")
 
 
@@ -182,6 +185,12 @@ def unlabelled(pairs: pd.DataFrame) -> list[str]:
 def picture(path: str) -> str:
     """A figure as the text that a page embeds."""
     return base64.b64encode(Path(path).read_bytes()).decode()
+
+
+def packed(path: str) -> str:
+    """A file as the text that a page embeds: compressed, the same each time; empty above :data:`PACKED_BYTES`."""
+    content = gzip.compress(Path(path).read_bytes(), mtime=0)
+    return base64.b64encode(content).decode() if len(content) <= PACKED_BYTES else ""
 
 
 def is_blank(path: str) -> bool:
