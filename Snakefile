@@ -106,6 +106,12 @@ include: "workflow/rules/atlas.smk"
 include: "workflow/rules/report.smk"
 
 
+onsuccess:
+    page = Path(config["results"], "report.html")
+    if page.is_file():
+        print(f"The page: {page.resolve().as_uri()}", file=sys.stderr)
+
+
 # One block: of two, Snakemake runs the last.
 onstart:
     print(*STUDY.summary, sep="\n", file=sys.stderr)

@@ -517,7 +517,7 @@ def growth_tables(folder: str, n_pairs: int) -> None:
     tabulate(evaluated, [f"{folder}/oracle.csv"], *others, specs, *written.values())
     read = [written[name] for name in ("pairs", "scores", "distances")]
     outputs = (f"{folder}/{name}" for name in ("predictors.csv", "tree.txt", "forest.npz"))
-    stage_predict(*read, None, {}, DEFAULT["predict"], *outputs, figure_paths={}, threads=1)
+    stage_predict(*read, None, {}, DEFAULT["predict"], *outputs, figure_paths={}, data_paths={}, threads=1)
 
 
 def slope(xs: list[int], ys: list[float]) -> tuple[float, float]:

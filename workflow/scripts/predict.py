@@ -5,7 +5,8 @@ the repository was fitted on synthetic domains and networks of one width; it is 
 domains and on networks of another width.
 """
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -54,17 +55,18 @@ def predict(
     table, names = labelled(read_pairs(pairs_path), candidates), predictors.features(scores)
     judged, predictions = [], {}
     # Processes, since most of the work is of Python; what each says does not depend on how many there are.
-    with Parallel(threads) as pool:
+    with Parallel(threads, return_as="generator") as pool:
         for protocol in [*PROTOCOLS, *asked]:
             if protocol in asked:
                 among = [table[role].isin(chosen) for role, chosen in asked[protocol].items()]
                 runs = list(frozen(table[np.logical_and.reduce(among)], frozen_path))
             else:
                 runs = list(in_folds(table, PROTOCOLS[protocol], kinds, names, options, pool))
-            measured = pool(
+            judgements = pool(
                 delayed(judge)(predicted, outcome, bootstraps(kind, outcome, options), seed=0)
                 for _, kind, outcome, predicted in runs
             )
+            measured = counted(judgements, f"{protocol}: judged", len(runs))
             for (predictor, kind, outcome, predicted), numbers in zip(runs, measured, strict=True):
                 judged.append(dict(zip(ROW, (predictor, kind, protocol, outcome), strict=True)) | numbers)
                 if (predictor, outcome) == (LEARNED, "gain_iou"):
@@ -101,9 +103,10 @@ def in_folds(
     if table[column].nunique() < 2:
         return
     held = list(predictors.folds(table[column].to_numpy()))
-    parts = pool(
+    fitted = pool(
         delayed(predictors.held_out)(table[~rows], table[rows], column, kinds, names, options) for rows in held
     )
+    parts = counted(fitted, f"{column} held out, fold", len(held))
     pooled = {key: np.full(len(table), np.nan) for key in parts[0][0]}
     half = np.full(len(table), np.nan)
     for rows, (predictions, width) in zip(held, parts, strict=True):
@@ -114,6 +117,15 @@ def in_folds(
         has_interval = (predictor, outcome) == (LEARNED, "gain_iou")
         low, high = (predicted - half, predicted + half) if has_interval else (np.nan, np.nan)
         yield predictor, kind, outcome, table[JUDGED_COLUMNS].assign(predicted=predicted, low=low, high=high)
+
+
+def counted(results: Iterable, what: str, total: int) -> list:
+    """All of ``results``, with a line of the log for each as it comes: a job of minutes says how far it is."""
+    kept = []
+    for number, result in enumerate(results, 1):
+        logging.info("%s %d of %d", what, number, total)
+        kept.append(result)
+    return kept
 
 
 def frozen(table: pd.DataFrame, frozen_path: str | None) -> Iterator[tuple[str, str, str, pd.DataFrame]]:
