@@ -64,7 +64,7 @@ class LogHandler(LogHandlerBase):
         left, unknown = self.remaining(now)
         unmeasured = f" (not measured: {', '.join(unknown)})" if unknown else ""
         rest = f"{'at least' if unknown else 'about'} {spoken(left)} left{unmeasured}"
-        return f"[progress] {sum(self.left.values())} jobs to go, {rest}; running: {named}"
+        return f"[progress] {sum(self.left.values())} to go, {rest}; running: {named}"
 
     def remaining(self, now: float) -> tuple[float, list[str]]:
         """(seconds, rules of which nothing is known), from what jobs of this run took, or else were expected to."""
