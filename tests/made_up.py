@@ -237,11 +237,12 @@ def make_study(
         "glossary_path": str(TEXTS / "glossary.yaml"),
         "template_path": str(TEXTS / "page.html.j2"),
         "style_path": str(TEXTS / "page.css"),
-        "script_paths": [str(TEXTS / "atlas.js"), str(TEXTS / "download.js")],
+        "script_paths": [str(TEXTS / f"{name}.js") for name in ("pair", "predictor", "atlas", "download")],
         "data": drawn["data_paths"] | {"leave_source_out": str(folder / "pairs.csv")},
         "atlas_path": str(folder / "atlas.json"),
         "published_path": str(folder / "published.csv"),
         "page_path": str(folder / "report.html"),
+        "answer_path": str(folder / "answer.html"),
     }
     return drawn, written
 

@@ -3,34 +3,62 @@
 "use strict";
 
 const KEPT = "kept";
-const VIRIDIS = [[68, 1, 84], [71, 45, 123], [59, 82, 139], [44, 114, 142], [33, 145, 140], [40, 174, 128], [94, 201, 98], [173, 220, 48], [253, 231, 37]];
-const GAIN = [[166, 60, 0], [225, 140, 80], [247, 247, 247], [90, 150, 205], [0, 75, 145]];
-const SCALE = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-const STATES = ["source", "target, before adaptation", "target, after adaptation"];
+const VIRIDIS = [
+  [68, 1, 84],
+  [71, 45, 123],
+  [59, 82, 139],
+  [44, 114, 142],
+  [33, 145, 140],
+  [40, 174, 128],
+  [94, 201, 98],
+  [173, 220, 48],
+  [253, 231, 37],
+];
+const GAIN = [
+  [166, 60, 0],
+  [225, 140, 80],
+  [247, 247, 247],
+  [90, 150, 205],
+  [0, 75, 145],
+];
 // A map of more cells than this has small ones, without numbers.
 const NUMBERED = 900;
-const MISSES = 10;
 
 const find = (id) => document.getElementById(id);
-const escape = (text) => String(text).replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
+const escape = (text) =>
+  String(text).replace(/[&<>"]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[c]);
 const words = (name) => escape(name.replaceAll("_", " "));
 const known = (value) => value !== null && value !== undefined;
 const score = (value) => (known(value) ? value.toFixed(2) : "–");
-const signed = (value) => (known(value) ? (Math.abs(value) < 0.005 ? "0.00" : (value > 0 ? "+" : "−") + Math.abs(value).toFixed(2)) : "–");
+const signed = (value) =>
+  known(value) ? (Math.abs(value) < 0.005 ? "0.00" : (value > 0 ? "+" : "−") + Math.abs(value).toFixed(2)) : "–";
+
+// A table, its rows' first cells their headers; all HTML.
+const head = (text) => `<th scope="row">${text}</th>`;
+const line = ([first, ...rest]) => `<tr>${head(first)}${rest.map((text) => `<td>${text}</td>`).join("")}</tr>`;
+const table = (columns, rows) =>
+  `<table><thead><tr>${columns.map((text) => `<th scope="col">${text}</th>`).join("")}</tr></thead>` +
+  `<tbody>${rows.map(line).join("")}</tbody></table>`;
 
 function start() {
   const data = JSON.parse(find("atlas-data").textContent);
   const { pairs, iou, advice, shifts, methods, main } = data;
   const count = pairs.source.length;
+  const all = [...Array(count).keys()];
   const state = { pair: null, show: "gain", method: main, shift: 0, condition: "" };
 
   // What a pair is called, and what is known of it.
-  const shiftName = (k) => (shifts[k][0] === "identity" ? "no transform" : `${shifts[k][0].replaceAll("_", " ")} ${shifts[k][1]}`);
-  const name = (i) => `${data.sources[pairs.source[i]]} → ${data.targets[pairs.target[i]]}` + (shifts[pairs.shift[i]][1] ? `, ${shiftName(pairs.shift[i])}` : "");
-  const key = (i) => [data.sources[pairs.source[i]], data.targets[pairs.target[i]], ...shifts[pairs.shift[i]].slice(0, 2)].join(" ");
-  const byKey = new Map(Array.from({ length: count }, (_, i) => [key(i), i]));
+  const shiftName = (k) =>
+    shifts[k][0] === "identity" ? "no transform" : `${shifts[k][0].replaceAll("_", " ")} ${shifts[k][1]}`;
+  const name = (i) =>
+    `${data.sources[pairs.source[i]]} → ${data.targets[pairs.target[i]]}` +
+    (shifts[pairs.shift[i]][1] ? `, ${shiftName(pairs.shift[i])}` : "");
+  const key = (i) =>
+    [data.sources[pairs.source[i]], data.targets[pairs.target[i]], ...shifts[pairs.shift[i]].slice(0, 2)].join(" ");
+  const byKey = new Map(all.map((i) => [key(i), i]));
   const after = (i, method) => iou[method]?.[i];
-  const gain = (i, method = main) => (known(after(i, method)) && known(iou[KEPT][i]) ? after(i, method) - iou[KEPT][i] : null);
+  const gain = (i, method = main) =>
+    known(after(i, method)) && known(iou[KEPT][i]) ? after(i, method) - iou[KEPT][i] : null;
   const expected = (i) => advice.gain?.[i];
   const best = (i) => Math.max(...[KEPT, ...methods].map((m) => after(i, m) ?? -1));
   const QUANTITIES = {
@@ -39,10 +67,15 @@ function start() {
     before: { label: "IoU as it is", value: (i) => iou[KEPT][i] },
     best: { label: "IoU with the best method, by labels", value: (i) => (known(iou[KEPT][i]) ? best(i) : null) },
     expected: { label: "gain expected without labels", value: expected, signed: true },
-    miss: { label: "gain expected, minus measured", value: (i) => (known(expected(i)) && known(gain(i)) ? expected(i) - gain(i) : null), signed: true },
+    miss: {
+      label: "gain expected, minus measured",
+      value: (i) => (known(expected(i)) && known(gain(i)) ? expected(i) - gain(i) : null),
+      signed: true,
+    },
   };
   const matches = (i) => !state.condition || data.conditions[pairs.condition[i]] === state.condition;
-  const poor = (i) => known(after(i, state.method)) && known(pairs.own_iou[i]) && after(i, state.method) < pairs.own_iou[i] - data.poor;
+  const poor = (i) =>
+    known(after(i, state.method)) && known(pairs.own_iou[i]) && after(i, state.method) < pairs.own_iou[i] - data.poor;
 
   // Colours: what is written on one is black or white, whichever has the higher contrast.
   function colour(value, ramp) {
@@ -69,17 +102,29 @@ function start() {
     const made = [];
     if (isGrid) {
       for (const source of new Set(gridded.map((i) => pairs.source[i]))) {
-        const cells = new Map(gridded.filter((i) => pairs.source[i] === source).map((i) => [`${inGrid(i)[0]} ${inGrid(i)[1]}`, i]));
+        const cells = new Map(
+          gridded.filter((i) => pairs.source[i] === source).map((i) => [`${inGrid(i)[0]} ${inGrid(i)[1]}`, i]),
+        );
         const rows = down.map((b) => [b, across.map((m) => cells.get(`${m} ${b}`))]);
-        made.push({ title: `source ${data.sources[source]}`, corner: "background ↓ mask →", columns: across, rows });
+        const title = `source ${data.sources[source]}`;
+        made.push({ title, corner: "background ↓ mask →", columns: across, rows });
       }
     }
     const others = chosen.filter((i) => !(isGrid && inGrid(i)));
     if (others.length) {
       const columns = [...new Set(others.map((i) => pairs.target[i]))];
       const cells = new Map(others.map((i) => [pairs.source[i] * data.targets.length + pairs.target[i], i]));
-      const rows = [...new Set(others.map((i) => pairs.source[i]))].map((s) => [data.sources[s], columns.map((t) => cells.get(s * data.targets.length + t))]);
-      made.push({ title: "source × target", corner: "source ↓ target →", columns: columns.map((t) => data.targets[t]), rows, named: true });
+      const rows = [...new Set(others.map((i) => pairs.source[i]))].map((s) => [
+        data.sources[s],
+        columns.map((t) => cells.get(s * data.targets.length + t)),
+      ]);
+      made.push({
+        title: "source × target",
+        corner: "source ↓ target →",
+        columns: columns.map((t) => data.targets[t]),
+        rows,
+        named: true,
+      });
     }
     return made;
   }
@@ -88,139 +133,84 @@ function start() {
     const made = panels();
     const small = made.reduce((sum, panel) => sum + panel.rows.length * panel.columns.length, 0) > NUMBERED;
     const seen = [];
-    for (const panel of made) for (const [, cells] of panel.rows) for (const i of cells) if (i !== undefined && known(quantity.value(i))) seen.push(Math.abs(quantity.value(i)));
+    for (const panel of made)
+      for (const [, cells] of panel.rows)
+        for (const i of cells) if (i !== undefined && known(quantity.value(i))) seen.push(Math.abs(quantity.value(i)));
     const limit = Math.max(0.1, ...(seen.length < 10000 ? seen : [1]));
     const cell = (i) => {
       if (i === undefined || !matches(i)) return "<td></td>";
       const value = quantity.value(i);
-      const rgb = known(value) ? colour(quantity.signed ? 0.5 + value / limit / 2 : value, quantity.signed ? GAIN : VIRIDIS) : [225, 225, 225];
+      const rgb = known(value)
+        ? colour(quantity.signed ? 0.5 + value / limit / 2 : value, quantity.signed ? GAIN : VIRIDIS)
+        : [225, 225, 225];
       const mark = (poor(i) ? " poor" : "") + (pairs.home[i] ? " home" : "");
       const text = known(value) ? short(value, quantity) : "?";
-      const label = `${name(i)}: ${quantity.label} ${known(value) ? text : "not known, no labels"}${poor(i) ? "; still poor" : ""}${pairs.home[i] ? "; the source itself" : ""}`;
-      return `<td role="gridcell" tabindex="-1" data-pair="${i}" aria-label="${escape(label)}" title="${escape(label)}" class="cell${mark}" style="background-color:rgb(${rgb});color:${ink(rgb)}">${small ? "" : text}</td>`;
+      const marks = (poor(i) ? "; still poor" : "") + (pairs.home[i] ? "; the source itself" : "");
+      const label = escape(`${name(i)}: ${quantity.label} ${known(value) ? text : "not known, no labels"}${marks}`);
+      return (
+        `<td role="gridcell" tabindex="-1" data-pair="${i}" aria-label="${label}" title="${label}" class="cell${mark}" ` +
+        `style="background-color:rgb(${rgb});color:${ink(rgb)}">${small ? "" : text}</td>`
+      );
     };
-    find("atlas-map").innerHTML = made.map((panel) =>
-      `<table role="grid" aria-label="${escape(panel.title)}" class="map${small ? " small" : ""}${panel.named ? " named" : ""}"><caption>${escape(panel.title)}</caption>` +
-      `<thead><tr><th scope="col" class="corner">${panel.corner}</th>${panel.columns.map((c) => `<th scope="col"><span>${escape(c)}</span></th>`).join("")}</tr></thead>` +
-      `<tbody>${panel.rows.map(([title, cells]) => `<tr><th scope="row">${escape(title)}</th>${cells.map(cell).join("")}</tr>`).join("")}</tbody></table>`).join("");
+    find("atlas-map").innerHTML = made
+      .map(
+        (panel) =>
+          `<table role="grid" aria-label="${escape(panel.title)}" class="map${small ? " small" : ""}` +
+          `${panel.named ? " named" : ""}"><caption>${escape(panel.title)}</caption>` +
+          `<thead><tr><th scope="col" class="corner">${panel.corner}</th>` +
+          panel.columns.map((c) => `<th scope="col"><span>${escape(c)}</span></th>`).join("") +
+          "</tr></thead><tbody>" +
+          panel.rows.map(([title, row]) => `<tr>${head(title)}${row.map(cell).join("")}</tr>`).join("") +
+          "</tbody></table>",
+      )
+      .join("");
     const ramp = quantity.signed ? GAIN : VIRIDIS;
     const ends = quantity.signed ? [signed(-limit), "0", signed(limit)] : ["0", "0.5", "1"];
-    find("atlas-scale").innerHTML = `<span>${ends[0]}</span><i style="background:linear-gradient(90deg,${ramp.map((c) => `rgb(${c})`)})"></i><span>${ends[2]}</span> ${quantity.label}`;
+    find("atlas-scale").innerHTML =
+      `<span>${ends[0]}</span><i style="background:linear-gradient(90deg,${ramp.map((c) => `rgb(${c})`)})"></i>` +
+      `<span>${ends[2]}</span> ${quantity.label}`;
     for (const table of find("atlas-map").children) table.querySelector("td.cell")?.setAttribute("tabindex", "0");
-    const matching = [...Array(count).keys()].filter(matches).length;
+    const matching = all.filter(matches).length;
     const here = find("atlas-map").querySelectorAll("td.cell").length;
-    find("atlas-count").textContent = `${here} pairs here of ${matching}` + (state.condition ? ` that break ${state.condition}` : "") + ".";
+    find("atlas-count").textContent =
+      `${here} pairs here of ${matching}` + (state.condition ? ` that break ${state.condition}` : "") + ".";
     mark(false);
   }
   function mark(focus) {
-    find("atlas-map").querySelectorAll(".chosen").forEach((td) => td.classList.remove("chosen"));
+    find("atlas-map")
+      .querySelectorAll(".chosen")
+      .forEach((td) => td.classList.remove("chosen"));
     const td = find("atlas-map").querySelector(`[data-pair="${state.pair}"]`);
     if (!td) return;
-    td.closest("table").querySelectorAll('[tabindex="0"]').forEach((other) => other.setAttribute("tabindex", "-1"));
+    td.closest("table")
+      .querySelectorAll('[tabindex="0"]')
+      .forEach((other) => other.setAttribute("tabindex", "-1"));
     td.classList.add("chosen");
     td.setAttribute("tabindex", "0");
     if (focus) td.focus();
   }
 
-  // The pair.
-  const tile = (place, alt, caption) => (known(place) ? `<figure><img alt="${escape(alt)}" src="data:image/png;base64,${data.pool[place]}"><figcaption>${caption}</figcaption></figure>` : "");
-  function tiles(i, shown) {
-    const parts = [tile(shown.image, `First test image of ${name(i)}`, "image"), tile(shown.mask, "Its true mask", "true mask")];
-    for (const method of [KEPT, ...methods]) parts.push(tile(shown.predicted[method], `Mask predicted ${method === KEPT ? "by the network as it is" : `with ${method}`}`, `${words(method)}<br>IoU ${score(after(i, method))}`));
-    return `<div class="tiles">${parts.join("")}</div>`;
-  }
-  function byMethod(i) {
-    const rows = [KEPT, ...methods].filter((m) => known(after(i, m)) || known(advice.expected?.[m]?.[i])).map((m) =>
-      `<tr><th scope="row">${words(m)}</th><td>${score(after(i, m))}</td><td>${m === KEPT ? "" : signed(gain(i, m))}</td><td>${score(advice.expected?.[m]?.[i])}</td></tr>`);
-    const yardsticks = [["source at home", pairs.own_iou], ["trained on the target", pairs.iou_target_trained], ["pixel ceiling", pairs.pixel_ceiling], ["closed form, refreshed", pairs.theory_after]]
-      .filter(([, column]) => known(column?.[i])).map(([label, column]) => `<tr class="yardstick"><th scope="row">${label}</th><td>${score(column[i])}</td><td></td><td></td></tr>`);
-    return `<table><thead><tr><th scope="col">method</th><th scope="col">IoU</th><th scope="col">gain</th><th scope="col">expected IoU</th></tr></thead><tbody>${rows.join("")}${yardsticks.join("")}</tbody></table>`;
-  }
-  function card(i) {
-    if (!advice.decision?.[i]) return "";
-    const interval = known(expected(i)) ? ` Expected gain ${signed(expected(i))} (${signed(advice.gain_low?.[i])} to ${signed(advice.gain_high?.[i])}).` : "";
-    const more = ["drivers", "warning"].filter((n) => advice[n]?.[i]).map((n) => `<br><small>${n}: ${escape(advice[n][i])}</small>`).join("");
-    return `<div class="card ${escape(advice.decision[i])}">Advice, without labels: <strong>${words(advice.decision[i])}</strong>.${interval}${more}</div>`;
-  }
-  function histogram([dimension, moved, low, high, ...texts]) {
-    const [width, height] = [150, 54];
-    const outline = (text) => [...text].map((c, k) => `${(k * width) / text.length},${height - (SCALE.indexOf(c) / 63) * height} ${((k + 1) * width) / text.length},${height - (SCALE.indexOf(c) / 63) * height}`).join(" ");
-    const lines = texts.map((text, k) => (k ? `<polyline class="state${k}" points="${outline(text)}"/>` : `<polygon class="state0" points="0,${height} ${outline(text)} ${width},${height}"/>`)).join("");
-    const alt = `Dimension ${dimension}: histograms of source and target from ${low} to ${high}; its mean moved by ${moved} deviations of the source`;
-    return `<figure><svg role="img" aria-label="${alt}" viewBox="-1 -1 152 56">${lines}</svg><figcaption>dimension ${dimension}, moved ${moved} sd<br>${low} to ${high}</figcaption></figure>`;
-  }
-  function latents(shown) {
-    const legend = STATES.slice(0, shown.latents[0]?.[1][0]?.length - 4).map((text, k) => `<span class="key state${k}">${text}</span>`).join(" ");
-    return `<h4>Latents: the dimensions that moved most</h4><p class="legend">${legend}</p>` + shown.latents.map(([layer, dimensions]) => `<div class="tiles wide"><strong>${layer}</strong>${dimensions.map(histogram).join("")}</div>`).join("");
-  }
-  function distances(i) {
-    const { columns, values, nulls } = data.distances;
-    const rows = new Map();
-    columns.forEach(([layer, when, distance], k) => {
-      const row = rows.get(`${layer} ${distance}`) ?? { layer, distance };
-      row[when] = values[k][i];
-      row.null = nulls[k][pairs.source[i]];
-      rows.set(`${layer} ${distance}`, row);
-    });
-    const cell = (value, limit) => `<td>${known(value) ? (known(limit) && value <= limit ? `<em>${value}</em>` : value) : "–"}</td>`;
-    const body = [...rows.values()].map((r) => `<tr><th scope="row">${r.layer}: ${words(r.distance)}</th>${cell(r.before, r.null)}${cell(r.after, r.null)}<td>${r.null ?? "–"}</td></tr>`).join("");
-    return body && `<h4>Distances in latent space</h4><table><thead><tr><th scope="col">distance</th><th scope="col">before</th><th scope="col">after</th><th scope="col">null</th></tr></thead><tbody>${body}</tbody></table><p class="legend"><em>Slanted</em>: no larger than its null.</p>`;
-  }
-  function siblings(i) {
-    const same = [...Array(count).keys()].filter((k) => k !== i && pairs.source[k] === pairs.source[i] && pairs.target[k] === pairs.target[i]);
-    const links = same.map((k) => `<a href="${link(k)}">${escape(shiftName(pairs.shift[k]))} ${signed(gain(k))}</a>`).join(" ");
-    return links && `<h4>The same pair under other transforms: gain</h4><p class="links">${links}</p>`;
-  }
-  function outcome(i) {
-    if (!known(iou[KEPT][i])) return "The target has no masks: nothing was scored, and what is said of it is expected.";
-    const change = gain(i);
-    const verb = !known(change) ? "" : Math.abs(change) <= data.smallest ? "and refreshing changes little" : change > 0 ? "and refreshing helps" : "and refreshing harms";
-    return `IoU ${score(iou[KEPT][i])} as it is${verb && `, ${verb}: ${score(after(i, main))}`}.`;
-  }
   function drawPair() {
-    const i = state.pair;
-    const shown = data.shown[i];
-    const seeds = pairs.seeds[i] > 1 ? ` Numbers are means over ${pairs.seeds[i]} seeds; pictures and histograms are of the first.` : "";
-    const [, level, unit] = shifts[pairs.shift[i]];
-    const about = [`What it breaks: ${data.conditions[pairs.condition[i]]}`, level ? `level in ${unit}` : ""].filter(Boolean).join("; ");
-    find("atlas-pair").innerHTML = `<h3>${escape(name(i))}</h3><p>${outcome(i)} ${escape(about)}.${seeds} <a href="${link(i)}">Link to this pair</a></p>` +
-      (shown ? tiles(i, shown) : "<p>No pictures of this pair are kept in this file.</p>") + card(i) + byMethod(i) + (shown ? latents(shown) : "") + distances(i) + siblings(i);
-  }
-
-  // The advice: a point for each labelled pair, at the gain that was expected and at the one that came.
-  const SIZE = 400;
-  const at = (value) => ((Math.min(Math.max(value, -1), 1) + 1) / 2) * SIZE;
-  const judged = [...Array(count).keys()].filter((i) => known(expected(i)) && known(gain(i))).sort((a, b) => expected(a) - expected(b));
-  const missed = (i) => Math.abs(expected(i) - gain(i));
-  const wrong = (i) => Math.abs(gain(i)) > data.smallest && gain(i) > 0 !== expected(i) > 0;
-  function drawPredictor() {
-    const points = judged.filter(matches);
-    find("atlas-predictor").hidden = !judged.length;
-    if (!judged.length) return;
-    const path = (list, cls) => `<path class="${cls}" d="${list.map((i) => `M${at(expected(i)).toFixed(1)} ${(SIZE - at(gain(i))).toFixed(1)}h0`).join("")}"/>`;
-    const chosen = points.includes(state.pair) ? `<circle class="ring" cx="${at(expected(state.pair))}" cy="${SIZE - at(gain(state.pair))}" r="8"/>` : "";
-    const ticks = [-1, -0.5, 0, 0.5, 1].map((v) => `<text x="${at(v)}" y="${SIZE + 18}" text-anchor="middle">${v}</text><text x="-8" y="${SIZE - at(v) + 5}" text-anchor="end">${v}</text>`).join("");
-    find("atlas-points").innerHTML = `<line x1="0" y1="${SIZE}" x2="${SIZE}" y2="0"/><line x1="0" y1="${SIZE / 2}" x2="${SIZE}" y2="${SIZE / 2}"/><line x1="${SIZE / 2}" y1="0" x2="${SIZE / 2}" y2="${SIZE}"/>` +
-      path(points.filter((i) => !wrong(i)), "right") + path(points.filter(wrong), "wrong") + chosen + ticks +
-      `<text x="${SIZE / 2}" y="${SIZE + 38}" text-anchor="middle">gain expected without labels</text><text transform="translate(-40 ${SIZE / 2}) rotate(-90)" text-anchor="middle">gain measured</text>`;
-    const failures = points.filter(wrong).length;
-    find("atlas-verdict").textContent = `${points.length} pairs with labels; the sign is wrong in ${failures} of them (squares, where the gain exceeds ${data.smallest} in size). On the diagonal the expectation came true.`;
-    const point = points.includes(state.pair) ? `Chosen: <a href="${link(state.pair)}">${escape(name(state.pair))}</a>, expected ${signed(expected(state.pair))}, measured ${signed(gain(state.pair))}.` : "";
-    find("atlas-chosen").innerHTML = point;
-    const worst = [...points].sort((a, b) => missed(b) - missed(a)).slice(0, MISSES);
-    find("atlas-misses").innerHTML = worst.map((i) => `<li><a href="${link(i)}">${escape(name(i))}</a>: expected ${signed(expected(i))}, measured ${signed(gain(i))}</li>`).join("");
+    find("atlas-pair").innerHTML = describePair(atlas, state.pair);
   }
 
   // Links: what is chosen stands in the address, by names and not by numbers, so that it can be sent.
   const link = (i) => `#atlas?${new URLSearchParams({ pair: key(i), ...given() })}`;
-  const given = () => Object.fromEntries([["show", state.show, "gain"], ["method", state.method, main], ["condition", state.condition, ""]].filter(([, value, usual]) => value !== usual));
+  const given = () =>
+    Object.fromEntries(
+      [
+        ["show", state.show, "gain"],
+        ["method", state.method, main],
+        ["condition", state.condition, ""],
+      ].filter(([, value, usual]) => value !== usual),
+    );
   function readLink() {
     if (!location.hash.startsWith("#atlas?")) return false;
     const asked = new URLSearchParams(location.hash.slice(7));
     state.show = QUANTITIES[asked.get("show")] ? asked.get("show") : "gain";
     state.method = methods.includes(asked.get("method")) ? asked.get("method") : main;
     state.condition = data.conditions.includes(asked.get("condition")) ? asked.get("condition") : "";
-    const pair = byKey.get(asked.get("pair")) ?? [...Array(count).keys()].find(matches);
+    const pair = byKey.get(asked.get("pair")) ?? all.find(matches);
     state.pair = pair;
     state.shift = pairs.shift[pair];
     return true;
@@ -229,7 +219,10 @@ function start() {
     state.pair = i;
     history.replaceState(null, "", link(i));
     if (pairs.shift[i] === state.shift) mark(focus);
-    else { state.shift = pairs.shift[i]; update(); }
+    else {
+      state.shift = pairs.shift[i];
+      update();
+    }
     drawPair();
     drawPredictor();
   }
@@ -240,9 +233,17 @@ function start() {
   }
 
   // Controls.
-  const options = (list) => list.map(([value, text]) => `<option value="${escape(value)}">${escape(text)}</option>`).join("");
-  const average = (k) => { const all = [...Array(count).keys()].filter((i) => pairs.shift[i] === k && known(gain(i))); return all.length ? `, mean gain ${signed(all.reduce((sum, i) => sum + gain(i), 0) / all.length)}` : ""; };
-  find("atlas-show").innerHTML = options(Object.entries(QUANTITIES).filter(([id]) => !["expected", "miss"].includes(id) || advice.gain).map(([id, q]) => [id, q.label]));
+  const options = (list) =>
+    list.map(([value, text]) => `<option value="${escape(value)}">${escape(text)}</option>`).join("");
+  const average = (k) => {
+    const list = all.filter((i) => pairs.shift[i] === k && known(gain(i)));
+    return list.length ? `, mean gain ${signed(list.reduce((sum, i) => sum + gain(i), 0) / list.length)}` : "";
+  };
+  find("atlas-show").innerHTML = options(
+    Object.entries(QUANTITIES)
+      .filter(([id]) => !["expected", "miss"].includes(id) || advice.gain)
+      .map(([id, q]) => [id, q.label]),
+  );
   find("atlas-method").innerHTML = options(methods.map((m) => [m, m.replaceAll("_", " ")]));
   find("atlas-shift").innerHTML = options(shifts.map((_, k) => [k, shiftName(k) + average(k)]));
   find("atlas-condition").innerHTML = options([["", "any"], ...data.conditions.map((c) => [c, c])]);
@@ -250,8 +251,8 @@ function start() {
     find(`atlas-${id}`).addEventListener("change", ({ target }) => {
       state[id] = id === "shift" ? Number(target.value) : target.value;
       const fits = (i) => matches(i) && pairs.shift[i] === state.shift;
-      let pair = state.pair !== null && fits(state.pair) ? state.pair : [...Array(count).keys()].find(fits);
-      if (pair === undefined) pair = [...Array(count).keys()].find(matches);
+      let pair = state.pair !== null && fits(state.pair) ? state.pair : all.find(fits);
+      if (pair === undefined) pair = all.find(matches);
       state.shift = pairs.shift[pair];
       update();
       choose(pair);
@@ -264,7 +265,9 @@ function start() {
     // On a narrow screen the pair stands below the map.
     if (find("atlas-pair").getBoundingClientRect().top > innerHeight - 100) find("atlas-pair").scrollIntoView();
   });
-  find("atlas-map").addEventListener("focusin", ({ target }) => { if (target.dataset.pair && Number(target.dataset.pair) !== state.pair) choose(Number(target.dataset.pair)); });
+  find("atlas-map").addEventListener("focusin", ({ target }) => {
+    if (target.dataset.pair && Number(target.dataset.pair) !== state.pair) choose(Number(target.dataset.pair));
+  });
   find("atlas-map").addEventListener("keydown", (event) => {
     const step = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] }[event.key];
     if (!step || !event.target.dataset.pair) return;
@@ -275,24 +278,11 @@ function start() {
   function next(td, down, right) {
     const rows = td.closest("tbody").rows;
     let [row, column] = [td.parentElement.sectionRowIndex + down, td.cellIndex + right];
-    for (; rows[row]?.cells[column]; row += down, column += right) if (rows[row].cells[column].dataset.pair) return rows[row].cells[column];
+    for (; rows[row]?.cells[column]; row += down, column += right)
+      if (rows[row].cells[column].dataset.pair) return rows[row].cells[column];
     const cells = [...find("atlas-map").querySelectorAll("td.cell")];
     return cells[cells.indexOf(td) + (down + right)];
   }
-  find("atlas-points").addEventListener("click", (event) => {
-    const box = find("atlas-points").getScreenCTM().inverse();
-    const spot = new DOMPoint(event.clientX, event.clientY).matrixTransform(box);
-    const away = (i) => Math.hypot(at(expected(i)) - spot.x, SIZE - at(gain(i)) - spot.y);
-    const points = judged.filter(matches);
-    if (points.length) choose(points.reduce((a, b) => (away(b) < away(a) ? b : a)));
-  });
-  find("atlas-points").addEventListener("keydown", (event) => {
-    const step = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
-    if (!step) return;
-    event.preventDefault();
-    const points = judged.filter(matches);
-    choose(points[Math.min(Math.max(points.indexOf(state.pair) + step, 0), points.length - 1)]);
-  });
   function follow() {
     if (!readLink()) return;
     draw();
@@ -307,6 +297,8 @@ function start() {
 
   // Where no pair is asked for: of those with pictures, without a transform where there are any, the largest gain.
   const untransformed = (i) => Number(shifts[pairs.shift[i]][1] === 0);
+  const atlas = { data, all, name, shiftName, link, gain, after, expected, matches, choose };
+  const drawPredictor = predictorOf(atlas, state);
   const some = Object.keys(data.shown).map(Number);
   state.pair = some.sort((a, b) => untransformed(b) - untransformed(a) || (gain(b) ?? -1) - (gain(a) ?? -1))[0] ?? 0;
   state.shift = pairs.shift[state.pair];

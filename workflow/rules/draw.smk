@@ -28,6 +28,7 @@ rule draw:
                 f"<results>/figures/{name}.svg",
                 caption=f"../report/{name}.rst",
                 category=figure["category"],
+                labels={"what": figure["heading"]},
             )
             for name, figure in figures("draw").items()
         },

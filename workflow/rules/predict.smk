@@ -17,7 +17,12 @@ rule predict:
         frozen=[PREDICTOR] if STUDY.asks_the_shipped_predictor else [],
     output:
         **{
-            protocol: f"<results>/figures/predictors_{protocol}.svg"
+            protocol: report(
+                f"<results>/figures/predictors_{protocol}.svg",
+                caption="../report/predictors.rst",
+                category=figures("predict")["predictors"]["category"],
+                labels={"what": f"Predicting the gain: {protocol.replace('_', ' ')}"},
+            )
             for protocol in STUDY.protocols
         },
         **{

@@ -1,6 +1,7 @@
 """
 Reads   <results>/tables/*.csv, <results>/figures/*.svg, <results>/atlas.json
 Writes  <results>/report.html     one self-contained page
+        <results>/answer.html     what it says first, for `snakemake --report`
 """
 
 STAGES = ["draw", "compare"] if STUDY.trainings else ["draw"]
@@ -30,7 +31,7 @@ NUMBERS |= {
     protocol: f"<results>/figures/predictors_{protocol}.csv"
     for protocol in STUDY.protocols
 }
-SCRIPTS = ["atlas", "download"]
+SCRIPTS = ["pair", "predictor", "atlas", "download"]
 # Hypotheses that other studies have decided over seeds; a copy of the workflow alone has none.
 PUBLISHED = [
     local(path)
@@ -61,7 +62,18 @@ rule report:
         published=PUBLISHED,
         glossary=local(beside("report/glossary.yaml")),
     output:
-        page="<results>/report.html",
+        page=report(
+            "<results>/report.html",
+            caption="../report/page.rst",
+            category="0 The answer",
+            labels={"what": "The page: all figures, and an atlas of every pair"},
+        ),
+        answer=report(
+            "<results>/answer.html",
+            caption="../report/answer.rst",
+            category="0 The answer",
+            labels={"what": "The answer in three sentences"},
+        ),
     log:
         "<logs>/report.log",
     benchmark:

@@ -17,8 +17,9 @@ def report(
     captions: dict[str, str], predictor_figures: dict[str, str], tree_path: str, comparison: dict[str, str], title: str,
     remedies: list[str], settings: dict, glossary_path: str, template_path: str, style_path: str,
     script_paths: list[str], atlas_path: str, published_path: str | None, page_path: str,
+    answer_path: str,
 ) -> None:  # fmt: skip
-    """Write the page, which holds all figures.
+    """Write the page, which holds all figures, and to ``answer_path`` its first three sentences and a table of them.
 
     Dicts map to paths: ``tables`` from the name of a table, ``figures`` and ``captions`` from that of a figure,
     ``predictor_figures`` from a protocol of stage predict, whose small tree in words is at ``tree_path``, and ``data``,
@@ -36,6 +37,12 @@ def report(
     correlations = in_order(correlations, layers)
 
     conditions = summary.condition_rows(pairs, remedies)
+    said = {
+        "rows": conditions,
+        "when": summary.when(conditions, pairs),
+        "why": summary.why(conditions, pairs),
+        "told": summary.told(read_csv(tables["predictors"]), read_csv(tables["advice"]), pairs),
+    }
     atlas = Path(atlas_path).read_text()
     about = json.loads(atlas)
 
@@ -44,12 +51,7 @@ def report(
         title=title,
         style=Path(style_path).read_text(),
         script="\n".join(Path(path).read_text() for path in script_paths),
-        summary={
-            "rows": conditions,
-            "when": summary.when(conditions, pairs),
-            "why": summary.why(conditions, pairs),
-            "told": summary.told(read_csv(tables["predictors"]), read_csv(tables["advice"]), pairs),
-        },
+        summary=said,
         # In a script, "</" would end it.
         atlas=atlas.replace("</", "<\\/"),
         atlas_shown=len(about["shown"]),
@@ -76,6 +78,8 @@ def report(
     )
     with replacing(page_path) as partial:
         partial.write_text(text)
+    with replacing(answer_path) as partial:
+        partial.write_text(page.answer(said))
 
 
 if __name__ == "__main__":
@@ -100,4 +104,5 @@ if __name__ == "__main__":
             atlas_path=snakemake.input.atlas,
             published_path=next(iter(snakemake.input.published), None),
             page_path=snakemake.output.page,
+            answer_path=snakemake.output.answer,
         )

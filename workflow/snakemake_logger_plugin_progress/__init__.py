@@ -6,8 +6,8 @@ Found by Snakemake under the name progress where the folder workflow is on Pytho
 import sys
 import threading
 import time
-from logging import LogRecord
 from pathlib import Path
+from typing import Any
 
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
@@ -36,8 +36,8 @@ class LogHandler(LogHandlerBase):
         self.taken: dict[str, list[float]] = {}
         threading.Thread(target=self._beat, daemon=True).start()
 
-    def emit(self, record: LogRecord) -> None:
-        """Keep count of the jobs."""
+    def emit(self, record: Any) -> None:
+        """Keep count of the jobs; ``record`` has what Snakemake says of its ``event``."""
         event = getattr(record, "event", None)
         if event == LogEvent.RUN_INFO:
             self.left = {rule: n for rule, n in record.stats.items() if rule not in ("total", "all")}

@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from shiftgain.files.tables import read_csv
 from shiftgain.findings.pairs import CASES, by_training, example_cases, label, method_scores, strongest
 from shiftgain.findings.verdicts import FEWEST_SEEDS
 from shiftgain.report import answers
+from shiftgain.report.summary import Condition
 from shiftgain.study.names import BLANK, base_of, full_names
 
 SCORES = ["iou_before", "iou_after", "own_iou"]
@@ -180,6 +182,14 @@ def prediction(paths: dict[str, str], pairs: pd.DataFrame, drawn: dict[str, str]
 def unlabelled(pairs: pd.DataFrame) -> list[str]:
     """Targets without masks, hence without scores."""
     return sorted(set(pairs.loc[pairs["iou_before"].isna(), "target"]))
+
+
+def answer(said: dict) -> str:
+    """The three sentences and the table of conditions in HTML, escaped; ``said`` as the template of the page has it."""
+    sentences = "".join(f"<p>{escape(said[name])}</p>" for name in ("when", "why", "told") if said[name])
+    columns = ["what it changes", "pairs", "as it is", "refreshed", "best remedy", "remedy", "at home", "effect"]
+    table = pd.DataFrame(said["rows"], columns=Condition._fields).set_axis(columns, axis=1)
+    return "<!DOCTYPE html>\n" + sentences + html(table)
 
 
 def picture(path: str) -> str:

@@ -1,0 +1,69 @@
+// The advice, pair by pair: a point for each labelled pair, at the gain that was expected and at the one that came.
+"use strict";
+
+const SIZE = 400;
+const MISSES = 10;
+
+// `atlas`: data, and what is known of a pair (atlas.js); `state`: the pair that is chosen, and what filters the others.
+function predictorOf(atlas, state) {
+  const { data, name, link, gain, expected, matches, choose, all } = atlas;
+  const at = (value) => ((Math.min(Math.max(value, -1), 1) + 1) / 2) * SIZE;
+  const judged = all.filter((i) => known(expected(i)) && known(gain(i))).sort((a, b) => expected(a) - expected(b));
+  const missed = (i) => Math.abs(expected(i) - gain(i));
+  const wrong = (i) => Math.abs(gain(i)) > data.smallest && gain(i) > 0 !== expected(i) > 0;
+  const entry = (i) =>
+    `<a href="${link(i)}">${escape(name(i))}</a>: expected ${signed(expected(i))}, measured ${signed(gain(i))}`;
+  function draw() {
+    const points = judged.filter(matches);
+    find("atlas-predictor").hidden = !judged.length;
+    if (!judged.length) return;
+    const dot = (i) => `M${at(expected(i)).toFixed(1)} ${(SIZE - at(gain(i))).toFixed(1)}h0`;
+    const path = (list, cls) => `<path class="${cls}" d="${list.map(dot).join("")}"/>`;
+    const chosen = points.includes(state.pair)
+      ? `<circle class="ring" cx="${at(expected(state.pair))}" cy="${SIZE - at(gain(state.pair))}" r="8"/>`
+      : "";
+    const ticks = [-1, -0.5, 0, 0.5, 1]
+      .map(
+        (v) =>
+          `<text x="${at(v)}" y="${SIZE + 18}" text-anchor="middle">${v}</text>` +
+          `<text x="-8" y="${SIZE - at(v) + 5}" text-anchor="end">${v}</text>`,
+      )
+      .join("");
+    find("atlas-points").innerHTML =
+      `<line x1="0" y1="${SIZE}" x2="${SIZE}" y2="0"/><line x1="0" y1="${SIZE / 2}" x2="${SIZE}" y2="${SIZE / 2}"/>` +
+      `<line x1="${SIZE / 2}" y1="0" x2="${SIZE / 2}" y2="${SIZE}"/>` +
+      path(
+        points.filter((i) => !wrong(i)),
+        "right",
+      ) +
+      path(points.filter(wrong), "wrong") +
+      chosen +
+      ticks +
+      `<text x="${SIZE / 2}" y="${SIZE + 38}" text-anchor="middle">gain expected without labels</text>` +
+      `<text transform="translate(-40 ${SIZE / 2}) rotate(-90)" text-anchor="middle">gain measured</text>`;
+    const failures = points.filter(wrong).length;
+    find("atlas-verdict").textContent =
+      `${points.length} pairs with labels; the sign is wrong in ${failures} of them (squares, where the gain exceeds ` +
+      `${data.smallest} in size). On the diagonal the expectation came true.`;
+    const point = points.includes(state.pair) ? `Chosen: ${entry(state.pair)}` : "";
+    find("atlas-chosen").innerHTML = point;
+    const worst = [...points].sort((a, b) => missed(b) - missed(a)).slice(0, MISSES);
+    find("atlas-misses").innerHTML = worst.map((i) => `<li>${entry(i)}</li>`).join("");
+  }
+
+  find("atlas-points").addEventListener("click", (event) => {
+    const box = find("atlas-points").getScreenCTM().inverse();
+    const spot = new DOMPoint(event.clientX, event.clientY).matrixTransform(box);
+    const away = (i) => Math.hypot(at(expected(i)) - spot.x, SIZE - at(gain(i)) - spot.y);
+    const points = judged.filter(matches);
+    if (points.length) choose(points.reduce((a, b) => (away(b) < away(a) ? b : a)));
+  });
+  find("atlas-points").addEventListener("keydown", (event) => {
+    const step = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    const points = judged.filter(matches);
+    choose(points[Math.min(Math.max(points.indexOf(state.pair) + step, 0), points.length - 1)]);
+  });
+  return draw;
+}
