@@ -59,7 +59,9 @@ function start() {
   const after = (i, method) => iou[method]?.[i];
   const gain = (i, method = main) =>
     known(after(i, method)) && known(iou[KEPT][i]) ? after(i, method) - iou[KEPT][i] : null;
+  // Of the action that the advice is about.
   const expected = (i) => advice.gain?.[i];
+  const came = (i) => gain(i, advice.action?.[i] || main);
   const best = (i) => Math.max(...[KEPT, ...methods].map((m) => after(i, m) ?? -1));
   const QUANTITIES = {
     gain: { label: "gain with the method", value: (i) => gain(i, state.method), signed: true },
@@ -69,7 +71,7 @@ function start() {
     expected: { label: "gain expected without labels", value: expected, signed: true },
     miss: {
       label: "gain expected, minus measured",
-      value: (i) => (known(expected(i)) && known(gain(i)) ? expected(i) - gain(i) : null),
+      value: (i) => (known(expected(i)) && known(came(i)) ? expected(i) - came(i) : null),
       signed: true,
     },
   };
@@ -297,7 +299,7 @@ function start() {
 
   // Where no pair is asked for: of those with pictures, without a transform where there are any, the largest gain.
   const untransformed = (i) => Number(shifts[pairs.shift[i]][1] === 0);
-  const atlas = { data, all, name, shiftName, link, gain, after, expected, matches, choose };
+  const atlas = { data, all, name, shiftName, link, gain, came, after, expected, matches, choose };
   const drawPredictor = predictorOf(atlas, state);
   const some = Object.keys(data.shown).map(Number);
   state.pair = some.sort((a, b) => untransformed(b) - untransformed(a) || (gain(b) ?? -1) - (gain(a) ?? -1))[0] ?? 0;

@@ -6,21 +6,21 @@ const MISSES = 10;
 
 // `atlas`: data, and what is known of a pair (atlas.js); `state`: the pair that is chosen, and what filters the others.
 function predictorOf(atlas, state) {
-  const { data, name, link, gain, expected, matches, choose, all } = atlas;
+  const { data, name, link, came, expected, matches, choose, all } = atlas;
   const at = (value) => ((Math.min(Math.max(value, -1), 1) + 1) / 2) * SIZE;
-  const judged = all.filter((i) => known(expected(i)) && known(gain(i))).sort((a, b) => expected(a) - expected(b));
-  const missed = (i) => Math.abs(expected(i) - gain(i));
-  const wrong = (i) => Math.abs(gain(i)) > data.smallest && gain(i) > 0 !== expected(i) > 0;
+  const judged = all.filter((i) => known(expected(i)) && known(came(i))).sort((a, b) => expected(a) - expected(b));
+  const missed = (i) => Math.abs(expected(i) - came(i));
+  const wrong = (i) => Math.abs(came(i)) > data.smallest && came(i) > 0 !== expected(i) > 0;
   const entry = (i) =>
-    `<a href="${link(i)}">${escape(name(i))}</a>: expected ${signed(expected(i))}, measured ${signed(gain(i))}`;
+    `<a href="${link(i)}">${escape(name(i))}</a>: expected ${signed(expected(i))}, measured ${signed(came(i))}`;
   function draw() {
     const points = judged.filter(matches);
     find("atlas-predictor").hidden = !judged.length;
     if (!judged.length) return;
-    const dot = (i) => `M${at(expected(i)).toFixed(1)} ${(SIZE - at(gain(i))).toFixed(1)}h0`;
+    const dot = (i) => `M${at(expected(i)).toFixed(1)} ${(SIZE - at(came(i))).toFixed(1)}h0`;
     const path = (list, cls) => `<path class="${cls}" d="${list.map(dot).join("")}"/>`;
     const chosen = points.includes(state.pair)
-      ? `<circle class="ring" cx="${at(expected(state.pair))}" cy="${SIZE - at(gain(state.pair))}" r="8"/>`
+      ? `<circle class="ring" cx="${at(expected(state.pair))}" cy="${SIZE - at(came(state.pair))}" r="8"/>`
       : "";
     const ticks = [-1, -0.5, 0, 0.5, 1]
       .map(
@@ -54,7 +54,7 @@ function predictorOf(atlas, state) {
   find("atlas-points").addEventListener("click", (event) => {
     const box = find("atlas-points").getScreenCTM().inverse();
     const spot = new DOMPoint(event.clientX, event.clientY).matrixTransform(box);
-    const away = (i) => Math.hypot(at(expected(i)) - spot.x, SIZE - at(gain(i)) - spot.y);
+    const away = (i) => Math.hypot(at(expected(i)) - spot.x, SIZE - at(came(i)) - spot.y);
     const points = judged.filter(matches);
     if (points.length) choose(points.reduce((a, b) => (away(b) < away(a) ? b : a)));
   });

@@ -183,15 +183,18 @@ def _advised(rows: pd.DataFrame, advice: pd.DataFrame, main: str) -> dict:
     ``expected``: method -> IoU, of all columns expected_NAME.
     """
     numbers = [name for name in advice if name.startswith(EXPECTED) or name in ADVISED]
-    words = [name for name in ("decision", "drivers", "warning") if name in advice]
+    words = [name for name in ("decision", "action", "drivers", "warning") if name in advice]
     groups = advice.sort_values(KEY, kind="stable").groupby(PAIR, sort=False)
     table = groups[words].first().join(groups[numbers].mean())
     table = rows[PAIR].merge(table, "left", left_on=PAIR, right_index=True)
-    method_of = {name: name.removeprefix(EXPECTED) for name in numbers if name.startswith(EXPECTED)}
-    method_of = {name: {"before": UNADAPTED, "after": main}.get(method, method) for name, method in method_of.items()}
+    # Where each action has its own column, "after" is that of the action which is advised on.
+    method_of = {"expected_before": UNADAPTED} | ({} if f"{EXPECTED}{main}" in advice else {"expected_after": main})
+    sums = ("expected_before", "expected_after")
+    actions = [name for name in numbers if name.startswith(EXPECTED) and name not in sums]
+    method_of |= {name: name.removeprefix(EXPECTED) for name in actions}
     spoken = {name: list(table[name].astype(object).where(table[name].notna(), "")) for name in words}
     return {
-        "expected": {method: _rounded(table[name], 3) for name, method in method_of.items()},
+        "expected": {method: _rounded(table[name], 3) for name, method in method_of.items() if name in table},
         **{name: _rounded(table[name], digits) for name, digits in ADVISED.items() if name in table},
         **spoken,
     }

@@ -50,6 +50,8 @@ MENDS = {
     "turned": "turning the images to their negatives",
     "image": "taking each image by itself",
 }
+# Predictors by which users are advised: the first that a study judges.
+ADVISERS = ("rehearsed", "forest")
 # How the sentence on a predictor begins, by protocol.
 ASKED = {
     "synthetic_to_real": "Asked about real images, of which it knew none",
@@ -57,6 +59,7 @@ ASKED = {
     "leave_source_out": "Asked about source domains that it did not know",
     "leave_transform_out": "Asked about transformations that it did not know",
     "leave_means_out": "Asked about target domains that it did not know",
+    "everything_new": "Asked about sources, targets and transformations that it did not know",
     "leave_seed_out": "Asked about networks that it did not know",
 }
 
@@ -167,9 +170,11 @@ def told(predictors: pd.DataFrame, advice: pd.DataFrame, pairs: pd.DataFrame) ->
 
 
 def _tellable(predictors: pd.DataFrame) -> str:
-    forest = predictors[(predictors["outcome"] == "gain_iou") & (predictors["predictor"] == "forest")]
+    gain = predictors[predictors["outcome"] == "gain_iou"]
+    adviser = next((name for name in ADVISERS if (gain["predictor"] == name).any()), None)
+    gain = gain[gain["predictor"] == adviser]
     for protocol, where in ASKED.items():
-        row = forest[(forest["protocol"] == protocol) & (forest["n"] >= FEWEST_PAIRS)]
+        row = gain[(gain["protocol"] == protocol) & (gain["n"] >= FEWEST_PAIRS)]
         if not len(row) or row["sign_accuracy"].isna().any():
             continue
         right, guess = row.iloc[0][["sign_accuracy", "base_rate"]]
