@@ -100,6 +100,14 @@ def test_verdicts_over_seeds_stand_beside_what_one_study_says():
     assert list(found["elsewhere"]["hypothesis"]) == ["H4"]
 
 
+def test_the_answer_alone_is_what_the_page_says_first(arguments, page):
+    answer = Path(arguments["answer_path"]).read_text()
+    first = page.partition('<div class="answer">')[2].partition("<details>")[0]
+    sentences = re.findall("</strong> (.*?)</p>", first)
+    assert len(sentences) == 3 and all(f"<p>{sentence}</p>" in answer for sentence in sentences)
+    assert "<td>polarity</td>" in answer and "<td>0.200</td>" in answer and "<td>harms</td>" in answer
+
+
 def test_the_page_tells_what_to_do_and_why(page):
     for words in (
         "On source domains that it was not fitted on (18 pairs)",

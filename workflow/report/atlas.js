@@ -226,12 +226,13 @@ function start() {
       update();
     }
     drawPair();
-    drawPredictor();
+    predictor.mark();
   }
   function update() {
     for (const id of ["show", "method", "shift", "condition"]) find(`atlas-${id}`).value = state[id];
     find("atlas-method").disabled = !["gain", "after"].includes(state.show);
     drawMap();
+    predictor.draw();
   }
 
   // Controls.
@@ -293,14 +294,13 @@ function start() {
   function draw() {
     update();
     drawPair();
-    drawPredictor();
   }
   addEventListener("hashchange", follow);
 
   // Where no pair is asked for: of those with pictures, without a transform where there are any, the largest gain.
   const untransformed = (i) => Number(shifts[pairs.shift[i]][1] === 0);
   const atlas = { data, all, name, shiftName, link, gain, came, after, expected, matches, choose };
-  const drawPredictor = predictorOf(atlas, state);
+  const predictor = predictorOf(atlas, state);
   const some = Object.keys(data.shown).map(Number);
   state.pair = some.sort((a, b) => untransformed(b) - untransformed(a) || (gain(b) ?? -1) - (gain(a) ?? -1))[0] ?? 0;
   state.shift = pairs.shift[state.pair];

@@ -19,9 +19,6 @@ function predictorOf(atlas, state) {
     if (!judged.length) return;
     const dot = (i) => `M${at(expected(i)).toFixed(1)} ${(SIZE - at(came(i))).toFixed(1)}h0`;
     const path = (list, cls) => `<path class="${cls}" d="${list.map(dot).join("")}"/>`;
-    const chosen = points.includes(state.pair)
-      ? `<circle class="ring" cx="${at(expected(state.pair))}" cy="${SIZE - at(came(state.pair))}" r="8"/>`
-      : "";
     const ticks = [-1, -0.5, 0, 0.5, 1]
       .map(
         (v) =>
@@ -37,7 +34,7 @@ function predictorOf(atlas, state) {
         "right",
       ) +
       path(points.filter(wrong), "wrong") +
-      chosen +
+      `<circle class="ring" r="8"/>` +
       ticks +
       `<text x="${SIZE / 2}" y="${SIZE + 38}" text-anchor="middle">gain expected without labels</text>` +
       `<text transform="translate(-40 ${SIZE / 2}) rotate(-90)" text-anchor="middle">gain measured</text>`;
@@ -45,10 +42,21 @@ function predictorOf(atlas, state) {
     find("atlas-verdict").textContent =
       `${points.length} pairs with labels; the sign is wrong in ${failures} of them (squares, where the gain exceeds ` +
       `${data.smallest} in size). On the diagonal the expectation came true.`;
-    const point = points.includes(state.pair) ? `Chosen: ${entry(state.pair)}` : "";
-    find("atlas-chosen").innerHTML = point;
     const worst = [...points].sort((a, b) => missed(b) - missed(a)).slice(0, MISSES);
     find("atlas-misses").innerHTML = worst.map((i) => `<li>${entry(i)}</li>`).join("");
+    mark();
+  }
+  // The point of the pair that is chosen, where it has one.
+  function mark() {
+    const ring = find("atlas-points").querySelector(".ring");
+    const i = state.pair;
+    const seen = ring && known(expected(i)) && known(came(i)) && matches(i);
+    if (ring) ring.style.visibility = seen ? "visible" : "hidden";
+    if (seen) {
+      ring.setAttribute("cx", at(expected(i)));
+      ring.setAttribute("cy", SIZE - at(came(i)));
+    }
+    find("atlas-chosen").innerHTML = seen ? `Chosen: ${entry(i)}` : "";
   }
 
   find("atlas-points").addEventListener("click", (event) => {
@@ -65,5 +73,5 @@ function predictorOf(atlas, state) {
     const points = judged.filter(matches);
     choose(points[Math.min(Math.max(points.indexOf(state.pair) + step, 0), points.length - 1)]);
   });
-  return draw;
+  return { draw, mark };
 }
