@@ -129,6 +129,7 @@ def test_a_line_of_progress_says_what_runs_how_far_and_what_is_left(tmp_path, mo
     handler.emit(record(LogEvent.JOB_STARTED, jobs=[0]))
     handler.emit(record(LogEvent.JOB_STARTED, jobs=[1]))
     # 4 trainings of 100 s, of which 40 s are over, on 2 cores.
+    assert handler.remaining(40.0) == (180.0, ["predict"])
     assert handler.line(40.0) == (
         "[progress] 5 to go, at least 3 min left (not measured: predict); running: train for 40 s; "
         "predict for 10 s (source held out, fold 12 of 24)"
