@@ -6,6 +6,7 @@ Each stage is one word: a rule file, a script, a test, a block of config.yaml. F
                      \\-> oracle            /
                       \\-> latents -> distances
     tabulate -> decompose -> draw
+    advise -> segment -> report
     generate -> baseline -> evaluate and tabulate -> compare -> report, where methods train with target images
 """
 
@@ -75,6 +76,8 @@ wildcard_constraints:
     family="[^/]+",
     seed=r"\d+",
     draw=r"seed\d+|files",
+    target="[^/]+",
+    action="[^/]+",
 
 
 rule all:
@@ -82,6 +85,7 @@ rule all:
     default_target: True
     input:
         "<results>/report.html",
+        expand("<results>/segmented/{folder}", folder=STUDY.segmented),
 
 
 include: "workflow/rules/generate.smk"
@@ -101,6 +105,7 @@ include: "workflow/rules/draw.smk"
 include: "workflow/rules/hypotheses.smk"
 include: "workflow/rules/predict.smk"
 include: "workflow/rules/advise.smk"
+include: "workflow/rules/segment.smk"
 include: "workflow/rules/report.smk"
 
 

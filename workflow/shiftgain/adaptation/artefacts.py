@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 import h5py
@@ -10,6 +10,7 @@ import torch
 
 from shiftgain.adaptation import batchnorm, remedies, statistics
 from shiftgain.files import store
+from shiftgain.network import checkpoint
 from shiftgain.network.inference import Inputs
 from shiftgain.network.normalisation import State
 from shiftgain.network.tiles import Tile
@@ -56,6 +57,19 @@ def adapter(
         return Artefact(state, own, images.count, sum(images.passed))
 
     return adapt
+
+
+def kept(group: h5py.Group, network: UNet) -> tuple[State, dict]:
+    """What stage adapt kept: (tensors to put in place, how :func:`predict` adapts to each image or batch besides)."""
+    if "method" not in group.attrs:
+        state, how = checkpoint.get_state(group, network), {}
+        if "own" in group.attrs:
+            own = remedies.Own(**store.get_json(group, "own"))
+            how = {"adapt": partial(remedies.of_image, own=own), "at_most": 1}
+        return state, how
+    method = store.get_json(group, "method")
+    function = partial(batchnorm.METHODS[method["function"]], **method["options"])
+    return {}, {"adapt": function, "at_most": method["at_test"]}
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,9 @@ BATCH_PIXELS = 2**17
 # One grey level of 255, so that images of one grey level do not divide by zero.
 SMALLEST_INPUT_SD = 1 / 255
 
+# What adapts a network to the tiles of a batch: the states under which it predicts them.
+Adapt = Callable[[UNet, Iterable[Tile]], State | Mixture]
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -75,7 +78,7 @@ def predict(
     split: h5py.Group,
     threshold: float,
     device: torch.device,
-    adapt: Callable[[UNet, Iterable[Tile]], State | Mixture] | None = None,
+    adapt: Adapt | None = None,
     at_most: int | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     """(predicted, true) masks (n, H, W) of a split in order, boolean and as stored; true is None without labels.
@@ -84,13 +87,25 @@ def predict(
     Where that gives several states, their weighted mean probability is compared with ``threshold``.
     """
     for images, masks in store.batches(split, BATCH_PIXELS, at_most):
-        tiled = Tiled(images, range(len(images)), network.depth, device)
         predicted = np.empty(images.shape[:3], bool)
-        states = adapt(network, tiled) if adapt else {}
-        mixture = states if isinstance(states, list) else [(1.0, states)]
-        for tile in tiled:
-            predicted[:, *tile.at] = (mean_probabilities(network, tile, mixture) > threshold).cpu().numpy()
+        for tile, found in of_images(network, images, device, adapt):
+            predicted[:, *tile.at] = (found > threshold).cpu().numpy()
         yield predicted, masks
+
+
+@torch.inference_mode()
+def of_images(
+    network: UNet, images: np.ndarray, device: torch.device, adapt: Adapt | None = None
+) -> Iterator[tuple[Tile, Tensor]]:
+    """For each tile of images as stored, uint8 (n, H, W) or (n, H, W, 3), the probabilities (n, h, w) in its core.
+
+    ``adapt``: as of :func:`predict`.
+    """
+    tiled = Tiled(images, range(len(images)), network.depth, device)
+    states = adapt(network, tiled) if adapt else {}
+    mixture = states if isinstance(states, list) else [(1.0, states)]
+    for tile in tiled:
+        yield tile, mean_probabilities(network, tile, mixture)
 
 
 def mean_probabilities(network: UNet, tile: Tile, mixture: Mixture) -> Tensor:

@@ -227,6 +227,7 @@ def _own_faults(config: dict) -> Iterator[str]:
     for section in ("methods", "baselines"):
         for name in sorted(TAKEN_NAMES & config[section].keys()):
             yield f"config key {section}.{name}: tables use this name for something else; rename it"
+    yield from _segment_faults(config)
     names = [block["name"] for block in config["pairs"]]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"config key pairs: two blocks are named '{name}'; rename one"
@@ -257,7 +258,7 @@ def _own_faults(config: dict) -> Iterator[str]:
 
 def _mixed_faults(split: dict) -> Iterator[str]:
     """Ranges laid over the shares of config.yaml, which nobody wrote side by side."""
-    ranges = [part for part, value in split.items() if isinstance(value, list)]
+    ranges = [part for part, value in split.items() if isinstance(value, list) or value == splits.ALL]
     shares = [part for part, value in split.items() if isinstance(value, int | float)]
     if ranges and shares:
         yield (
@@ -278,6 +279,33 @@ def _option_faults(key: str, module: str, functions: str, entry: dict, options: 
     for name in signature.required:
         if name in known and name not in options:
             yield f"config key {key}: function {entry['function']} needs option '{name}'; add it"
+
+
+def _segment_faults(config: dict) -> Iterator[str]:
+    """Targets that are no files of the user or of no pair, and methods that no pair of theirs tries."""
+    entry = config["segment"]
+    blocks = [(_names_of(block["targets"]), block["methods"]) for block in config["pairs"]]
+    files = [name for name, domain in config["domains"].items() if "path" in domain]
+    for name in [] if entry["targets"] == "all" else entry["targets"]:
+        if name not in files:
+            yield f"config key segment.targets: '{name}' is no domain with a path{_hint(name, files)}"
+        elif not any(name in targets for targets, _ in blocks):
+            yield f"config key segment.targets: '{name}' is the target of no pair; add it to a block of pairs"
+    tried = list(dict.fromkeys(method for _, methods in blocks for method in methods if method in adaptations(config)))
+    for key in ("methods", "unknown"):
+        known = [{"methods": "advised", "unknown": "keep"}[key], "source", *tried]
+        for name in entry[key] if key == "methods" else [entry[key]]:
+            if entry["targets"] and name not in known:
+                yield f"config key segment.{key}: '{name}' is tried by no pair{_hint(name, known)}"
+
+
+def adaptations(config: dict) -> list[str]:
+    """Names of all adaptations that a config knows: functions, and its variants of them."""
+    return list(dict.fromkeys([*registry("adaptation/batchnorm", "METHODS"), *config["methods"]]))
+
+
+def _names_of(domains: list | dict) -> list[str]:
+    return domains if isinstance(domains, list) else []
 
 
 def _start_faults(where: str, name: str, entries: dict[str, dict]) -> Iterator[str]:

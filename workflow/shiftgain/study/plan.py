@@ -7,7 +7,7 @@ Read while Snakemake parses the workflow: it must not import torch. A config bec
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice, permutations
+from itertools import islice, permutations, product
 from typing import NamedTuple
 
 from shiftgain.domains import real
@@ -35,6 +35,21 @@ class Family:
         """Domains by full name, transformation included, in the order of the tables."""
         names = (target_name(domain, *shift) for domain in self.domains for shift in self.shifts)
         return list(dict.fromkeys(names))
+
+
+class Segmented(NamedTuple):
+    """Masks of every image of a target by one source and one ``action``, a method or ``advised``, at a seed."""
+
+    target: str
+    source: str
+    action: str
+    family: str
+    seed: int
+
+    @property
+    def folder(self) -> str:
+        """``TARGET/SOURCE/ACTION``: what its folder is called."""
+        return f"{self.target}/{self.source}/{self.action}"
 
 
 class Training(NamedTuple):
@@ -188,6 +203,24 @@ class Study:
     def passed_over(self) -> dict[str, dict]:
         """Real domain -> how many of its files were passed over, and why."""
         return {name: real.passed_over(entry) for name, entry in self.readings.items()}
+
+    @cached_property
+    def segmented(self) -> dict[str, Segmented]:
+        """Folder -> the masks to be written, of each source and target that config key segment names."""
+        entry = self.config["segment"]
+        chosen = self.real_domains if entry["targets"] == "all" else entry["targets"]
+        found: dict[str, Segmented] = {}
+        for source, name in self.pairs:
+            family = self.families[name]
+            for target, action in product([target for target in family.targets if target in chosen], entry["methods"]):
+                each = Segmented(target, source, action, name, family.seeds[0])
+                if action in ("advised", "source", *family.methods):
+                    found.setdefault(each.folder, each)
+        return found
+
+    def segmented_as(self, wildcards) -> Segmented:
+        """The entry of :attr:`segmented` of a job."""
+        return self.segmented[f"{wildcards.target}/{wildcards.source}/{wildcards.action}"]
 
     @property
     def summary(self) -> list[str]:
