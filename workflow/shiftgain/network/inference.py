@@ -12,7 +12,7 @@ from torch import Tensor
 
 from shiftgain.files import store
 from shiftgain.network.normalisation import Mixture, State, adapted
-from shiftgain.network.tiles import Tile, Tiled
+from shiftgain.network.tiles import Depth, Tile, Tiled
 from shiftgain.network.unet import UNet
 
 # Bounds the memory of a pass whatever the number and size of images; 2^17 is 32 images of 64 x 64.
@@ -35,7 +35,7 @@ class Inputs:
 
     split: h5py.Group
     device: torch.device
-    depth: int
+    depth: Depth
     chosen: np.ndarray | None = None
     masked: bool = False
     pixels: int | None = None

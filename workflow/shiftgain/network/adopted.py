@@ -1,0 +1,416 @@
+"""Networks that were trained elsewhere, in the place of the U-Net: any module with batch norm, looked through once.
+
+``model`` is a plain dict in the words of BioImage.IO (spec 0.5): ``architecture`` with ``callable``, ``source`` (a
+file) or ``import_from`` (a module), ``sha256`` and ``kwargs``; ``preprocessing`` with ``id`` and ``kwargs``, of images
+whose grey levels are 0 to 255; ``activation`` of its outputs, and which of these are ``foreground``. Building the
+architecture runs code of the user: nothing else here does. Weights are tensors in a state dict; nothing is unpickled.
+
+What the study asks of a network beside its output is found by looking at what passes through its modules
+(:func:`examine`) and kept in ``model`` as ``traits``.
+"""
+
+import importlib
+import json
+import struct
+import sys
+from hashlib import sha256
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from shiftgain.files.errors import StudyError
+from shiftgain.network.tiles import Frame
+from shiftgain.network.unet import Block, UNet
+
+# Of the image that is passed to see what the modules make of it: deep networks leave 8 positions of it.
+PROBE_SIDE = 256
+# A strip of so many rows and up to so many columns tells how far a network sees: no convolutional one sees further.
+STRIP_ROWS, LONGEST_STRIP = 64, 2048
+# What takes in the whole of an image; pooling to one position shows by its size.
+SEE_ALL = (nn.InstanceNorm2d, nn.GroupNorm, nn.LayerNorm, nn.MultiheadAttention)
+# Halo of a network that sees the whole of an image, in pixels: what is near counts most all the same.
+WHOLE_IMAGE_HALO = 64
+# Of safetensors (format 1.0).
+TENSOR_TYPES = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "<i1", "U8": "<u1",
+    "BOOL": "?",
+}  # fmt: skip
+# Where checkpoints keep their weights beside other things.
+NESTED = ("state_dict", "model_state_dict", "model")
+PREFIX = "module."
+
+
+class Adopted(UNet):
+    """A module of somebody else's as the study sees networks: images in [0, 1] to one foreground logit a pixel.
+
+    Has all of a :class:`UNet` but ``encode``, ``decode`` and ``head``, which training alone uses. ``input_mean`` and
+    ``input_sd`` are what is subtracted and divided by, as of a U-Net, and may be refreshed; ``input_scale`` and
+    ``input_shift`` then bring the images to what the module was trained with: at first all four together do what
+    ``preprocessing`` says.
+    """
+
+    input_scale: Tensor
+    input_shift: Tensor
+
+    def __init__(self, module: nn.Module, channels: int, model: dict):
+        nn.Module.__init__(self)
+        self.module, self.model = module, model
+        gain, offset = preprocessing(model["preprocessing"], channels)
+        self.register_buffer("input_mean", torch.zeros(channels, 1, 1))
+        self.register_buffer("input_sd", torch.ones(channels, 1, 1))
+        self.register_buffer("input_scale", gain)
+        self.register_buffer("input_shift", offset)
+        self.foreground = list(np.atleast_1d(model["foreground"]))
+        self._received: Tensor | None = None
+        if traits := model.get("traits"):
+            self.depth = Frame(traits["cell"], traits["halo"], each_of(model["preprocessing"]))  # type: ignore[assignment]
+            self.values_per_pixel: float = traits["values_per_pixel"]
+            receiver = module.get_submodule(traits["receiver"])
+            receiver.register_forward_pre_hook(self._receive)
+
+    def match_input(self, mean: Tensor, sd: Tensor) -> None:
+        """Make ``mean`` and ``sd`` (channels, 1, 1) of the source's images what is refreshed; the output stays."""
+        scale, shift = (
+            self.input_scale / self.input_sd,
+            self.input_shift - self.input_scale * self.input_mean / self.input_sd,
+        )
+        self.input_mean.copy_(mean)
+        self.input_sd.copy_(sd)
+        self.input_scale.copy_(scale * sd)
+        self.input_shift.copy_(shift + scale * mean)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (n, 1, H, W) of images (n, channels, H, W); H and W are multiples of the frame's cell."""
+        logits, self._received = self._logits(images), None
+        return logits
+
+    def standardise(self, images: Tensor) -> Tensor:
+        """Images (n, channels, H, W) as the module sees them."""
+        return (images - self.input_mean) / self.input_sd * self.input_scale + self.input_shift
+
+    def features_and_logits(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """What the last convolution receives, brought to the size of the images, and the logits."""
+        logits = self._logits(images)
+        assert self._received is not None, "the last convolution has run"
+        features, self._received = self._received, None
+        stride = images.shape[-2] // features.shape[-2]
+        return features.repeat_interleave(stride, -2).repeat_interleave(stride, -1), logits
+
+    def foreground_logit(self, outputs: Tensor) -> Tensor:
+        """log p / (1 - p) (n, 1, H, W), p the foreground probability that ``outputs`` (n, classes, H, W) mean."""
+        chosen, activation = outputs[:, self.foreground], self.model["activation"]
+        if activation == "sigmoid":
+            return chosen
+        if activation == "softmax":
+            others = outputs[:, [number for number in range(outputs.shape[1]) if number not in self.foreground]]
+            return chosen.logsumexp(1, keepdim=True) - others.logsumexp(1, keepdim=True)
+        return torch.logit(chosen.float().sum(1, keepdim=True), eps=1e-7)
+
+    @property
+    def layers(self) -> dict[str, dict]:
+        """Layer, in the order of execution -> ``norm``, its module, and ``relu``, the activation after it or None."""
+        return self.model["traits"]["layers"]
+
+    @property
+    def norms(self) -> list[str]:
+        """Names of the batch-norm layers in the order of execution."""
+        return [f"{PREFIX}{name}" for name in self.model["traits"]["norms"]]
+
+    def watched(self, layer: str, activation: str) -> nn.Module:
+        """The module whose output is ``before_relu`` or ``after_relu`` of a layer.
+
+        Errors: :class:`StudyError` for ``after_relu`` of a layer whose activation is no module.
+        """
+        place = self.layers[layer]
+        if activation == "after_relu" and place["relu"] is None:
+            raise StudyError(f"config key latents.activations: no module follows '{place['norm']}' of this network; "
+                             "give before_relu")  # fmt: skip
+        return self.module.get_submodule(place["norm" if activation == "before_relu" else "relu"])
+
+    def _logits(self, images: Tensor) -> Tensor:
+        return self.foreground_logit(output_of(self.module(self.standardise(images))))
+
+    def _receive(self, _: nn.Module, taken: tuple) -> None:
+        self._received = taken[0]
+
+
+def layers_of(network: UNet) -> list[str]:
+    """Names of the layers of which latents are taken, in the order of execution."""
+    if isinstance(network, Adopted):
+        return list(network.layers)
+    return [name for name, block in network.named_children() if isinstance(block, Block)]
+
+
+def decoder_norms(network: UNet) -> list[str]:
+    """Names of the batch-norm layers behind the bottleneck."""
+    if isinstance(network, Adopted):
+        last = network.norms.index(f"{PREFIX}{network.layers['bottleneck']['norm']}")
+        return network.norms[last + 1 :]
+    return [
+        name
+        for name, norm in network.named_modules()
+        if isinstance(norm, nn.BatchNorm2d) and name.startswith("decoder")
+    ]
+
+
+def build(model: dict, channels: int) -> Adopted:
+    """The network of ``model``, its weights as the architecture leaves them. Runs the code that ``model`` names.
+
+    Errors: :class:`StudyError` where that fails, in one line.
+    """
+    architecture = model["architecture"]
+    name = architecture["callable"]
+    try:
+        found: Any = _module(architecture)
+        for part in name.split("."):
+            found = getattr(found, part)
+        module = found(**architecture.get("kwargs", {}))
+    except StudyError:
+        raise
+    except Exception as error:
+        what = " ".join(str(error).split()) or type(error).__name__
+        raise StudyError(
+            f"network architecture '{name}': {what}; correct callable, source, import_from or kwargs"
+        ) from error
+    if not isinstance(module, nn.Module):
+        raise StudyError(
+            f"network architecture '{name}': gives {type(module).__name__}, no torch module; name another callable"
+        )
+    return Adopted(module.eval().requires_grad_(False), channels, model)
+
+
+def _module(architecture: dict) -> Any:
+    if "import_from" in architecture:
+        return importlib.import_module(architecture["import_from"])
+    path = Path(architecture["source"])
+    digest = sha256(path.read_bytes()).hexdigest()
+    if digest != architecture["sha256"]:
+        raise StudyError(f"{path}: sha256 is {digest}, not {architecture['sha256']}; correct it if you trust the file")
+    spec = spec_from_file_location(f"adopted_{digest[:12]}", path)
+    if spec is None or spec.loader is None:
+        raise StudyError(f"{path}: no Python source; name a .py file")
+    module = module_from_spec(spec)
+    # Before it runs, as for any import: dataclasses and pickles look for their module there.
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Put the state dict of a file, of torch or safetensors, into ``module``; of torch, tensors alone are read.
+
+    Errors: :class:`StudyError` naming the file where it holds anything else, or does not fit.
+    """
+    held: Any
+    try:
+        held = _safetensors(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except Exception as error:
+        what = " ".join(str(error).split())[:200]
+        raise StudyError(
+            f"{path}: no state dict of tensors ({what}); save it by torch.save(network.state_dict(), path)"
+        ) from error
+    state = next((held[name] for name in NESTED if name in held and isinstance(held[name], dict)), held)
+    if all(name.startswith(PREFIX) for name in state):
+        state = {name.removeprefix(PREFIX): tensor for name, tensor in state.items()}
+    try:
+        module.load_state_dict(state)
+    except (RuntimeError, AttributeError, TypeError) as error:
+        lines = " ".join(str(error).split())[:300]
+        raise StudyError(
+            f"{path}: the weights do not fit the architecture ({lines}); correct kwargs or the file"
+        ) from error
+
+
+def _safetensors(path: Path) -> dict[str, Tensor]:
+    content = path.read_bytes()
+    (length,) = struct.unpack("<Q", content[:8])
+    state = {}
+    for name, entry in json.loads(content[8 : 8 + length]).items():
+        if name == "__metadata__":
+            continue
+        first, stop = (8 + length + offset for offset in entry["data_offsets"])
+        if entry["dtype"] == "BF16":
+            bits = np.frombuffer(content[first:stop], "<u2").astype(np.uint32) << 16
+            array = bits.view(np.float32)
+        else:
+            array = np.frombuffer(content[first:stop], TENSOR_TYPES[entry["dtype"]])
+        state[name] = torch.from_numpy(array.reshape(entry["shape"]).copy())
+    return state
+
+
+def preprocessing(entry: dict, channels: int) -> tuple[Tensor, Tensor]:
+    """(gain, offset), each (channels, 1, 1), that images in [0, 1] are multiplied by and added to.
+
+    ``entry``: ``id`` none, zero_mean_unit_variance, fixed_zero_mean_unit_variance or scale_linear of BioImage.IO, and
+    its ``kwargs``, of grey levels 0 to 255. zero_mean_unit_variance is of each image by itself, and has been done
+    before (:class:`shiftgain.network.tiles.Frame`).
+    """
+    kwargs = entry.get("kwargs", {})
+    each = lambda name, default: torch.tensor(kwargs.get(name, default), dtype=torch.float32).reshape(-1, 1, 1)  # noqa: E731
+    gain, offset = {
+        "none": lambda: (torch.tensor(255.0), torch.tensor(0.0)),
+        "zero_mean_unit_variance": lambda: (torch.tensor(1.0), torch.tensor(0.0)),
+        "scale_linear": lambda: (255 * each("gain", 1.0), each("offset", 0.0)),
+        "fixed_zero_mean_unit_variance": lambda: (255 / each("std", 1.0), -each("mean", 0.0) / each("std", 1.0)),
+    }[entry["id"]]()
+    return tuple(part.expand(channels, 1, 1).clone() for part in (gain, offset))  # type: ignore[return-value]
+
+
+def each_of(entry: dict) -> str:
+    """What of each image is standardised by itself: ``image``, ``channel`` or nothing."""
+    if entry["id"] != "zero_mean_unit_variance":
+        return ""
+    axes = entry.get("kwargs", {}).get("axes")
+    return "image" if axes is None or "c" in axes or "channel" in axes else "channel"
+
+
+def output_of(outputs: Any) -> Tensor:
+    """The output (n, classes, H, W) of a module that may give several: the first."""
+    while isinstance(outputs, (list, tuple)) and outputs:
+        outputs = outputs[0]
+    if not isinstance(outputs, Tensor) or outputs.ndim != 4:
+        raise StudyError("network: gives no tensor (n, classes, rows, columns); wrap it in one that does")
+    return outputs
+
+
+def examine(network: Adopted, cell: int | None = None, halo: int | None = None) -> dict:
+    """The traits of a network: what it asks of tiles, its batch-norm layers in order, and its layers by name.
+
+    ``cell``, ``halo``: given, not found. ``cell`` is the side of the square of pixels that the coarsest activation has
+    for each position, found by an image that passes; ``halo`` how far beyond such squares it sees (:func:`reach`).
+    Layers are named as those of a U-Net: on the way down to the coarsest grid, the last batch norm of each coarser grid
+    is encoder1, encoder2, ...; the last on the coarsest is the bottleneck; behind it, the last of each finer grid is
+    decoderK ... decoder1. Without such a way down, the first batch norm is encoder1.
+
+    Errors: :class:`StudyError` where the network does not take images, or where its output has another size.
+    """
+    module, channels = network.module, len(network.input_mean)
+    passed: list[tuple[str, nn.Module, Tensor, Any]] = []
+    hooks = [
+        part.register_forward_hook(lambda part, taken, given, name=name: passed.append((name, part, taken, given)))
+        for name, part in module.named_modules()
+        if not any(True for _ in part.children())
+    ]
+    side = PROBE_SIDE if cell is None else -(-PROBE_SIDE // cell) * cell
+    images = torch.rand(1, channels, side, side, generator=torch.Generator().manual_seed(0))
+    try:
+        with torch.inference_mode():
+            outputs = output_of(module(network.standardise(images)))
+    except StudyError:
+        raise
+    except Exception as error:
+        what = " ".join(str(error).split())[:200]
+        raise StudyError(
+            f"network: cannot take {channels} channels of {side} x {side} ({what}); set generate.channels to what it "
+            "takes, or kwargs"
+        ) from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if outputs.shape[-2:] != images.shape[-2:]:
+        raise StudyError(
+            f"network: makes {tuple(outputs.shape[-2:])} of {side} x {side}; wrap it to give each pixel a value"
+        )
+    if max(network.foreground) >= outputs.shape[1]:
+        raise StudyError(f"network: foreground {network.foreground} of {outputs.shape[1]} outputs; count from 0")
+    grids = [given.shape[-1] for _, _, _, given in passed if isinstance(given, Tensor) and given.ndim == 4]
+    cell = cell or -(-side // min((size for size in grids if size > 1), default=side))
+    found = halo
+    if halo is None and 1 not in grids and not any(isinstance(part, SEE_ALL) for _, part, _, _ in passed):
+        found = reach(module, channels, cell)
+    norms = [
+        (name, side // given.shape[-1], place)
+        for place, (name, part, _, given) in enumerate(passed)
+        if isinstance(part, nn.BatchNorm2d) and part.running_mean is not None
+    ]
+    receivers = [name for name, part, taken, _ in passed if isinstance(part, (nn.Conv2d, nn.ConvTranspose2d))]
+    if not receivers:
+        raise StudyError("network: has no convolution; it cannot be adopted")
+    widths = [
+        given.shape[1] * given.shape[-1] ** 2 / side**2
+        for _, _, _, given in passed
+        if isinstance(given, Tensor) and given.ndim == 4
+    ]
+    names = dict.fromkeys(name for name, _, _ in norms)
+    return {
+        "cell": cell,
+        "halo": up(WHOLE_IMAGE_HALO if found is None else found, cell),
+        "sees_whole_image": found is None,
+        "norms": list(names),
+        "layers": _named([(name, stride, _after(passed, place)) for name, stride, place in norms]),
+        "receiver": receivers[-1],
+        "values_per_pixel": max(widths),
+        "outputs": outputs.shape[1],
+    }
+
+
+def _after(passed: list, place: int) -> str | None:
+    """The module that takes what the one at ``place`` gave, where it is an activation."""
+    for name, part, _, _ in passed[place + 1 : place + 3]:
+        if type(part).__module__ == "torch.nn.modules.activation":
+            return name
+        if not isinstance(part, (nn.Dropout, nn.Dropout2d, nn.Identity)):
+            return None
+    return None
+
+
+def _named(norms: list[tuple[str, int, str | None]]) -> dict[str, dict]:
+    """Layer -> ``norm`` and ``relu``, of (norm, stride, activation after it) in the order of execution."""
+    if not norms:
+        return {}
+    coarsest = max(stride for _, stride, _ in norms)
+    places = [place for place, (_, stride, _) in enumerate(norms) if stride == coarsest]
+    named: dict[str, int] = {}
+    down = {stride: place for place, (_, stride, _) in enumerate(norms[: places[0]])}
+    up_again = {stride: place for place, (_, stride, _) in enumerate(norms) if place > places[-1]}
+    for number, stride in enumerate(sorted(down), start=1):
+        named[f"encoder{number}"] = down[stride]
+    if not down and places[-1] > 0:
+        named["encoder1"] = 0
+    named["bottleneck"] = places[-1]
+    for number, stride in enumerate(sorted(up_again), start=1):
+        named[f"decoder{number}"] = up_again[stride]
+    order = sorted(named, key=lambda name: named[name])
+    return {name: {"norm": norms[named[name]][0], "relu": norms[named[name]][2]} for name in order}
+
+
+def reach(module: nn.Module, channels: int, cell: int) -> int | None:
+    """How many pixels beyond the squares of ``cell`` pixels a module sees; None where it sees the whole image.
+
+    Not-a-number passes through every operation that takes it in, whatever the weights: of a strip, the pixels on one
+    side of a border between squares are made not-a-number, and it is seen how far the output is on the other side.
+    """
+    length = up(PROBE_SIDE, 2 * cell)
+    # oneDNN transforms tiles of an image together, or compares, and so spreads not-a-number too far or loses it.
+    with torch.inference_mode(), torch.backends.mkldnn.flags(enabled=False):
+        while length <= LONGEST_STRIP:
+            spreads = [_spread(module, channels, up(STRIP_ROWS, cell), length, turned) for turned in (False, True)]
+            if None not in spreads:
+                return max(spread for spread in spreads if spread is not None)
+            length *= 2
+    return None
+
+
+def _spread(module: nn.Module, channels: int, rows: int, length: int, turned: bool) -> int | None:
+    """Pixels by which not-a-number spreads over a border in the middle of a strip; None where it reaches the end."""
+    strip = torch.rand(1, channels, rows, length, generator=torch.Generator().manual_seed(0))
+    middle, spreads = length // 2, []
+    for part in (slice(0, middle), slice(middle, length)):
+        images = strip.clone()
+        images[..., part] = torch.nan
+        outputs = output_of(module(images.mT if turned else images))
+        lost = (outputs.mT if turned else outputs).isnan().any(1).any(0).any(0)
+        beyond = lost[middle:] if part.start == 0 else lost[:middle].flip(0)
+        if bool(beyond[-1]):
+            return None
+        spreads.append(int(beyond.nonzero().max()) + 1 if bool(beyond.any()) else 0)
+    return max(spreads)
+
+
+def up(number: int, unit: int) -> int:
+    """The next multiple of ``unit``."""
+    return -(-number // unit) * unit
