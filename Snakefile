@@ -90,6 +90,7 @@ rule all:
 
 include: "workflow/rules/generate.smk"
 include: "workflow/rules/train.smk"
+include: "workflow/rules/adopt.smk"
 include: "workflow/rules/oracle.smk"
 include: "workflow/rules/adapt.smk"
 include: "workflow/rules/baseline.smk"

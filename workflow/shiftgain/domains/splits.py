@@ -12,10 +12,14 @@ from shiftgain.files.errors import StudyError
 SPLITS = ("train", "validation", "adapt", "test")
 # In place of a range: the whole series.
 ALL = "all"
+# A layout in which every split is all images: of the domain of a network that is not trained here.
+SHARED = "shared"
 
 
 def split_numbers(where: Callable[..., str], split: dict, count: int, labelled: bool) -> dict[str, list[int]]:
     """Image numbers of each split; see :func:`parts`."""
+    if split.get("layout") == SHARED:
+        return {part: list(range(count)) for part in SPLITS}
     given: dict = {part: [0, count] if split[part] == ALL else split[part] for part in SPLITS if part in split}
     ranges = {part: value for part, value in given.items() if not isinstance(value, int | float)}
     if ranges and len(ranges) < len(given):

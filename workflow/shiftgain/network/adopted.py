@@ -13,6 +13,7 @@ import importlib
 import json
 import struct
 import sys
+import warnings
 from hashlib import sha256
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -386,7 +387,7 @@ def reach(module: nn.Module, channels: int, cell: int) -> int | None:
     """
     length = up(PROBE_SIDE, 2 * cell)
     # oneDNN transforms tiles of an image together, or compares, and so spreads not-a-number too far or loses it.
-    with torch.inference_mode(), torch.backends.mkldnn.flags(enabled=False):
+    with torch.inference_mode(), warnings.catch_warnings(action="ignore"), torch.backends.mkldnn.flags(enabled=False):
         while length <= LONGEST_STRIP:
             spreads = [_spread(module, channels, up(STRIP_ROWS, cell), length, turned) for turned in (False, True)]
             if None not in spreads:

@@ -17,6 +17,7 @@ from shiftgain.domains import identity, real, splits
 from shiftgain.files.errors import StudyError
 from shiftgain.files.memory import remembered
 from shiftgain.shifts import transforms
+from shiftgain.study import descriptions
 from shiftgain.study.lineage import catalogue, code, registry, signatures
 from shiftgain.study.names import IDENTITY, DomainName, base_of, domain_of, layer_names, printed
 from shiftgain.study.plan import (
@@ -47,6 +48,7 @@ def study(config: dict) -> Study:
     faults = list(schema_faults(config)) or list(_own_faults(config))
     if faults:
         raise StudyError("\n".join(faults))
+    config = config | {"domains": _with_descriptions(config["domains"])}
     named = dict(families(config))
     sources = [source for family in named.values() for source in family.sources]
     looks = _looks(config, {*_asked(named), *map(domain_of, sources + config["oracles"])})
@@ -61,6 +63,31 @@ def study(config: dict) -> Study:
     }
     config = config | {"domains": config["domains"] | entries}
     return Study(config, named, tuple(dict.fromkeys(sources + config["oracles"])))
+
+
+def _with_descriptions(domains: dict[str, dict]) -> dict[str, dict]:
+    """The domains, with the networks that were trained elsewhere spelled out.
+
+    Errors: :class:`StudyError`, one line per fault.
+    """
+    whole, faults = {}, []
+    for name, entry in domains.items():
+        try:
+            if "network" in entry:
+                network = descriptions.described(f"domains.{name}.network", entry["network"], _description_faults)
+                entry = entry | {"network": network}
+        except StudyError as error:
+            faults.append(str(error))
+        whole[name] = entry
+    if faults:
+        raise StudyError("\n".join(faults))
+    return whole
+
+
+def _description_faults(entry: dict) -> Iterator[str]:
+    """Violations of the schema by the description of a network, in lines."""
+    definitions = yaml.safe_load(SCHEMA.read_text())["$defs"]
+    yield from _schema_faults(entry, {"$ref": "#/$defs/network", "$defs": definitions})
 
 
 def _asked(families: dict[str, Family]) -> list[str]:
@@ -158,7 +185,11 @@ def _typed(value):
 
 def schema_faults(config: dict) -> Iterator[str]:
     """One line per violation of the schema, naming the key by its path and the remedy."""
-    validator = Draft202012Validator(yaml.safe_load(SCHEMA.read_text()))
+    yield from _schema_faults(config, yaml.safe_load(SCHEMA.read_text()))
+
+
+def _schema_faults(config: dict, schema: dict) -> Iterator[str]:
+    validator = Draft202012Validator(schema)
     for error in sorted(validator.iter_errors(config), key=lambda error: [str(part) for part in error.path]):
         where = "config key " + (".".join(str(part) for part in error.absolute_path) or "(top level)")
         allowed = error.schema.get("properties", {})
@@ -365,6 +396,9 @@ def _domain_faults(
         if variant and variant not in config["variants"]:
             hint = _hint(variant, config["variants"])
             yield f"network '{name}': no variant '{variant}' under config key variants{hint}"
+        base = base_of(name)
+        if name != base and "network" in config["domains"].get(base, {}):
+            yield f"network '{name}': the network of '{base}' was trained elsewhere, and has no other form; name {base}"
     trained = {domain_of(name) for name in networks}
     targets = {name for family in families.values() for name in family.domains}
     for name in sorted(name for name in targets if name != domain_of(name)):

@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import islice, permutations, product
 from typing import NamedTuple
 
-from shiftgain.domains import real
+from shiftgain.domains import real, splits
 from shiftgain.study.lineage import catalogue, registry
 from shiftgain.study.names import DomainName, base_of, domain_of, layer_names, target_name, variant_of
 
@@ -117,6 +117,17 @@ class Study:
     def network_names(self) -> list[str]:
         """``NETWORK/seedSEED`` of all :attr:`trained`: what their files are called."""
         return [f"{network}/seed{seed}" for network, seed in self.trained]
+
+    @cached_property
+    def adopted(self) -> dict[str, dict]:
+        """Sources whose network was trained elsewhere -> the description of it."""
+        entries = self.config["domains"]
+        return {name: entries[name]["network"] for name in self.networks if "network" in entries.get(name, {})}
+
+    @cached_property
+    def fitted_names(self) -> list[str]:
+        """``NETWORK/seedSEED`` of the networks that this study trains, which have a training curve."""
+        return [f"{network}/seed{seed}" for network, seed in self.trained if network not in self.adopted]
 
     @cached_property
     def seeds(self) -> list[int]:
@@ -293,6 +304,11 @@ class Study:
         """All protocols by which predictors are judged."""
         return [*registry("prediction/predictors", "PROTOCOLS"), *self.frozen]
 
+    @property
+    def channels(self) -> int:
+        """Of all images of the study."""
+        return self.config["generate"]["channels"]
+
     def networks_of(self, seed: str) -> list[str]:
         """The networks that are trained at one seed."""
         return [name for name, number in self.trained if str(number) == seed]
@@ -300,7 +316,7 @@ class Study:
     def training(self, network: str) -> Training:
         """How a network is trained: as the config says, with what its variant changes."""
         variant = self.config["variants"].get(variant_of(network), {})
-        model = {"channels": self.config["generate"]["channels"]} | self.config["model"] | variant.get("model", {})
+        model = {"channels": self.channels} | self.config["model"] | variant.get("model", {})
         options = self.config["train"] | variant.get("train", {})
         return Training(model, {key: value for key, value in options.items() if key != "threads"})
 
@@ -406,6 +422,9 @@ def domain_spec(config: dict, name: str) -> dict:
         split = entry.get("split", {})
         # A layout alone says nothing of shares.
         inherited = not split.keys() - {"layout"}
+        if inherited and "network" in entry:
+            split, inherited = {"layout": splits.SHARED} | dict.fromkeys(splits.SPLITS, splits.ALL), False
+        entry = {key: value for key, value in entry.items() if key != "network"}
         return spec | entry | {"split": generate["split"] | split if inherited else split, "split_inherited": inherited}
     means = entry.get("means") or list(parsed.means or ())
     for key in ("size", "images", "perlin", "noise"):
