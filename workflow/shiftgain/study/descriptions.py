@@ -15,6 +15,7 @@ from shiftgain.files.errors import StudyError
 # Steps that leave the values as they are, or that stage adopt does itself: images come as 8-bit grey levels.
 NO_STEPS = {"ensure_dtype"}
 STEPS = {"zero_mean_unit_variance", "fixed_zero_mean_unit_variance", "scale_linear"}
+KWARGS = {"mean", "std", "gain", "offset", "axes"}
 ACTIVATIONS = {"sigmoid", "softmax"}
 DEFAULTS = {"preprocessing": {"id": "none"}, "activation": "sigmoid", "foreground": 0}
 
@@ -58,9 +59,7 @@ def _of_bioimageio(key: str, held: dict) -> dict:
     """The keys of ours in a model description of BioImage.IO."""
     weights = held["weights"].get("pytorch_state_dict")
     if weights is None:
-        raise StudyError(
-            f"{key}: weights: no pytorch_state_dict ({', '.join(held['weights'])}); take a model that has one"
-        )
+        raise StudyError(f"{key}: weights: only {', '.join(held['weights'])}; take a model with pytorch_state_dict")
     architecture = weights["architecture"]
     if isinstance(architecture, str):
         # Spec 0.4: file.py:callable, or module.callable.
@@ -70,27 +69,23 @@ def _of_bioimageio(key: str, held: dict) -> dict:
         architecture |= {"sha256": weights["architecture_sha256"]} if "architecture_sha256" in weights else {}
     known = ("callable", "source", "import_from", "sha256", "kwargs")
     own = held.get("config", {}).get("shiftgain", {})
-    found = {"architecture": {name: architecture[name] for name in known if name in architecture}}
-    found |= {"weights": weights["source"]}
+    found: dict = {"architecture": {name: architecture[name] for name in known if name in architecture}}
+    found["weights"] = weights["source"]
     steps = [_step(step) for step in held["inputs"][0].get("preprocessing") or []]
     steps = [step for step in steps if step["id"] not in NO_STEPS]
     if len(steps) > 1 or any(step["id"] not in STEPS for step in steps):
         names = ", ".join(step["id"] for step in steps)
         raise StudyError(f"{key}: preprocessing {names}; one step can be followed, of {', '.join(sorted(STEPS))}")
-    found |= {"preprocessing": steps[0] if steps else {"id": "none"}}
+    found["preprocessing"] = steps[0] if steps else {"id": "none"}
     after = [_step(step)["id"] for step in held["outputs"][0].get("postprocessing") or []]
     # Without a step after it, the output is what its user takes for probabilities.
-    found |= {"activation": next((name for name in after if name in ACTIVATIONS), "none")}
+    found["activation"] = next((name for name in after if name in ACTIVATIONS), "none")
     return found | {name: own[name] for name in ("activation", "foreground", "cell", "halo") if name in own}
 
 
 def _step(step: dict) -> dict:
     """A step of processing; spec 0.4 calls its id name."""
-    kwargs = {
-        name: value
-        for name, value in (step.get("kwargs") or {}).items()
-        if name in ("mean", "std", "gain", "offset", "axes")
-    }
+    kwargs = {name: value for name, value in (step.get("kwargs") or {}).items() if name in KWARGS}
     return {"id": step.get("id", step.get("name"))} | ({"kwargs": kwargs} if kwargs else {})
 
 
