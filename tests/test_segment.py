@@ -61,7 +61,8 @@ def study(tmp_path, network, domain_path):
         return {
             "model_path": str(tmp_path / "model.h5"), "adapted_path": paths["adapted"], "advice_path": None,
             "folder": str(tmp_path / f"out {path.name}"), "spec": spec, "source": "discs", "seed": 0,
-            "action": "batchnorm", "unknown": "keep", "threshold": 0.5, "probabilities": False, "device": "cpu",
+            "action": "batchnorm", "unknown": "keep", "threshold": 0.5, "probabilities": False, "onnx": False,
+            "device": "cpu",
         }  # fmt: skip
 
     return prepare

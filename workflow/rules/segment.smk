@@ -38,6 +38,7 @@ rule segment:
         spec=lambda wildcards: STUDY.specs([wildcards.target], [])[wildcards.target],
         unknown=config["segment"]["unknown"],
         probabilities=config["segment"]["probabilities"],
+        onnx=config["segment"]["onnx"],
         threshold=config["evaluate"]["threshold"],
         device=config["device"],
     script:

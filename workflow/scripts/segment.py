@@ -17,9 +17,11 @@ from shiftgain.adaptation import artefacts
 from shiftgain.domains import real, writers
 from shiftgain.domains.stack import Stack
 from shiftgain.files import job, store
+from shiftgain.files.commit import commit
 from shiftgain.files.errors import StudyError
 from shiftgain.files.tables import read_csv, replacing
 from shiftgain.network import checkpoint, devices, normalisation
+from shiftgain.network.handover import hand_over
 from shiftgain.network.inference import BATCH_PIXELS, of_images
 from shiftgain.network.unet import UNet
 from shiftgain.report import outlines
@@ -28,6 +30,16 @@ from shiftgain.study.names import IDENTITY, KEY
 # What the advice calls a plain refresh.
 ADAPT = {"adapt": "batchnorm", "keep": "source"}
 SHEET_IMAGES = 12
+OWN_RULE = (
+    "No single state dict holds this method. These weights hold the statistics of the domain; of each image the "
+    "statistics are {part:.4g} its own and the rest the domain's, weights {weights}, polarity {polarity}, towards a "
+    "foreground share of {share:.4g}, unless its objects stand out too little from its background (usual contrast "
+    "{contrast:.4g}): function of_image of shiftgain/adaptation/remedies.py."
+)
+TEST_RULE = (
+    "No single state dict holds this method. These weights are those of the source; function {function} of "
+    "shiftgain/adaptation adapts them to {at_test} images at a time, with options {options}."
+)
 
 
 def segment(
@@ -42,28 +54,31 @@ def segment(
     unknown: str,
     threshold: float,
     probabilities: bool,
+    onnx: bool,
     device: str,
 ) -> None:
-    """Write ``masks/``, ``probabilities/`` where asked, ``outlines.png`` and ``about.json`` to ``folder``.
+    """Write masks, probabilities where asked, a sheet of outlines, ``about.json`` and the network to ``folder``.
 
     ``spec``: of the target. ``action``: a method, or ``advised``: what the advice at ``advice_path`` decides for the
     pair, and ``unknown`` where it does not decide.
     """
     torch_device = devices.pick(device)
     network = checkpoint.load(model_path, torch_device)
-    method, why = (
-        (action, "asked for") if advice_path is None else advised(advice_path, source, spec["name"], seed, unknown)
-    )
-    logging.info("%s: %s, %s", spec["name"], method, why)
-    state, how, facts = found(adapted_path, spec["name"], method, network)
-    stacks = real.image_stacks(spec["name"], spec)
+    target = spec["name"]
+    method, why = (action, "asked for") if advice_path is None else advised(advice_path, source, target, seed, unknown)
+    logging.info("%s: %s, %s", target, method, why)
+    state, how, facts = found(adapted_path, target, method, network)
+    normalisation.put(network, state)
+    stacks = real.image_stacks(target, spec)
     sheet = Sheet(sum(len(stack.shapes) for stack in stacks), threshold)
-    with normalisation.adapted(network, state):
-        pages = sheet.watch(predicted(network, stacks, spec, torch_device, **how))
-        write(stacks, pages, Path(folder), spec["name"], threshold, probabilities)
+    pages = sheet.watch(predicted(network, stacks, spec, torch_device, **how))
+    write(stacks, pages, Path(folder), target, threshold, probabilities)
     sheet.write(stacks, Path(folder, "outlines.png"))
-    about = {"source": source, "target": spec["name"], "seed": seed, "action": action, "method": method, "why": why}
-    about |= {"images": sheet.total, "foreground": sheet.foreground / sheet.pixels, "threshold": threshold} | facts
+    facts |= {"source": source, "target": target, "seed": seed, "method": method, "threshold": threshold}
+    facts |= {"images": sheet.total, "images_sha256": real.digest_of(stacks), "commit": commit()}
+    image = next(batches(stacks, spec, 1))[0]
+    hand_over(network.cpu(), checkpoint.model(model_path), image, words(facts), facts, Path(folder, "network"), onnx)
+    about = facts | {"action": action, "why": why, "foreground": sheet.foreground / sheet.pixels}
     with replacing(Path(folder, "about.json")) as partial:
         partial.write_text(json.dumps(about, indent=1) + "\n")
 
@@ -81,9 +96,12 @@ def advised(advice_path: str, source: str, target: str, seed: int, unknown: str)
 
 
 def found(adapted_path: str, target: str, method: str, network: UNet) -> tuple[dict, dict, dict]:
-    """(tensors to put in place, how to adapt to each image besides, what is known of it) of a method on a target."""
+    """(tensors to put in place, how to adapt to each image besides, what is known of it) of a method on a target.
+
+    Known: ``n_target_images``, and ``rule``, what no state dict holds of the method, in words.
+    """
     if method == "source":
-        return {}, {}, {"n_target_images": 0}
+        return {}, {}, {"n_target_images": 0, "rule": ""}
     with store.read(adapted_path) as adapted:
         if method not in adapted[target]:
             tried = ", ".join(adapted[target])
@@ -91,7 +109,27 @@ def found(adapted_path: str, target: str, method: str, network: UNet) -> tuple[d
         group = adapted[target][method]
         state, how = artefacts.kept(group, network)
         n = store.get_json(group, "n_target_images") if "n_target_images" in group.attrs else None
-        return state, how, {"n_target_images": n}
+        own = store.get_json(group, "own") if "own" in group.attrs else None
+        asked = store.get_json(group, "method") if "method" in group.attrs else None
+        return state, how, {"n_target_images": n, "rule": rule(own, asked)}
+
+
+def rule(own: dict | None, asked: dict | None) -> str:
+    """What a method does to each image or batch beyond the statistics of the domain; nothing where these are all."""
+    if own is not None and own["part"]:
+        return OWN_RULE.format(**own)
+    return TEST_RULE.format(**asked) if asked is not None else ""
+
+
+def words(facts: dict) -> dict:
+    """``name`` and ``description`` of the network that made the masks."""
+    adapted = f"adapted to {facts['n_target_images']} unlabelled images of {facts['target']} by {facts['method']}"
+    what = adapted if facts["n_target_images"] else f"used on {facts['target']} by {facts['method']}"
+    text = (
+        f"Network of {facts['source']}, {what}; images sha256 {facts['images_sha256'][:16]}, by shiftgain at commit "
+        f"{facts['commit'][:12]}. Input: images of {facts['target']} as 8-bit grey levels, 0 to 255. {facts['rule']}"
+    )
+    return {"name": f"{facts['source']} on {facts['target']} by {facts['method']}", "description": text.strip()}
 
 
 @torch.inference_mode()
@@ -192,5 +230,6 @@ if __name__ == "__main__":
             unknown=snakemake.params.unknown,
             threshold=snakemake.params.threshold,
             probabilities=snakemake.params.probabilities,
+            onnx=snakemake.params.onnx,
             device=snakemake.params.device,
         )

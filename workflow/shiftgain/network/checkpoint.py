@@ -58,6 +58,12 @@ def about(path: str | Path) -> dict:
         return store.get_json(file, "about")
 
 
+def model(path: str | Path) -> dict:
+    """The ``model`` that :func:`save` was given."""
+    with store.read(path) as file:
+        return store.get_json(file, "model")
+
+
 def load(path: str | Path, device: torch.device) -> UNet:
     """The network of a checkpoint, in evaluation mode, its parameters frozen.
 

@@ -1,0 +1,283 @@
+"""A network trained elsewhere: found out, adapted, advised on and handed over, as the U-Net is."""
+
+import hashlib
+import json
+import re
+import struct
+import sys
+from copy import deepcopy
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+import yaml
+from torch import nn
+
+from scripts.adapt import adapt
+from scripts.adopt import adopt
+from scripts.latents import latents
+from scripts.score import score
+from shiftgain.adaptation import batchnorm, remedies
+from shiftgain.files import store
+from shiftgain.files.errors import StudyError
+from shiftgain.network import adopted, checkpoint, handover, normalisation
+from shiftgain.network.inference import Inputs, of_images
+from shiftgain.network.tiles import Frame, Tiled, halo, tiles_of
+from shiftgain.network.unet import UNet
+from shiftgain.study.checks import _description_faults
+from shiftgain.study.descriptions import described
+from tests.conftest import METHODS, MODEL, discs, write_domain
+
+CPU = torch.device("cpu")
+# A network of somebody else's: functional ReLU and pooling, three classes, unlike names, and a layer that never runs.
+SOURCE = """
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class Theirs(nn.Module):
+    def __init__(self, channels=1, classes=3, norm=nn.BatchNorm2d):
+        super().__init__()
+        self.last = nn.Conv2d(6, classes, 1)
+        self.idle = nn.BatchNorm2d(7)
+        self.third, self.n3 = nn.Conv2d(12, 6, 3, padding=1), norm(6)
+        self.first, self.n1 = nn.Conv2d(channels, 6, 3, padding=1), norm(6)
+        self.second, self.n2 = nn.Conv2d(6, 6, 5, padding=2), norm(6)
+
+    def forward(self, x):
+        a = F.relu(self.n1(self.first(x)))
+        b = F.relu(self.n2(self.second(F.max_pool2d(a, 2))))
+        b = F.interpolate(b, scale_factor=2)
+        return [self.last(F.relu(self.n3(self.third(torch.cat([a, b], 1))))), b]
+
+
+def plain(**kwargs):
+    return Theirs(norm=nn.Identity, **kwargs)
+"""
+OUTPUT = {"activation": "softmax", "foreground": [1, 2]}
+FIXED = {"id": "fixed_zero_mean_unit_variance", "kwargs": {"mean": [100.0], "std": [50.0]}}
+MONAI = {"callable": "UNet", "import_from": "monai.networks.nets"}
+MONAI_KWARGS = {
+    "spatial_dims": 2,
+    "in_channels": 1,
+    "out_channels": 1,
+    "channels": [4, 8, 16],
+    "strides": [2, 2],
+    "norm": "batch",
+}
+
+
+def describe(folder: Path, kwargs: dict | None = None, name: str = "Theirs", **more) -> dict:
+    """A description of a network of ``SOURCE`` with random weights, settled, its files in ``folder``."""
+    (folder / "theirs.py").write_text(SOURCE)
+    scope: dict = {}
+    exec(SOURCE, scope)
+    torch.manual_seed(1)
+    module = scope[name](**kwargs or {}).train()
+    with torch.no_grad():
+        channels = (kwargs or {}).get("channels", 1)
+        for _ in range(8):
+            module(torch.randn(4, channels, 32, 32))
+    torch.save(module.state_dict(), folder / "theirs.pt")
+    entry = {"architecture": {"callable": name, "source": "theirs.py", "kwargs": kwargs or {}}, "weights": "theirs.pt"}
+    (folder / "network.yaml").write_text(yaml.safe_dump(entry | OUTPUT | more))
+    return described("domains.home.network", str(folder / "network.yaml"), _description_faults)
+
+
+@pytest.fixture
+def home(tmp_path) -> str:
+    """A few labelled images of the network's own domain, all in every split."""
+    with store.create(tmp_path / "home.h5") as file:
+        write_domain(file, dict.fromkeys(("train", "validation", "adapt", "test"), 5), size=24)
+    return str(tmp_path / "home.h5")
+
+
+def adopted_at(folder: Path, home: str, **more) -> tuple[str, adopted.Adopted]:
+    path = str(folder / "model.h5")
+    adopt(home, path, describe(folder, **more), more.get("kwargs", {}).get("channels", 1) if more.get("kwargs") else 1)
+    return path, checkpoint.load(path, CPU)
+
+
+def as_they_would(folder: Path, images: np.ndarray) -> np.ndarray:
+    """Foreground probability by the author's own code: fixed standardisation, softmax, classes 1 and 2."""
+    scope: dict = {}
+    exec(SOURCE, scope)
+    module = scope["Theirs"]().eval()
+    module.load_state_dict(torch.load(folder / "theirs.pt", weights_only=True))
+    with torch.inference_mode():
+        outputs = module((torch.from_numpy(images).float()[:, None] - 100) / 50)[0]
+    return outputs.softmax(1)[:, 1:].sum(1).numpy()
+
+
+def said(network, images: np.ndarray) -> np.ndarray:
+    p = np.empty(images.shape[:3], np.float32)
+    for tile, found in of_images(network, images, CPU):
+        p[:, *tile.at] = found.numpy()
+    return p
+
+
+def test_it_says_what_it_says_elsewhere(tmp_path, home):
+    _, network = adopted_at(tmp_path, home, preprocessing=FIXED)
+    images = discs(3, 24, 9)[0]
+    np.testing.assert_allclose(said(network, images), as_they_would(tmp_path, images), atol=1e-5)
+    odd = discs(1, 23, 9)[0]
+    assert said(network, odd).shape == (1, 23, 23), "padded to its grid"
+
+
+def test_its_layers_are_those_that_run_in_the_order_in_which_they_do(tmp_path, home):
+    path, network = adopted_at(tmp_path, home)
+    assert list(normalisation.norm_layers(network)) == ["module.n1", "module.n2", "module.n3"]
+    assert {name: place["norm"] for name, place in network.layers.items()} == {
+        "encoder1": "n1", "bottleneck": "n2", "decoder1": "n3",
+    }  # fmt: skip
+    assert adopted.decoder_norms(network) == ["module.n3"]
+    traits = checkpoint.model(path)["traits"]
+    # From a border between squares of two: 1 by third, so the whole square, 2; 2 more squares by second, 6; 1 by first.
+    assert adopted.reach(network.module, 1, 2) == 7
+    assert (traits["cell"], traits["receiver"], traits["outputs"]) == (2, "last", 3)
+    assert traits["halo"] == 8 and not traits["sees_whole_image"]
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_the_reach_that_is_measured_is_that_which_is_worked_out(depth):
+    network = UNet(1, 2, depth).eval()
+    assert adopted.up(adopted.reach(network, 1, 2**depth), 2**depth) == halo(depth)
+
+
+@pytest.mark.parametrize(("norm", "expected"), [(nn.Identity(), 3), (nn.GroupNorm(1, 2), None)])
+def test_what_sees_the_whole_image_has_no_reach(norm, expected):
+    module = nn.Sequential(nn.Conv2d(1, 2, 7, padding=3), norm, nn.Conv2d(2, 1, 1)).eval()
+    assert adopted.reach(module, 1, 1) == expected
+    pooled = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Upsample(size=(256, 256)))
+    model = {"preprocessing": {"id": "none"}, "activation": "sigmoid", "foreground": 0}
+    traits = adopted.examine(adopted.Adopted(pooled.eval(), 1, model))
+    assert traits["sees_whole_image"] and traits["halo"] == adopted.WHOLE_IMAGE_HALO
+
+
+def test_large_images_pass_in_tiles_as_they_would_whole(tmp_path, home, monkeypatch):
+    _, network = adopted_at(tmp_path, home, preprocessing={"id": "zero_mean_unit_variance"})
+    image = discs(1, 101, 3)[0]
+    whole = said(network, image)
+    monkeypatch.setattr("shiftgain.network.tiles.TILE_PIXELS", 40 * 40)
+    assert len(list(Tiled(image, range(1), network.depth, CPU))) > 4
+    np.testing.assert_allclose(said(network, image), whole, atol=1e-5)
+
+
+@pytest.mark.parametrize(("axes", "each"), [(None, "image"), (["y", "x"], "channel")])
+def test_each_image_is_standardised_whole(axes, each):
+    images = np.random.default_rng(0).integers(0, 255, (3, 20, 30, 3), np.uint8)
+    entry = {"id": "zero_mean_unit_variance", "kwargs": {"axes": axes} if axes else {}}
+    assert adopted.each_of(entry) == each
+    (tile,) = Tiled(images, range(3), Frame(1, 0, each), CPU)
+    values = images.transpose(0, 3, 1, 2).astype(float)
+    dims = (1, 2, 3) if each == "image" else (2, 3)
+    expected = (values - values.mean(dims, keepdims=True)) / (values.std(dims, keepdims=True) + 1e-6)
+    np.testing.assert_allclose(tile.images, expected, atol=1e-4)
+    (again,) = Tiled(torch.from_numpy(values).float() / 255, range(3), Frame(1, 0, each), CPU)
+    np.testing.assert_allclose(again.images, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ({"id": "none"}, [0, 51, 255]),
+        ({"id": "scale_linear", "kwargs": {"gain": 2, "offset": -1}}, [-1, 101, 509]),
+        (FIXED, [-2, -0.98, 3.1]),
+    ],
+)
+def test_preprocessing_is_of_grey_levels(entry, expected):
+    gain, offset = adopted.preprocessing(entry, 1)
+    found = torch.tensor([0, 51, 255]) / 255 * gain.flatten() + offset.flatten()
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("activation", "foreground", "expected"),
+    [("sigmoid", 1, 0.7311), ("softmax", 1, 0.2447), ("softmax", [1, 2], 0.9100), ("none", 3, 0.5)],
+)
+def test_the_foreground_is_what_the_outputs_mean(activation, foreground, expected):
+    """Outputs 0, 1, 2, 0.5: sigmoid of 1; e / (1 + e + e^2) is not it, the fourth output counts too."""
+    outputs = torch.tensor([0.0, 1, 2, 0.5]).reshape(1, 4, 1, 1)
+    if activation == "softmax":
+        outputs = outputs[:, :3]
+    model = {"preprocessing": {"id": "none"}, "activation": activation, "foreground": foreground}
+    logit = adopted.Adopted(nn.Identity(), 1, model).foreground_logit(outputs)
+    assert float(torch.sigmoid(logit)) == pytest.approx(expected, abs=1e-4) and logit.shape == (1, 1, 1, 1)
+
+
+def test_a_refresh_is_that_of_torch_and_brightness_is_undone(tmp_path, home):
+    _, network = adopted_at(tmp_path, home, preprocessing=FIXED)
+    images = torch.from_numpy(discs(6, 24, 4)[0])[:, None] / 255.0
+    state = batchnorm.batchnorm(network, tiles_of([images], network.depth))
+    twin = deepcopy(network.module)
+    for norm in (twin.n1, twin.n2, twin.n3):
+        norm.train().momentum = None
+        norm.reset_running_stats()
+    twin(network.standardise(images))
+    for name in ("n1", "n2", "n3"):
+        for kind in ("running_mean", "running_var"):
+            torch.testing.assert_close(
+                state[f"module.{name}.{kind}"], twin.state_dict()[f"{name}.{kind}"], rtol=1e-3, atol=1e-4
+            )
+    affine = remedies.refreshed(network, tiles_of([images], network.depth)).state
+    darker = remedies.refreshed(network, tiles_of([0.4 * images + 0.1], network.depth)).state
+    with torch.inference_mode():
+        with normalisation.adapted(network, affine):
+            expected = network(images)
+        with normalisation.adapted(network, darker):
+            torch.testing.assert_close(network(0.4 * images + 0.1), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_all_stages_take_it(tmp_path, home, targets_path):
+    path, network = adopted_at(tmp_path, home, preprocessing={"id": "zero_mean_unit_variance"})
+    own = {"function": "remedy", "options": {"scope": "image", "weights": "balanced", "polarity": "told"}}
+    files = [str(tmp_path / name) for name in ("adapted.h5", "latents.h5", "scores.csv")]
+    adapt(path, home, str(targets_path), files[0], METHODS | {"own": own}, 0, "cpu", "home")
+    with h5py.File(files[0]) as file:
+        assert set(file["discs/batchnorm/"]) >= {"module.n1.running_mean", "module.n3.running_var"}
+    latents(
+        path,
+        home,
+        str(targets_path),
+        files[0],
+        files[1],
+        ["encoder1", "bottleneck"],
+        ["before_relu"],
+        ["position"],
+        50,
+        0,
+        "cpu",
+    )
+    with h5py.File(files[1]) as file:
+        rows = file["source/reference/bottleneck/before_relu/position/rows"][...]
+        assert rows.shape == (50, 6) and (rows < 0).any(), "before the ReLU"
+    score(path, home, str(targets_path), files[0], {}, files[2], "home", 0, 8, 40, 0.5, "cpu")
+    assert "confidence_after" in Path(files[2]).read_text().splitlines()[0]
+
+
+def test_a_network_without_batch_norm_is_kept_and_scored(tmp_path, home, targets_path, caplog):
+    path, _ = adopted_at(tmp_path, home, name="plain")
+    assert "has no batch-norm layer: nothing can be adapted, and it is kept" in caplog.text
+    files = [str(tmp_path / name) for name in ("adapted.h5", "latents.h5", "scores.csv")]
+    adapt(path, home, str(targets_path), files[0], METHODS, 0, "cpu", "home")
+    with h5py.File(files[0]) as file:
+        assert list(file["discs"]) == []
+    latents(
+        path,
+        home,
+        str(targets_path),
+        files[0],
+        files[1],
+        ["encoder1", "bottleneck"],
+        ["before_relu"],
+        ["position"],
+        50,
+        0,
+        "cpu",
+    )
+    score(path, home, str(targets_path), files[0], {}, files[2], "home", 0, 8, 40, 0.5, "cpu")
+    header = Path(files[2]).read_text().splitlines()[0]
+    assert "confidence_before" in header and "confidence_after" not in header
