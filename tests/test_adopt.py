@@ -1,10 +1,5 @@
 """A network trained elsewhere: found out, adapted, advised on and handed over, as the U-Net is."""
 
-import hashlib
-import json
-import re
-import struct
-import sys
 from copy import deepcopy
 from pathlib import Path
 
@@ -21,14 +16,13 @@ from scripts.latents import latents
 from scripts.score import score
 from shiftgain.adaptation import batchnorm, remedies
 from shiftgain.files import store
-from shiftgain.files.errors import StudyError
-from shiftgain.network import adopted, checkpoint, handover, normalisation
-from shiftgain.network.inference import Inputs, of_images
+from shiftgain.network import adopted, checkpoint, normalisation
+from shiftgain.network.inference import of_images
 from shiftgain.network.tiles import Frame, Tiled, halo, tiles_of
 from shiftgain.network.unet import UNet
 from shiftgain.study.checks import _description_faults
 from shiftgain.study.descriptions import described
-from tests.conftest import METHODS, MODEL, discs, write_domain
+from tests.conftest import METHODS, discs, write_domain
 
 CPU = torch.device("cpu")
 # A network of somebody else's: functional ReLU and pooling, three classes, unlike names, and a layer that never runs.

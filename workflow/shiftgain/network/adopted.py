@@ -17,7 +17,7 @@ import warnings
 from hashlib import sha256
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ PROBE_SIDE = 256
 STRIP_ROWS, LONGEST_STRIP = 64, 2048
 # What takes in the whole of an image; pooling to one position shows by its size.
 SEE_ALL = (nn.InstanceNorm2d, nn.GroupNorm, nn.LayerNorm, nn.MultiheadAttention)
+CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 # Halo of a network that sees the whole of an image, in pixels: what is near counts most all the same.
 WHOLE_IMAGE_HALO = 64
 # Of safetensors (format 1.0).
@@ -113,7 +114,7 @@ class Adopted(UNet):
 
     @property
     def layers(self) -> dict[str, dict]:
-        """Layer, in the order of execution -> ``norm``, its module, and ``relu``, the activation after it or None."""
+        """Layer, in the order of execution -> ``norm``, a module, and ``relu``, the activation after it or None."""
         return self.model["traits"]["layers"]
 
     @property
@@ -149,6 +150,8 @@ def layers_of(network: UNet) -> list[str]:
 def decoder_norms(network: UNet) -> list[str]:
     """Names of the batch-norm layers behind the bottleneck."""
     if isinstance(network, Adopted):
+        if not network.norms:
+            return []
         last = network.norms.index(f"{PREFIX}{network.layers['bottleneck']['norm']}")
         return network.norms[last + 1 :]
     return [
@@ -285,77 +288,99 @@ def examine(network: Adopted, cell: int | None = None, halo: int | None = None) 
     for each position, found by an image that passes; ``halo`` how far beyond such squares it sees (:func:`reach`).
     Layers are named as those of a U-Net: on the way down to the coarsest grid, the last batch norm of each coarser grid
     is encoder1, encoder2, ...; the last on the coarsest is the bottleneck; behind it, the last of each finer grid is
-    decoderK ... decoder1. Without such a way down, the first batch norm is encoder1.
+    decoderK ... decoder1. Without such a way down, the first batch norm is encoder1. In a network without
+    batch norm, convolutions stand in their place.
 
     Errors: :class:`StudyError` where the network does not take images, or where its output has another size.
     """
-    module, channels = network.module, len(network.input_mean)
-    passed: list[tuple[str, nn.Module, Tensor, Any]] = []
-    hooks = [
-        part.register_forward_hook(lambda part, taken, given, name=name: passed.append((name, part, taken, given)))
-        for name, part in module.named_modules()
-        if not any(True for _ in part.children())
+    side = PROBE_SIDE if cell is None else up(PROBE_SIDE, cell)
+    passed, outputs = _passed(network, side)
+    if outputs.shape[-2:] != (side, side):
+        made = " x ".join(map(str, outputs.shape[-2:]))
+        raise StudyError(f"network: makes {made} of {side} x {side} pixels; wrap it so that each pixel has an output")
+    if max(network.foreground) >= outputs.shape[1]:
+        raise StudyError(f"network: foreground {network.foreground} of {outputs.shape[1]} outputs; count from 0")
+    grids = [each.size for each in passed if each.size]
+    cell = cell or -(-side // min(size for size in grids if size > 1))
+    found = halo
+    if halo is None and 1 not in grids and not any(isinstance(each.part, SEE_ALL) for each in passed):
+        found = reach(network.module, len(network.input_mean), cell)
+    norms = [place for place, each in enumerate(passed) if each.normalises]
+    convolutions = [place for place, each in enumerate(passed) if isinstance(each.part, CONVOLUTIONS)]
+    if not convolutions:
+        raise StudyError("network: has no convolution; it cannot be adopted")
+    layers = [
+        (passed[place].name, side // passed[place].size, _after(passed, place)) for place in norms or convolutions
     ]
-    side = PROBE_SIDE if cell is None else -(-PROBE_SIDE // cell) * cell
+    return {
+        "cell": cell,
+        "halo": up(WHOLE_IMAGE_HALO if found is None else found, cell),
+        "sees_whole_image": found is None,
+        "norms": list(dict.fromkeys(passed[place].name for place in norms)),
+        "layers": _named(layers),
+        "receiver": passed[convolutions[-1]].name,
+        "values_per_pixel": max(each.given.shape[1] * each.size**2 for each in passed if each.size) / side**2,
+        "outputs": outputs.shape[1],
+    }
+
+
+class Passed(NamedTuple):
+    """A module without parts, what it took and what it gave, as an image passed."""
+
+    name: str
+    part: nn.Module
+    taken: tuple
+    given: Any
+
+    @property
+    def size(self) -> int:
+        """Columns of what it gave, 0 where that is no image."""
+        return self.given.shape[-1] if isinstance(self.given, Tensor) and self.given.ndim == 4 else 0
+
+    @property
+    def normalises(self) -> bool:
+        """Whether it is batch norm with statistics of its own."""
+        return isinstance(self.part, nn.BatchNorm2d) and self.part.running_mean is not None
+
+
+def _passed(network: Adopted, side: int) -> tuple[list[Passed], Tensor]:
+    """What the modules of a network did as an image of ``side`` passed, in order, and the output.
+
+    Errors: :class:`StudyError` where it cannot pass.
+    """
+    passed: list[Passed] = []
+    hooks = [
+        part.register_forward_hook(
+            lambda part, taken, given, name=name: passed.append(Passed(name, part, taken, given))
+        )
+        for name, part in network.module.named_modules()
+        if not list(part.children())
+    ]
+    channels = len(network.input_mean)
     images = torch.rand(1, channels, side, side, generator=torch.Generator().manual_seed(0))
     try:
         with torch.inference_mode():
-            outputs = output_of(module(network.standardise(images)))
+            return passed, output_of(network.module(network.standardise(images)))
     except StudyError:
         raise
     except Exception as error:
         what = " ".join(str(error).split())[:200]
         raise StudyError(
             f"network: cannot take {channels} channels of {side} x {side} ({what}); set generate.channels to what it "
-            "takes, or kwargs"
+            "takes, or correct kwargs"
         ) from error
     finally:
         for hook in hooks:
             hook.remove()
-    if outputs.shape[-2:] != images.shape[-2:]:
-        raise StudyError(
-            f"network: makes {tuple(outputs.shape[-2:])} of {side} x {side}; wrap it to give each pixel a value"
-        )
-    if max(network.foreground) >= outputs.shape[1]:
-        raise StudyError(f"network: foreground {network.foreground} of {outputs.shape[1]} outputs; count from 0")
-    grids = [given.shape[-1] for _, _, _, given in passed if isinstance(given, Tensor) and given.ndim == 4]
-    cell = cell or -(-side // min((size for size in grids if size > 1), default=side))
-    found = halo
-    if halo is None and 1 not in grids and not any(isinstance(part, SEE_ALL) for _, part, _, _ in passed):
-        found = reach(module, channels, cell)
-    norms = [
-        (name, side // given.shape[-1], place)
-        for place, (name, part, _, given) in enumerate(passed)
-        if isinstance(part, nn.BatchNorm2d) and part.running_mean is not None
-    ]
-    receivers = [name for name, part, taken, _ in passed if isinstance(part, (nn.Conv2d, nn.ConvTranspose2d))]
-    if not receivers:
-        raise StudyError("network: has no convolution; it cannot be adopted")
-    widths = [
-        given.shape[1] * given.shape[-1] ** 2 / side**2
-        for _, _, _, given in passed
-        if isinstance(given, Tensor) and given.ndim == 4
-    ]
-    names = dict.fromkeys(name for name, _, _ in norms)
-    return {
-        "cell": cell,
-        "halo": up(WHOLE_IMAGE_HALO if found is None else found, cell),
-        "sees_whole_image": found is None,
-        "norms": list(names),
-        "layers": _named([(name, stride, _after(passed, place)) for name, stride, place in norms]),
-        "receiver": receivers[-1],
-        "values_per_pixel": max(widths),
-        "outputs": outputs.shape[1],
-    }
 
 
-def _after(passed: list, place: int) -> str | None:
-    """The module that takes what the one at ``place`` gave, where it is an activation."""
-    for name, part, _, _ in passed[place + 1 : place + 3]:
-        if type(part).__module__ == "torch.nn.modules.activation":
-            return name
-        if not isinstance(part, (nn.Dropout, nn.Dropout2d, nn.Identity)):
-            return None
+def _after(passed: list[Passed], place: int) -> str | None:
+    """The module that takes what the one at ``place`` gave, where it is an activation; dropout may be between."""
+    for each in passed[place + 1 : place + 3]:
+        if type(each.part).__module__ == "torch.nn.modules.activation":
+            return each.name
+        if not isinstance(each.part, nn.Dropout | nn.Dropout2d | nn.Identity):
+            break
     return None
 
 

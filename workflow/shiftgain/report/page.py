@@ -56,7 +56,7 @@ def tables(
     return {
         "networks": html(networks[["network", "seed", "n_images", "iou", "dice"]]),
         "trainings": html(trainings) if len(trainings := by_training(pairs)) else "",
-        "methods": html(method_scores(gains, pairs)),
+        "methods": html(method_scores(gains, pairs)) if len(gains) else "",
         "cases": html(pd.DataFrame(rows, columns=["case", "rule", "pair", *SCORES])),
         "correlations": html(best[columns]),
         "hypotheses": html(verdicts(hypotheses)),
