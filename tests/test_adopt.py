@@ -1,5 +1,9 @@
 """A network trained elsewhere: found out, adapted, advised on and handed over, as the U-Net is."""
 
+import hashlib
+import json
+import struct
+import sys
 from copy import deepcopy
 from pathlib import Path
 
@@ -16,13 +20,14 @@ from scripts.latents import latents
 from scripts.score import score
 from shiftgain.adaptation import batchnorm, remedies
 from shiftgain.files import store
-from shiftgain.network import adopted, checkpoint, normalisation
-from shiftgain.network.inference import of_images
+from shiftgain.files.errors import StudyError
+from shiftgain.network import adopted, checkpoint, handover, normalisation
+from shiftgain.network.inference import Inputs, of_images
 from shiftgain.network.tiles import Frame, Tiled, halo, tiles_of
 from shiftgain.network.unet import UNet
 from shiftgain.study.checks import _description_faults
 from shiftgain.study.descriptions import described
-from tests.conftest import METHODS, discs, write_domain
+from tests.conftest import METHODS, MODEL, discs, write_domain
 
 CPU = torch.device("cpu")
 # A network of somebody else's: functional ReLU and pooling, three classes, unlike names, and a layer that never runs.
@@ -53,8 +58,7 @@ def plain(**kwargs):
 """
 OUTPUT = {"activation": "softmax", "foreground": [1, 2]}
 FIXED = {"id": "fixed_zero_mean_unit_variance", "kwargs": {"mean": [100.0], "std": [50.0]}}
-MONAI = {"callable": "UNet", "import_from": "monai.networks.nets"}
-MONAI_KWARGS = {
+MONAI_UNET = {
     "spatial_dims": 2,
     "in_channels": 1,
     "out_channels": 1,
@@ -226,7 +230,7 @@ def test_a_refresh_is_that_of_torch_and_brightness_is_undone(tmp_path, home):
 
 
 def test_all_stages_take_it(tmp_path, home, targets_path):
-    path, network = adopted_at(tmp_path, home, preprocessing={"id": "zero_mean_unit_variance"})
+    path, _ = adopted_at(tmp_path, home, preprocessing={"id": "zero_mean_unit_variance"})
     own = {"function": "remedy", "options": {"scope": "image", "weights": "balanced", "polarity": "told"}}
     files = [str(tmp_path / name) for name in ("adapted.h5", "latents.h5", "scores.csv")]
     adapt(path, home, str(targets_path), files[0], METHODS | {"own": own}, 0, "cpu", "home")
@@ -275,3 +279,248 @@ def test_a_network_without_batch_norm_is_kept_and_scored(tmp_path, home, targets
     score(path, home, str(targets_path), files[0], {}, files[2], "home", 0, 8, 40, 0.5, "cpu")
     header = Path(files[2]).read_text().splitlines()[0]
     assert "confidence_before" in header and "confidence_after" not in header
+
+
+def handed_over(network, model: dict, folder: Path, **facts) -> dict:
+    image = discs(1, 50, 2)[0][0]
+    image = image if model["channels"] == 1 else np.repeat(image[..., None], 3, -1)
+    words = {"name": "theirs on mine", "description": "of a test"}
+    handover.hand_over(network, model, image, words, {"commit": "abc"} | facts, folder, False)
+    return yaml.safe_load((folder / "bioimageio.yaml").read_text())
+
+
+def by_its_description(folder: Path, about: dict) -> np.ndarray:
+    """The output for the test input, by nothing but the description, its files, torch and numpy."""
+    entry = about["weights"]["pytorch_state_dict"]
+    assert hashlib.sha256((folder / entry["source"]).read_bytes()).hexdigest() == entry["sha256"]
+    scope: dict = {"__name__": "theirs"}
+    exec((folder / entry["architecture"]["source"]).read_text(), scope)
+    module = scope[entry["architecture"]["callable"]](**entry["architecture"]["kwargs"]).eval()
+    module.load_state_dict(torch.load(folder / entry["source"], weights_only=True))
+    images = torch.from_numpy(np.load(folder / about["inputs"][0]["test_tensor"]["source"]))
+    for step in about["inputs"][0]["preprocessing"]:
+        if step["id"] == "scale_linear":
+            images = images * step["kwargs"]["gain"] + step["kwargs"]["offset"]
+        else:
+            images = (images - images.mean()) / (images.std(correction=0) + 1e-6)
+    with torch.inference_mode():
+        outputs = module(images)
+    outputs = outputs[0] if isinstance(outputs, list) else outputs
+    (after,) = about["outputs"][0]["postprocessing"]
+    return (outputs.sigmoid() if after["id"] == "sigmoid" else outputs.softmax(1)).numpy()
+
+
+@pytest.mark.parametrize("preprocessing", [FIXED, {"id": "zero_mean_unit_variance"}, None])
+def test_what_is_handed_over_gives_its_test_output_and_may_be_adopted_again(preprocessing, tmp_path, home, network):
+    """Adapted to brighter images, by statistics of the input too; None: a U-Net of ours."""
+    if preprocessing is None:
+        model = MODEL
+    else:
+        path, network = adopted_at(tmp_path, home, preprocessing=preprocessing)
+        model = checkpoint.model(path)
+    images = discs(6, 32, 4, 0.9, 0.5)[0]
+    tiles = tiles_of([torch.from_numpy(images)[:, None] / 255.0], network.depth)
+    method = batchnorm.batchnorm if preprocessing and "kwargs" not in preprocessing else remedies.refreshed
+    state = method(network, tiles)
+    normalisation.put(network, state if isinstance(state, dict) else state.state)
+    about = handed_over(network, model, tmp_path / "out")
+    saved = np.load(tmp_path / "out" / about["outputs"][0]["test_tensor"]["source"])
+    np.testing.assert_allclose(by_its_description(tmp_path / "out", about), saved, atol=1e-4)
+    assert saved.shape == (1, 3 if preprocessing else 1, 52 if preprocessing is None else 50, saved.shape[-1])
+    assert about["config"]["shiftgain"]["commit"] == "abc"
+    again = described("domains.a.network", str(tmp_path / "out/bioimageio.yaml"), _description_faults)
+    adopt(home, str(tmp_path / "again.h5"), again, 1)
+    np.testing.assert_allclose(
+        said(checkpoint.load(tmp_path / "again.h5", CPU), images), said(network, images), atol=1e-4
+    )
+
+
+def test_onnx_folds_the_statistics_or_names_what_is_missing(tmp_path, network, monkeypatch):
+    onnx = pytest.importorskip("onnx")
+    from onnx.reference import ReferenceEvaluator
+
+    images = discs(1, 32, 4)[0][0]
+    handover.hand_over(network, MODEL, images, {"name": "a", "description": "b"}, {}, tmp_path, True)
+    kinds = {node.op_type for node in onnx.load(tmp_path / "network.onnx").graph.node}
+    assert "Conv" in kinds and "BatchNormalization" not in kinds
+    given = np.random.default_rng(0).random((2, 1, 24, 40)).astype(np.float32)
+    (found,) = ReferenceEvaluator(str(tmp_path / "network.onnx")).run(None, {"input": given})
+    np.testing.assert_allclose(found, network(torch.from_numpy(given)).numpy(), atol=1e-4)
+    assert yaml.safe_load((tmp_path / "bioimageio.yaml").read_text())["weights"]["onnx"]["opset_version"] == 17
+
+
+def test_onnx_without_the_package_is_one_line(tmp_path, network, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(StudyError, match=r"config key segment\.onnx: needs the package onnx; pip install onnx"):
+        handover.hand_over(network, MODEL, discs(1, 32, 4)[0][0], {"name": "a", "description": "b"}, {}, tmp_path, True)
+
+
+def monai(folder: Path, name: str, kwargs: dict, **more) -> dict:
+    """A description of a network of MONAI with the weights that it starts with."""
+    nets = pytest.importorskip("monai.networks.nets")
+    torch.manual_seed(0)
+    torch.save(getattr(nets, name)(**kwargs).state_dict(), folder / "monai.pt")
+    architecture = {"callable": name, "import_from": "monai.networks.nets", "kwargs": kwargs}
+    before = {"id": "scale_linear", "kwargs": {"gain": 1 / 255}}
+    entry = {"architecture": architecture, "weights": str(folder / "monai.pt"), "preprocessing": before}
+    outputs = {"activation": "softmax", "foreground": 1} if kwargs["out_channels"] > 1 else {}
+    return described("domains.home.network", entry | outputs | more, _description_faults)
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "kwargs", "norms"),
+    [
+        ("UNet", 1, MONAI_UNET | {"num_res_units": 2, "out_channels": 2}, 9),
+        (
+            "FlexibleUNet",
+            3,
+            {"in_channels": 3, "out_channels": 1, "backbone": "resnet10", "decoder_channels": [16, 8, 8, 8, 4]},
+            22,
+        ),
+    ],
+)
+def test_networks_of_monai(name, channels, kwargs, norms, tmp_path):
+    # Measuring how far the larger one sees, 288 px, takes seconds.
+    model = monai(tmp_path, name, kwargs, **({"halo": 288} if name == "FlexibleUNet" else {}))
+    images, masks = discs(4, 40, 1)
+    shown = images if channels == 1 else np.stack([images, images // 2, 255 - images], -1)
+    with store.create(tmp_path / "home.h5") as file:
+        for split in ("train", "adapt"):
+            store.append(file.create_group(split), shown, masks)
+    adopt(str(tmp_path / "home.h5"), str(tmp_path / "model.h5"), model, channels)
+    network = checkpoint.load(tmp_path / "model.h5", CPU)
+    assert len(normalisation.norm_layers(network)) == norms and {"encoder1", "bottleneck", "decoder1"} <= set(
+        network.layers
+    )
+    with torch.inference_mode():
+        module = network.module.eval()
+        values = torch.from_numpy(shown).float() / 255
+        values = values[:, None] if channels == 1 else values.permute(0, 3, 1, 2)
+        padded = torch.nn.functional.pad(values, [0, -40 % network.depth.cell] * 2, mode="reflect")
+        outputs = module(padded)[:, :, :40, :40]
+    expected = outputs.softmax(1)[:, 1] if kwargs["out_channels"] > 1 else outputs.sigmoid()[:, 0]
+    np.testing.assert_allclose(said(network, shown), expected.numpy(), atol=1e-4)
+    with store.read(tmp_path / "home.h5") as file:
+        inputs = Inputs(file["adapt"], CPU, network.depth)
+        state = batchnorm.batchnorm(network, inputs)
+        assert len(state) == 2 * norms
+        assert (
+            len(remedies.remedy(network, inputs, remedies.reference(network, inputs, "domain"), weights="balanced")[0])
+            == 2 * norms + 2
+        )
+
+
+@pytest.mark.parametrize("kind", ["nested", "parallel", "safetensors"])
+def test_weights_come_in_the_forms_that_people_save(kind, tmp_path):
+    module, path = nn.Conv2d(2, 3, 1), tmp_path / ("w.safetensors" if kind == "safetensors" else "w.pt")
+    state = module.state_dict()
+    if kind == "safetensors":
+        header, blob = {"__metadata__": {"by": "us"}}, b""
+        for name, tensor in state.items():
+            raw = tensor.numpy().tobytes()
+            header[name] = {
+                "dtype": "F32",
+                "shape": list(tensor.shape),
+                "data_offsets": [len(blob), len(blob) + len(raw)],
+            }
+            blob += raw
+        text = json.dumps(header).encode()
+        path.write_bytes(struct.pack("<Q", len(text)) + text + blob)
+    elif kind == "nested":
+        torch.save({"epoch": 3, "state_dict": state}, path)
+    else:
+        torch.save({f"module.{name}": tensor for name, tensor in state.items()}, path)
+    other = nn.Conv2d(2, 3, 1)
+    adopted.load_weights(other, path)
+    assert all((other.state_dict()[name] == tensor).all() for name, tensor in state.items())
+
+
+FORGED = {"callable": "Theirs", "source": "theirs.py", "sha256": "0" * 64}
+
+
+class Evil:
+    def __reduce__(self):
+        return (Path("/tmp/never").touch, ())
+
+
+def test_what_is_no_state_dict_is_one_line_and_nothing_is_unpickled(tmp_path):
+    torch.save({"weight": Evil()}, tmp_path / "w.pt")
+    with pytest.raises(StudyError, match=r"w\.pt: no state dict of tensors .*; save it by torch\.save"):
+        adopted.load_weights(nn.Conv2d(1, 1, 1), tmp_path / "w.pt")
+    torch.save(nn.Conv2d(1, 2, 1).state_dict(), tmp_path / "w.pt")
+    with pytest.raises(StudyError, match=r"w\.pt: the weights do not fit the architecture .*size mismatch"):
+        adopted.load_weights(nn.Conv2d(1, 1, 1), tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"weights": "no.pt"}, r"network.yaml: no file '.*no.pt'; give it relative to the description"),
+        ({"foreground": -1}, r"network.yaml: foreground"),
+        ({"activate": "sigmoid"}, r"network.yaml: \(top level\): unknown key 'activate'; did you mean 'activation'"),
+        ({"architecture": {"callable": "Theirs"}}, r"architecture: give source, a Python file, or import_from"),
+        (
+            {"architecture": FORGED},
+            r"theirs.py: sha256 is \w+, not what",
+        ),
+        ({"preprocessing": {"id": "scale_range"}}, r"network.yaml: preprocessing.id: 'scale_range' is not one of"),
+    ],
+)
+def test_a_description_that_cannot_be_is_one_line(change, message, tmp_path):
+    describe(tmp_path)
+    entry = yaml.safe_load((tmp_path / "network.yaml").read_text()) | change
+    (tmp_path / "network.yaml").write_text(yaml.safe_dump(entry))
+    with pytest.raises(StudyError, match=message):
+        described("domains.home.network", str(tmp_path / "network.yaml"), _description_faults)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kwargs": {"chanels": 1}}, r"architecture 'Theirs': .*unexpected keyword argument 'chanels'; correct"),
+        ({"callable": "Ours"}, r"architecture 'Ours': .*no attribute 'Ours'; correct callable"),
+        ({"callable": "torch.nn"}, None),
+    ],
+)
+def test_an_architecture_that_fails_is_one_line(change, message, tmp_path, home):
+    model = describe(tmp_path)
+    if message is None:
+        change, message = (
+            {"callable": "len", "import_from": "builtins", "kwargs": {}},
+            r"architecture 'len': .*; correct",
+        )
+        model["architecture"].pop("source")
+    model["architecture"] |= change
+    with pytest.raises(StudyError, match=message):
+        adopt(home, str(tmp_path / "model.h5"), model, 1)
+    three = describe(tmp_path)
+    with pytest.raises(StudyError, match=r"network: cannot take 3 channels .*; set generate.channels"):
+        adopted.examine(adopted.build(three, 3))
+    with pytest.raises(StudyError, match=r"network: foreground \[5\] of 3 outputs"):
+        adopted.examine(adopted.build(three | {"foreground": 5}, 1))
+    with pytest.raises(StudyError, match="sha256 is"):
+        (tmp_path / "theirs.py").write_text(SOURCE + "\n")
+        adopted.build(three, 1)
+
+
+def test_descriptions_of_bioimageio_of_either_form(tmp_path):
+    describe(tmp_path)
+    state = {"source": "theirs.pt", "architecture": "theirs.py:Theirs", "kwargs": {"classes": 3}}
+    old = {
+        "inputs": [{"preprocessing": [{"name": "scale_linear", "kwargs": {"gain": 2.0, "axes": "xy"}}]}],
+        "outputs": [{"postprocessing": [{"name": "sigmoid"}]}], "weights": {"pytorch_state_dict": state},
+        "config": {"shiftgain": {"foreground": 2, "halo": 16}},
+    }  # fmt: skip
+    path = tmp_path / "rdf.yaml"
+    path.write_text(yaml.safe_dump(old))
+    found = described("k", str(path), _description_faults)
+    assert found["architecture"]["callable"] == "Theirs" and found["architecture"]["kwargs"] == {"classes": 3}
+    assert found["preprocessing"] == {"id": "scale_linear", "kwargs": {"gain": 2.0, "axes": "xy"}}
+    assert (found["activation"], found["foreground"], found["halo"]) == ("sigmoid", 2, 16)
+    path.write_text(yaml.safe_dump(old | {"weights": {"onnx": {}}}))
+    with pytest.raises(StudyError, match=r"rdf.yaml: weights: only onnx; take a model with pytorch_state_dict"):
+        described("k", str(path), _description_faults)
+    steps = [{"preprocessing": [{"id": "scale_range"}]}]
+    path.write_text(yaml.safe_dump(old | {"inputs": steps}))
+    with pytest.raises(StudyError, match=r"preprocessing scale_range; one step can be followed"):
+        described("k", str(path), _description_faults)

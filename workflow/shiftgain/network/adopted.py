@@ -66,7 +66,7 @@ class Adopted(UNet):
         self.register_buffer("input_sd", torch.ones(channels, 1, 1))
         self.register_buffer("input_scale", gain)
         self.register_buffer("input_shift", offset)
-        self.foreground = list(np.atleast_1d(model["foreground"]))
+        self.foreground: list[int] = np.atleast_1d(model["foreground"]).tolist()
         self._received: Tensor | None = None
         if traits := model.get("traits"):
             self.depth = Frame(traits["cell"], traits["halo"], each_of(model["preprocessing"]))  # type: ignore[assignment]
