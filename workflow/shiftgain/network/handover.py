@@ -14,12 +14,13 @@ import numpy as np
 import torch
 import yaml
 from torch import Tensor, nn
+from torch.nn import functional
 
 from shiftgain.files.errors import StudyError
 from shiftgain.network import unet
-from shiftgain.network.adopted import Adopted, output_of
-from shiftgain.network.tiles import frame_of
-from shiftgain.network.unet import UNet, pad, to_input
+from shiftgain.network.adopted import Adopted, output_of, up
+from shiftgain.network.tiles import Frame, frame_of
+from shiftgain.network.unet import UNet, to_input
 
 FORMAT = "0.5.4"
 # Side of the test tensors at most, px.
@@ -41,8 +42,8 @@ def hand_over(
     module, channels, outputs = plain(network), len(network.input_mean), outputs_of(network)
     torch.save(module.state_dict(), folder / "weights.pt")
     before, after = steps_before(network), steps_after(network)
-    cell = frame_of(network.depth).cell
-    given = given_to(image, cell)
+    frame = frame_of(network.depth)
+    given = given_to(image, frame.cell, least_side(frame))
     output = apply(module, given, before, after)
     for name, tensor in (("test_input", given), ("test_output", output)):
         np.save(folder / f"{name}.npy", tensor.numpy())
@@ -50,7 +51,7 @@ def hand_over(
     own["kwargs"] = {name: model[name] for name in ("channels", "width", "depth") if name in model}
     about = {
         "format_version": FORMAT, "type": "model", **words,
-        "inputs": [tensor_of("input", channels, _input_axes(channels, cell), before)],
+        "inputs": [tensor_of("input", channels, _input_axes(channels, frame), before)],
         "outputs": [tensor_of("output", outputs, _output_axes(network, outputs), after, "post")],
         "weights": {"pytorch_state_dict": {
             "source": "weights.pt", "sha256": digest(folder / "weights.pt"),
@@ -125,10 +126,20 @@ def apply(module: nn.Module, images: Tensor, before: list[dict], after: list[dic
     return outputs
 
 
-def given_to(image: np.ndarray, cell: int) -> Tensor:
-    """The upper left of an image, float (1, channels, H, W) of 0 to 255, its sides multiples of ``cell``."""
-    side = max(1, TEST_SIDE // cell) * cell
-    return pad(to_input(image[np.newaxis, :side, :side], torch.device("cpu")), cell).contiguous() * 255
+def least_side(frame: Frame) -> int:
+    """The smallest side of an image of which anything is left once the halo is cut off."""
+    return up(2 * frame.halo + 1, frame.cell)
+
+
+def given_to(image: np.ndarray, cell: int, least: int) -> Tensor:
+    """The upper left of an image, float (1, channels, H, W) of 0 to 255.
+
+    Its sides are multiples of ``cell``, and ``least`` or more; what an image lacks are copies of its border.
+    """
+    side = max(up(TEST_SIDE, cell), least)
+    part = to_input(image[np.newaxis, :side, :side], torch.device("cpu"))
+    rows, columns = (max(up(side, cell), least) - side for side in part.shape[-2:])
+    return functional.pad(part, (0, columns, 0, rows), mode="replicate").contiguous() * 255
 
 
 def outputs_of(network: UNet) -> int:
@@ -178,9 +189,9 @@ def _axes(names: list[str], sides: dict[str, dict]) -> list[dict]:
     return [{"type": "batch"}, channels, *({"type": "space", "id": axis} | sides[axis] for axis in "yx")]
 
 
-def _input_axes(channels: int, cell: int) -> list[dict]:
+def _input_axes(channels: int, frame: Frame) -> list[dict]:
     names = ["red", "green", "blue"] if channels == 3 else [f"channel{number}" for number in range(channels)]
-    return _axes(names, {axis: {"size": {"min": cell, "step": cell}} for axis in "yx"})
+    return _axes(names, {axis: {"size": {"min": least_side(frame), "step": frame.cell}} for axis in "yx"})
 
 
 def _output_axes(network: UNet, outputs: int) -> list[dict]:
