@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from shiftgain.adaptation import artefacts
-from shiftgain.domains import real, writers
+from shiftgain.domains import identity, real, writers
 from shiftgain.domains.stack import Stack
 from shiftgain.files import job, store
 from shiftgain.files.commit import commit
@@ -75,7 +75,7 @@ def segment(
     write(stacks, pages, Path(folder), target, threshold, probabilities)
     sheet.write(stacks, Path(folder, "outlines.png"))
     facts |= {"source": source, "target": target, "seed": seed, "method": method, "threshold": threshold}
-    facts |= {"images": sheet.total, "images_sha256": real.digest_of(stacks), "commit": commit()}
+    facts |= {"images": sheet.total, "images_sha256": identity.digest_of(stacks), "commit": commit()}
     image = next(batches(stacks, spec, 1))[0]
     hand_over(network.cpu(), checkpoint.model(model_path), image, words(facts), facts, Path(folder, "network"), onnx)
     about = facts | {"action": action, "why": why, "foreground": sheet.foreground / sheet.pixels}

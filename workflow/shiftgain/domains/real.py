@@ -156,11 +156,6 @@ def image_stacks(name: str, spec: dict) -> list[Stack]:
     return images_of(key_of(name), spec)[0]
 
 
-def digest_of(stacks: list[Stack]) -> str:
-    """Digest of the bytes of all files of images, in their order."""
-    return sha256("".join(_digest(stack.file) for stack in stacks).encode()).hexdigest()
-
-
 def as_read(images: np.ndarray, spec: dict) -> np.ndarray:
     """Images uint8 (n, H, W), or (n, H, W, 3) where ``channels`` is 3, of stored ones, by a :func:`settled` spec."""
     return _with_channels(grey.levels(images, spec["window"]), spec["channels"])
