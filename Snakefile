@@ -85,7 +85,6 @@ rule all:
     default_target: True
     input:
         "<results>/report.html",
-        expand("<results>/segmented/{folder}", folder=STUDY.segmented),
 
 
 include: "workflow/rules/generate.smk"

@@ -22,7 +22,7 @@ CHECKOUT = Path(__file__).parents[2]
 STUDY = "study.yaml"
 METHODS = ["batchnorm", "balanced", "image_balanced", "turned_balanced", "told_shrunk_balanced"]
 # An epoch is 64 crops, of images of any size: a few minutes on one core.
-TRAIN = {"epochs": 30, "patience": 30, "batch": 2, "crop": [256, 256], "crops_per_image": 16, "images_per_epoch": 64}
+TRAIN = {"epochs": 30, "patience": 8, "batch": 2, "crop": [256, 256], "crops_per_image": 16, "images_per_epoch": 64}
 RESULTS = re.compile(r"[A-Za-z0-9_./-]+")
 
 

@@ -42,9 +42,13 @@ def write(folder: Path) -> None:
             Image.fromarray(pixels).save(path)
     images, masks = drawn("away")
     (folder / "away").mkdir(parents=True, exist_ok=True)
-    kind: dict = {"imagej": True, "resolution": (PIXELS_PER_MICROMETRE,) * 2, "metadata": {"axes": "ZYX", "unit": "um"}}
-    tifffile.imwrite(folder / "away" / "stack.tif", images, **kind)
-    tifffile.imwrite(folder / "away_masks.tif", 255 * masks, **kind)
+    about: dict = {
+        "imagej": True,
+        "resolution": (PIXELS_PER_MICROMETRE,) * 2,
+        "metadata": {"axes": "ZYX", "unit": "um"},
+    }
+    tifffile.imwrite(folder / "away" / "stack.tif", images, **about)
+    tifffile.imwrite(folder / "away_masks.tif", 255 * masks, **about)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 """
-Reads   <results>/tables/*.csv, <results>/figures/*.svg
+Reads   <results>/tables/*.csv, <results>/figures/*.svg, <results>/segmented/**/about.json and outlines.png
 Writes  <results>/report.html     one self-contained page
 """
 
@@ -38,6 +38,7 @@ rule report:
             "<results>/figures/predictors_{protocol}.svg", protocol=STUDY.protocols
         ),
         tree="<results>/tables/small_tree.txt",
+        segmented=expand("<results>/segmented/{folder}", folder=STUDY.segmented),
         captions=[local(beside(f"report/{name}.rst")) for name in CONTENTS],
         template=local(beside("report/page.html.j2")),
         glossary=local(beside("report/glossary.yaml")),

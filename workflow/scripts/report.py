@@ -13,7 +13,8 @@ from shiftgain.report import answers, page
 
 def report(
     tables: dict[str, str], layers: list[str], contents: dict[str, dict], figures: dict[str, str],
-    captions: dict[str, str], predictor_figures: dict[str, str], tree_path: str, comparison: dict[str, str], title: str,
+    captions: dict[str, str], predictor_figures: dict[str, str], tree_path: str, comparison: dict[str, str],
+    segmented: list[str], title: str,
     remedies: list[str], settings: dict, glossary_path: str, template_path: str, page_path: str,
 ) -> None:  # fmt: skip
     """Write the page, which holds all figures.
@@ -21,8 +22,8 @@ def report(
     Dicts map to paths: ``tables`` from the name of a table, ``figures`` and ``captions`` from that of a figure,
     ``predictor_figures`` from a protocol of stage predict, whose small tree in words is at ``tree_path``. ``contents``:
     :func:`shiftgain.report.contents.figures`. ``layers`` are in the order of the network, ``remedies`` the methods that
-    are remedies, ``settings`` is the config, to be printed, and ``comparison`` the arguments of :func:`page.compared`
-    by name, empty where no method trains with target images.
+    are remedies, ``segmented`` the folders of stage segment, ``settings`` is the config, to be printed, and
+    ``comparison`` the arguments of :func:`page.compared` by name, empty where no method trains with target images.
     """
     pairs = read_pairs(tables["pairs"])
     networks, gains, correlations, hypotheses = (
@@ -45,6 +46,7 @@ def report(
         readings=page.readings(read_csv(tables["domains"])),
         **page.prediction(tables, pairs, predictor_figures, tree_path),
         unlabelled=page.unlabelled(pairs),
+        segmented=page.segmented(segmented),
         comparison=page.compared(**comparison) if comparison else None,
         n_pairs=len(pairs),
         seeds=sorted(networks["seed"].unique()),
@@ -66,6 +68,7 @@ if __name__ == "__main__":
             predictor_figures=dict(zip(snakemake.params.protocols, snakemake.input.predictor_figures, strict=True)),
             tree_path=snakemake.input.tree,
             comparison={name: snakemake.input[name] for name in snakemake.params.comparison},
+            segmented=list(snakemake.input.segmented),
             title=snakemake.params.title,
             remedies=snakemake.params.remedies,
             settings=snakemake.params.settings,

@@ -1,6 +1,7 @@
 """What the page says: tables in HTML, sentences, cards, and pictures as text."""
 
 import base64
+import json
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -40,13 +41,14 @@ def tables(
     correlations: pd.DataFrame,
     hypotheses: pd.DataFrame,
 ) -> dict[str, str]:
-    """The tables of the page, in HTML."""
+    """The tables of the page, in HTML; empty where there is nothing to show."""
     cases = example_cases(pairs)
     best = pd.concat(strongest(correlations, outcome).head(6) for outcome in ("gain_iou", "iou_after"))
     columns = [
         *["outcome", "distance", "layer", "activation", "unit", "state"],
         *["spearman", "ci_low", "ci_high", "n", "below_null"],
     ]
+    some = any(pair is not None for pair in cases.values())
     rows = []
     for case in CASES:
         pair = cases[case.name]
@@ -56,10 +58,10 @@ def tables(
     return {
         "networks": html(networks[["network", "seed", "n_images", "iou", "dice"]]),
         "trainings": html(trainings) if len(trainings := by_training(pairs)) else "",
-        "methods": html(method_scores(gains, pairs)) if len(gains) else "",
-        "cases": html(pd.DataFrame(rows, columns=["case", "rule", "pair", *SCORES])),
-        "correlations": html(best[columns]),
-        "hypotheses": html(verdicts(hypotheses)),
+        "methods": html(methods) if len(gains) and len(methods := method_scores(gains, pairs)) else "",
+        "cases": html(pd.DataFrame(rows, columns=["case", "rule", "pair", *SCORES])) if some else "",
+        "correlations": html(best[columns]) if len(best) else "",
+        "hypotheses": html(table) if len(table := verdicts(hypotheses)) else "",
     }
 
 
@@ -148,6 +150,16 @@ def prediction(paths: dict[str, str], pairs: pd.DataFrame, drawn: dict[str, str]
 def unlabelled(pairs: pd.DataFrame) -> list[str]:
     """Targets without masks, hence without scores."""
     return sorted(set(pairs.loc[pairs["iou_before"].isna(), "target"]))
+
+
+def segmented(folders: list[str]) -> dict[str, list[dict]]:
+    """``SOURCE → TARGET`` -> what stage segment did, for each action its ``about.json``, ``folder`` and ``sheet``."""
+    found: dict[str, list[dict]] = {}
+    for folder in map(Path, folders):
+        about = json.loads((folder / "about.json").read_text())
+        about |= {"sheet": picture(str(folder / "outlines.png")), "folder": "/".join(folder.parts[-4:])}
+        found.setdefault(f"{about['source']} → {about['target']}", []).append(about)
+    return found
 
 
 def picture(path: str) -> str:
