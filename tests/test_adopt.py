@@ -139,6 +139,18 @@ def test_its_layers_are_those_that_run_in_the_order_in_which_they_do(tmp_path, h
     assert traits["halo"] == 8 and not traits["sees_whole_image"]
 
 
+def test_layers_are_named_by_their_grids_on_the_way_down_and_up():
+    down, up = [("a", 1, None), ("b", 1, "relu"), ("c", 2, None)], [("f", 2, None), ("g", 1, None), ("h", 1, None)]
+    found = adopted._named([*down, ("d", 8, None), ("e", 8, None), *up])
+    named = {name: place["norm"] for name, place in found.items()}
+    assert list(named.items()) == [
+        ("encoder1", "b"), ("encoder2", "c"), ("bottleneck", "e"), ("decoder2", "f"), ("decoder1", "h"),
+    ]  # fmt: skip
+    assert found["encoder1"]["relu"] == "relu"
+    flat = adopted._named([("a", 1, None), ("b", 1, None)])
+    assert {name: place["norm"] for name, place in flat.items()} == {"encoder1": "a", "bottleneck": "b"}
+
+
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_the_reach_that_is_measured_is_that_which_is_worked_out(depth):
     network = UNet(1, 2, depth).eval()
