@@ -84,7 +84,8 @@ rule all:
     """Everything the study asks for: tables, figures and the page that explains them."""
     default_target: True
     input:
-        "<results>/report.html",
+        "<results>/report.html" if STUDY.jobs else [],
+        expand("<results>/segmented/{folder}", folder=STUDY.segmented),
 
 
 include: "workflow/rules/generate.smk"

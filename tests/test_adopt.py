@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 from torch import nn
 
 from scripts.adapt import adapt
@@ -19,13 +20,14 @@ from scripts.adopt import adopt
 from scripts.latents import latents
 from scripts.score import score
 from shiftgain.adaptation import batchnorm, remedies
+from shiftgain.domains import real
 from shiftgain.files import store
 from shiftgain.files.errors import StudyError
 from shiftgain.network import adopted, checkpoint, handover, normalisation
 from shiftgain.network.inference import Inputs, of_images
 from shiftgain.network.tiles import Frame, Tiled, halo, tiles_of
 from shiftgain.network.unet import UNet
-from shiftgain.study.checks import _description_faults
+from shiftgain.study.checks import _description_faults, study
 from shiftgain.study.descriptions import described
 from tests.conftest import METHODS, MODEL, discs, write_domain
 
@@ -538,3 +540,46 @@ def test_descriptions_of_bioimageio_of_either_form(tmp_path):
     path.write_text(yaml.safe_dump(old | {"inputs": steps}))
     with pytest.raises(StudyError, match=r"preprocessing scale_range; one step can be followed"):
         described("k", str(path), _description_faults)
+
+
+def config_of(folder: Path, home: dict, **block) -> dict:
+    shipped = yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text())
+    images, masks = discs(3, 24, 0)
+    for name, arrays in (("few/images", images), ("few/masks", masks), ("mine", images)):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for number, array in enumerate(arrays):
+            Image.fromarray(array).save(folder / name / f"{number}.png")
+    pair = {"name": "one", "sources": ["home"], "targets": ["mine"], "methods": ["batchnorm"]}
+    pair |= {"transforms": {"identity": [0]}}
+    domains = {"home": {"network": str(folder / "network.yaml")} | home, "mine": {"path": str(folder / "mine")}}
+    config = {"results": str(folder / "results"), "domains": domains, "pairs": [pair | block]}
+    return shipped | config | {"segment": shipped["segment"] | {"targets": ["mine"]}}
+
+
+def test_a_few_images_serve_in_every_split_and_nothing_is_trained(tmp_path):
+    describe(tmp_path)
+    found = study(config_of(tmp_path, {"path": str(tmp_path / "few")}))
+    assert list(found.adopted) == ["home"] and found.fitted_names == [] and found.networks == ("home",)
+    spec = found.specs(["home"], [])["home"]
+    seen = {"dtype": "uint8", "images": 3, "has_masks": True}
+    assert real.parts("home", spec, seen) == {part: [0, 1, 2] for part in ("train", "validation", "adapt", "test")}
+    assert "network" not in spec, "what is read does not hang on the network"
+    with pytest.raises(StudyError, match=r"network 'home~augmented': the network of 'home' was trained elsewhere"):
+        study(config_of(tmp_path, {"path": str(tmp_path / "few")}, sources=["home~augmented"]))
+
+
+def test_without_images_of_its_own_masks_are_made_and_nothing_else(tmp_path):
+    describe(tmp_path)
+    found = study(config_of(tmp_path, {}))
+    assert (found.jobs, found.networks, list(found.adopted)) == ([], (), ["home"])
+    assert list(found.segmented) == ["mine/home/advised"] and found.data_if_any("home", 0) == []
+    with pytest.raises(
+        StudyError, match=r"domains.home: method 'image' compares targets with images of the source; add"
+    ):
+        study(config_of(tmp_path, {}, methods=["image"]))
+    with pytest.raises(StudyError, match=r"config key domains.home: no path, so that it can be a source only"):
+        study(config_of(tmp_path, {}, targets=["home", "mine"]))
+    adopt(None, str(tmp_path / "model.h5"), described("k", str(tmp_path / "network.yaml"), _description_faults), 1)
+    images = discs(3, 24, 9)[0]
+    network = checkpoint.load(tmp_path / "model.h5", CPU)
+    np.testing.assert_allclose(said(network, images), said(adopted_at(tmp_path, None)[1], images))

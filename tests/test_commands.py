@@ -82,6 +82,14 @@ def test_a_network_comes_with_a_few_images(drawn, tmp_path):
     assert study["domains"]["home"] == {"path": str(drawn / "home"), "network": str(tmp_path / "network.yaml")}
 
 
+def test_a_network_alone_gets_masks_to_choose_from(drawn, tmp_path):
+    (tmp_path / "network.yaml").write_text("architecture: {}")
+    study = advise.overlay(str(drawn / "away"), None, str(tmp_path / "network.yaml"), str(tmp_path / "r"))
+    assert study["domains"]["network"] == {"network": str(tmp_path / "network.yaml")}
+    assert study["pairs"][0]["methods"] == ["batchnorm"]
+    assert study["segment"]["methods"] == ["advised", "batchnorm"]
+
+
 @pytest.mark.parametrize(
     ("path", "name"),
     [
@@ -120,7 +128,7 @@ def test_results_go_nowhere_near_those_of_another_study(drawn, tmp_path):
     [
         ("none", "home", "r", r"TARGET: no such file or folder '.*none'; correct it"),
         ("away", "none", "r", r"SOURCE: no such file or folder '.*none'; correct it"),
-        ("away", None, "r", r"SOURCE: give a folder of labelled images"),
+        ("away", None, "r", r"SOURCE: give a folder of images with masks"),
         ("away", "home", "my results", r"RESULTS: '.*my results' has characters other than"),
     ],
 )
@@ -134,6 +142,7 @@ def test_the_end_names_what_came_out(drawn, tmp_path):
     folder = tmp_path / "mine/segmented/away/home/advised"
     folder.mkdir(parents=True)
     (folder / "about.json").write_text(json.dumps({"images": 12, "method": "turned", "why": "the advice is turned"}))
+    (tmp_path / "mine/report.html").touch()
     assert advise.outcome(study) == [
         "12 images of away: turned (the advice is turned)",
         f"masks:   {folder}/masks",

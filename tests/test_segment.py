@@ -139,6 +139,13 @@ def test_the_advice_is_followed(decision, unknown, method, why, tmp_path):
     assert advised(path, "discs", "mine", 1, unknown) == (method, why)
 
 
+def test_without_images_of_the_source_nothing_is_advised():
+    method, why = advised(None, "theirs", "mine", 0, "keep")
+    assert method == "source" and why.startswith(
+        "nothing is advised without labelled images of theirs, by which advice is"
+    )
+
+
 def test_what_was_decided_is_said_and_done(study, tmp_path, caplog):
     given = study(folder_of(tmp_path / "mine", foreground=0.9, background=0.5))
     given |= {"action": "advised", "advice_path": write_advice(tmp_path / "advice.csv", "adapt")}

@@ -1,5 +1,6 @@
 """Masks as files: read back, they lie over their images."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -56,18 +57,20 @@ def test_a_hyperstack_keeps_axes_kind_and_calibration_less_its_channels(kind, na
 
 
 def test_planes_stored_in_another_order_than_their_axes_come_back_at_their_places(tmp_path):
-    """An OME file whose sections run before its times, and of which the axes are said the other way about."""
-    data = np.arange(6, dtype=np.uint8).repeat(20 * 24).reshape(2, 3, 20, 24)
-    tifffile.imwrite(tmp_path / "a.ome.tif", data, ome=True, metadata={"axes": "TZYX"})
-    text = tifffile.tiffcomment(tmp_path / "a.ome.tif").replace('DimensionOrder="XYZTC"', 'DimensionOrder="XYTZC"')
-    tifffile.tiffcomment(tmp_path / "a.ome.tif", text.encode())
-    stack = read(tmp_path / "a.ome.tif", Request("domains.mine"))
-    images = np.stack(list(stack.pages(range(6))))
-    with tifffile.TiffFile(tmp_path / "a.ome.tif") as image:
+    """An OME file whose metadata say that its first page is the last section."""
+    path = tmp_path / "a.ome.tif"
+    data = np.arange(3, dtype=np.uint8).repeat(20 * 24).reshape(3, 20, 24)
+    tifffile.imwrite(path, data, ome=True, photometric="minisblack", metadata={"axes": "ZYX"})
+    places = "".join(f'<TiffData FirstZ="{2 - page}" IFD="{page}" PlaneCount="1"/>' for page in range(3))
+    tifffile.tiffcomment(path, re.sub(r"<TiffData[^>]*/>", places, tifffile.tiffcomment(path)).encode())
+    stack = read(path, Request("domains.mine"))
+    images = np.stack(list(stack.pages(range(3))))
+    with tifffile.TiffFile(path) as image:
         shown = image.series[0].asarray()
+    assert images[:, 0, 0].tolist() == [0, 1, 2] and shown[:, 0, 0].tolist() == [2, 1, 0]
     (name,) = writers.names([stack], "mine")
-    writers.write(tmp_path / "out" / name, stack, iter(images % 2 == 1))
-    np.testing.assert_array_equal(tifffile.imread(tmp_path / "out" / name), np.where(shown % 2, 255, 0))
+    writers.write(tmp_path / "out" / name, stack, iter(images == 0))
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "out" / name), np.where(shown == 0, 255, 0))
 
 
 def test_plain_stacks_stay_stacks_and_pages_of_unlike_sizes_stay_pages(tmp_path):

@@ -34,22 +34,23 @@ def overlay(target: str, source: str | None, network: str | None, results: str) 
     for name, path in (("TARGET", target), ("SOURCE", source), ("NETWORK", network)):
         if path is not None and not Path(path).expanduser().exists():
             raise StudyError(f"{name}: no such file or folder '{path}'; correct it")
-    if source is None:
-        raise StudyError("SOURCE: give a folder of labelled images, to train on, or a few of those that NETWORK knows")
+    if source is None and network is None:
+        raise StudyError("SOURCE: give a folder of images with masks, to train on, or a network by NETWORK")
     where = str(Path(results).expanduser().resolve())
     if not RESULTS.fullmatch(where):
         raise StudyError(f"RESULTS: '{where}' has characters other than letters, digits, _ . / -; choose another place")
-    names = [name_of(path) for path in (source, target)]
+    names = [name_of(path) for path in (source or str(network), target)]
     if names[0] == names[1]:
         names = [f"{name}_{role}" for name, role in zip(names, ("source", "target"), strict=True)]
-    home: dict = {"path": _absolute(source)} | ({"network": _absolute(network)} if network else {})
+    home = {key: _absolute(path) for key, path in (("path", source), ("network", network)) if path}
     away = {"path": _absolute(target), "split": {"adapt": "all", "test": "all"}}
     pair = {"name": "advise", "sources": [names[0]], "targets": [names[1]], "transforms": {"identity": [0]}}
     return {
         "results": where,
         "domains": {names[0]: home, names[1]: away},
-        "pairs": [pair | {"methods": METHODS}],
-        "segment": {"targets": [names[1]], "methods": ["advised", "source"]},
+        "pairs": [pair | {"methods": METHODS if source else METHODS[:1]}],
+        # Without images of the source nothing is advised, and it is for the eye to choose.
+        "segment": {"targets": [names[1]], "methods": ["advised", "source" if source else "batchnorm"]},
         "train": TRAIN,
         "hypotheses": {"judge": []},
         "report": {"title": f"{names[0]} to {names[1]}: masks, and how far to trust them"},
@@ -72,9 +73,7 @@ def place(study: dict) -> Path:
     path = folder / STUDY
     if path.exists():
         held = yaml.safe_load(path.read_text())
-        if {name: entry["path"] for name, entry in held["domains"].items()} != {
-            name: entry["path"] for name, entry in study["domains"].items()
-        }:
+        if held["domains"] != study["domains"]:
             raise StudyError(f"RESULTS: {folder} holds the study of other folders; choose another place")
     elif folder.exists() and any(folder.iterdir()):
         raise StudyError(f"RESULTS: {folder} holds other files; choose a new or empty folder")
@@ -87,12 +86,13 @@ def outcome(study: dict) -> list[str]:
     """What came out, in lines: the decision, the masks, the network and the page."""
     (source,), (target,) = (study["pairs"][0][role] for role in ("sources", "targets"))
     folder = Path(study["results"], "segmented", target, source, "advised")
+    page = Path(study["results"], "report.html")
     about = json.loads((folder / "about.json").read_text())
     return [
         f"{about['images']} images of {target}: {about['method']} ({about['why']})",
         f"masks:   {folder / 'masks'}",
         f"network: {folder / 'network'}",
-        f"page:    {Path(study['results'], 'report.html')}",
+        f"page:    {page}" if page.exists() else f"no page; to compare by eye: {folder.parent / 'batchnorm'}",
     ]
 
 

@@ -11,9 +11,10 @@ ruleorder: adopt > train
 rule adopt:
     """Take a network that was trained elsewhere; runs the code of its architecture."""
     input:
-        data=lambda wildcards: (
-            f"<results>/data/{STUDY.data_of(wildcards.network, wildcards.seed)}.h5"
-        ),
+        data=lambda wildcards: [
+            f"<results>/data/{data}.h5"
+            for data in STUDY.data_if_any(wildcards.network, wildcards.seed)
+        ],
     output:
         model="<results>/models/{network}/seed{seed}.h5",
     log:

@@ -17,7 +17,10 @@ rule segment:
             f"<results>/adapted/{wildcards.source}/seed{STUDY.segmented_as(wildcards).seed}/{STUDY.segmented_as(wildcards).family}.h5"
         ),
         advice=lambda wildcards: (
-            "<results>/tables/advice.csv" if wildcards.action == "advised" else []
+            "<results>/tables/advice.csv"
+            if wildcards.action == "advised"
+            and wildcards.source not in STUDY.imageless
+            else []
         ),
     output:
         folder=directory("<results>/segmented/{target}/{source}/{action}"),

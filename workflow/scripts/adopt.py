@@ -14,8 +14,8 @@ from shiftgain.network import adopted, checkpoint
 from shiftgain.network.inference import Inputs, input_moments
 
 
-def adopt(data_path: str, model_path: str, model: dict, channels: int) -> None:
-    """Write the network that ``model`` describes to ``model_path``, its input matched to the images at ``data_path``.
+def adopt(data_path: str | None, model_path: str, model: dict, channels: int) -> None:
+    """Write the network that ``model`` describes to ``model_path``, its input matched to any images at ``data_path``.
 
     ``model``: as :func:`shiftgain.study.descriptions.described`. No mask is read.
     """
@@ -32,8 +32,9 @@ def adopt(data_path: str, model_path: str, model: dict, channels: int) -> None:
         logging.warning("the network has no batch-norm layer: nothing can be adapted, and it is kept")
     model = model | {"traits": traits}
     whole = adopted.Adopted(network.module, channels, model)
-    with store.read(data_path) as data:
-        whole.match_input(*input_moments(Inputs(data["train"], torch.device("cpu"), whole.depth)))
+    if data_path is not None:
+        with store.read(data_path) as data:
+            whole.match_input(*input_moments(Inputs(data["train"], torch.device("cpu"), whole.depth)))
     about = {"n_target_images": 0, "image_presentations": 0, "adopted": model["weights_sha256"]}
     checkpoint.save(model_path, whole, model, about)
 
@@ -41,7 +42,7 @@ def adopt(data_path: str, model_path: str, model: dict, channels: int) -> None:
 if __name__ == "__main__":
     with job.run(snakemake.log[0]):
         adopt(
-            data_path=snakemake.input.data,
+            data_path=next(iter(snakemake.input.data), None),
             model_path=snakemake.output.model,
             model=snakemake.params.model,
             channels=snakemake.params.channels,

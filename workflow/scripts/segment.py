@@ -65,7 +65,9 @@ def segment(
     torch_device = devices.pick(device)
     network = checkpoint.load(model_path, torch_device)
     target = spec["name"]
-    method, why = (action, "asked for") if advice_path is None else advised(advice_path, source, target, seed, unknown)
+    method, why = action, "asked for"
+    if action == "advised":
+        method, why = advised(advice_path, source, target, seed, unknown)
     logging.info("%s: %s, %s", target, method, why)
     state, how, facts = found(adapted_path, target, method, network)
     normalisation.put(network, state)
@@ -83,15 +85,19 @@ def segment(
         partial.write_text(json.dumps(about, indent=1) + "\n")
 
 
-def advised(advice_path: str, source: str, target: str, seed: int, unknown: str) -> tuple[str, str]:
-    """(method, why in words) that the advice decides for a pair."""
+def advised(advice_path: str | None, source: str, target: str, seed: int, unknown: str) -> tuple[str, str]:
+    """(method, why in words) that the advice decides for a pair; without advice, ``unknown`` does."""
+    left = f"where config key segment.unknown says {unknown}"
+    if advice_path is None:
+        why = f"nothing is advised without labelled images of {source}, by which advice is calibrated, {left}"
+        return ADAPT.get(unknown, unknown), why
     advice = read_csv(advice_path, [*KEY, "decision"])
     pair = dict(zip(KEY, (source, target, IDENTITY, 0.0, seed), strict=True))
     rows = advice[(advice[list(pair)] == list(pair.values())).all(axis=1)]
     decision = str(rows["decision"].iloc[0]) if len(rows) else "unknown"
     if decision == "unknown":
         said = "the advice says unknown" if len(rows) else "there is no advice for it"
-        return ADAPT.get(unknown, unknown), f"{said}, where config key segment.unknown says {unknown}"
+        return ADAPT.get(unknown, unknown), f"{said}, {left}"
     return ADAPT.get(decision, decision), f"the advice is {decision}"
 
 

@@ -30,7 +30,7 @@ class Artefact(NamedTuple):
 
 
 def adapter(
-    network: UNet, source: h5py.File, seed: int, device: torch.device, home: str = ""
+    network: UNet, source: h5py.File | None, seed: int, device: torch.device, home: str = ""
 ) -> Callable[[h5py.Group, dict], Artefact]:
     """A function from the images of a split and a method to the :class:`Artefact` of ``network``.
 
@@ -42,6 +42,7 @@ def adapter(
 
     @cache
     def reference(scope: str) -> remedies.Reference:
+        assert source is not None, "the check of the config has refused this"
         trained_on = Inputs(source["train"], device, network.depth, pixels=pixels)
         return remedies.reference(network, trained_on.draw(REFERENCE_IMAGES, seed), scope)
 

@@ -28,6 +28,7 @@ from shiftgain.study.plan import (
     baseline_options,
     domain_spec,
     families,
+    imageless,
     method_entry,
     method_options,
 )
@@ -62,7 +63,8 @@ def study(config: dict) -> Study:
         for name, spec in real.settled(specs, looks).items()
     }
     config = config | {"domains": config["domains"] | entries}
-    return Study(config, named, tuple(dict.fromkeys(sources + config["oracles"])))
+    compared = [name for name in sources if name not in imageless(config["domains"])]
+    return Study(config, named, tuple(dict.fromkeys(compared + config["oracles"])))
 
 
 def _with_descriptions(domains: dict[str, dict]) -> dict[str, dict]:
@@ -413,12 +415,31 @@ def _domain_faults(
             sound.append(name)
         except StudyError as error:
             yield str(error)
+    yield from _imageless_faults(config, families)
     yield from _split_faults(config, families, networks, looks)
     yield from _overlap_faults(config, families, looks)
     shifted = [family.targets for family in families.values() if set(family.domains) <= set(sound)]
     # One line says it for all targets of a family.
     faults = [islice(_shift_faults(config, targets, looks), 1) for targets in [*shifted, sound]]
     yield from dict.fromkeys(chain.from_iterable(faults))
+
+
+def _imageless_faults(config: dict, families: dict[str, Family]) -> Iterator[str]:
+    """Methods that look at images of the source, of which there are none, and such domains as targets and oracles."""
+    names = imageless(config["domains"])
+    for name in names:
+        if name in config["oracles"] or any(name in family.domains for family in families.values()):
+            yield f"config key domains.{name}: no path, so that it can be a source only; add a path to its images"
+    known = signatures("adaptation/batchnorm", "METHODS")
+    for family in families.values():
+        for source in [source for source in family.sources if source in names]:
+            for method in [method for method in family.methods if method in adaptations(config)]:
+                function = method_entry(config["methods"], method)["function"]
+                if "source" in known[function].arguments or function == "standardise":
+                    yield (
+                        f"config key domains.{source}: method '{method}' compares targets with images of the source; "
+                        "add a path to some of them, or leave the method out"
+                    )
 
 
 def _split_faults(
@@ -517,6 +538,9 @@ def _check_domain(config: dict, name: str, trained: bool, looks: dict[str, dict]
             )
         if trained:
             real.check_objects(base, domain_spec(config, base), looks[base])
+    elif "network" in entry:
+        if name != base or not trained:
+            raise StudyError(f"config key domains.{base}: no path, so that it can be a source only; add its images")
     else:
         wants = [3 if isinstance(mean, list) else 1 for mean in entry["means"]]
         if max(wants) > config["generate"]["channels"]:

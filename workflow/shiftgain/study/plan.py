@@ -72,8 +72,18 @@ class Study:
 
     @cached_property
     def pairs(self) -> list[tuple[str, str]]:
+        """(source, family) of the whole study, those that can be compared: the source has images."""
+        return [pair for pair in self.all_pairs if pair[0] not in self.imageless]
+
+    @cached_property
+    def all_pairs(self) -> list[tuple[str, str]]:
         """(source, family) of the whole study."""
         return [(source, name) for name, family in self.families.items() for source in family.sources]
+
+    @cached_property
+    def imageless(self) -> list[str]:
+        """Sources of which there is a network that was trained elsewhere, and no image: masks are all that is made."""
+        return imageless(self.config["domains"])
 
     @cached_property
     def jobs(self) -> list[tuple[str, int, str]]:
@@ -121,8 +131,8 @@ class Study:
     @cached_property
     def adopted(self) -> dict[str, dict]:
         """Sources whose network was trained elsewhere -> the description of it."""
-        entries = self.config["domains"]
-        return {name: entries[name]["network"] for name in self.networks if "network" in entries.get(name, {})}
+        entries, names = self.config["domains"], [*self.networks, *self.imageless]
+        return {name: entries[name]["network"] for name in names if "network" in entries.get(name, {})}
 
     @cached_property
     def fitted_names(self) -> list[str]:
@@ -169,6 +179,10 @@ class Study:
         """``DOMAIN/DRAW`` of the images that a network is trained on at a seed: what their file is called."""
         domain = DomainName.parse(network)
         return f"{domain.domain}/{self._draw(domain.base in self.real_domains, seed)}"
+
+    def data_if_any(self, network: str, seed: int | str) -> list[str]:
+        """:meth:`data_of` a network, or nothing where it has no images."""
+        return [] if network in self.imageless else [self.data_of(network, seed)]
 
     def images_of(self, family: str, seed: int | str) -> str:
         """``FAMILY/DRAW`` of the targets that the networks of a seed meet: what their file is called."""
@@ -221,7 +235,7 @@ class Study:
         entry = self.config["segment"]
         chosen = self.real_domains if entry["targets"] == "all" else entry["targets"]
         found: dict[str, Segmented] = {}
-        for source, name in self.pairs:
+        for source, name in self.all_pairs:
             family = self.families[name]
             for target, action in product([target for target in family.targets if target in chosen], entry["methods"]):
                 each = Segmented(target, source, action, name, family.seeds[0])
@@ -381,6 +395,11 @@ class Study:
             for target, name in self.baselines(source, family)
         )
         return list(dict.fromkeys(trainings))
+
+
+def imageless(domains: dict[str, dict]) -> list[str]:
+    """Entries of config key domains that have a network and no images."""
+    return [name for name, entry in domains.items() if "network" in entry and "path" not in entry]
 
 
 def baseline_of(method: str) -> str:
