@@ -23,9 +23,9 @@ from shiftgain.adaptation import batchnorm, remedies
 from shiftgain.domains import real
 from shiftgain.files import store
 from shiftgain.files.errors import StudyError
-from shiftgain.network import adopted, checkpoint, handover, normalisation
+from shiftgain.network import adopted, checkpoint, examination, handover, normalisation
 from shiftgain.network.inference import Inputs, of_images
-from shiftgain.network.tiles import Frame, Tiled, halo, tiles_of
+from shiftgain.network.tiles import Frame, Tiled, halo, tiles_of, up
 from shiftgain.network.unet import UNet
 from shiftgain.study.checks import _description_faults, study
 from shiftgain.study.descriptions import described
@@ -136,37 +136,37 @@ def test_its_layers_are_those_that_run_in_the_order_in_which_they_do(tmp_path, h
     assert adopted.decoder_norms(network) == ["module.n3"]
     traits = checkpoint.model(path)["traits"]
     # From a border between squares of two: 1 by third, so the whole square, 2; 2 more squares by second, 6; 1 by first.
-    assert adopted.reach(network.module, 1, 2) == 7
+    assert examination.reach(network.module, 1, 2) == 7
     assert (traits["cell"], traits["receiver"], traits["outputs"]) == (2, "last", 3)
     assert traits["halo"] == 8 and not traits["sees_whole_image"]
 
 
 def test_layers_are_named_by_their_grids_on_the_way_down_and_up():
     down, up = [("a", 1, None), ("b", 1, "relu"), ("c", 2, None)], [("f", 2, None), ("g", 1, None), ("h", 1, None)]
-    found = adopted._named([*down, ("d", 8, None), ("e", 8, None), *up])
+    found = examination._named([*down, ("d", 8, None), ("e", 8, None), *up])
     named = {name: place["norm"] for name, place in found.items()}
     assert list(named.items()) == [
         ("encoder1", "b"), ("encoder2", "c"), ("bottleneck", "e"), ("decoder2", "f"), ("decoder1", "h"),
     ]  # fmt: skip
     assert found["encoder1"]["relu"] == "relu"
-    flat = adopted._named([("a", 1, None), ("b", 1, None)])
+    flat = examination._named([("a", 1, None), ("b", 1, None)])
     assert {name: place["norm"] for name, place in flat.items()} == {"encoder1": "a", "bottleneck": "b"}
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_the_reach_that_is_measured_is_that_which_is_worked_out(depth):
     network = UNet(1, 2, depth).eval()
-    assert adopted.up(adopted.reach(network, 1, 2**depth), 2**depth) == halo(depth)
+    assert up(examination.reach(network, 1, 2**depth), 2**depth) == halo(depth)
 
 
 @pytest.mark.parametrize(("norm", "expected"), [(nn.Identity(), 3), (nn.GroupNorm(1, 2), None)])
 def test_what_sees_the_whole_image_has_no_reach(norm, expected):
     module = nn.Sequential(nn.Conv2d(1, 2, 7, padding=3), norm, nn.Conv2d(2, 1, 1)).eval()
-    assert adopted.reach(module, 1, 1) == expected
+    assert examination.reach(module, 1, 1) == expected
     pooled = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Upsample(size=(256, 256)))
     model = {"preprocessing": {"id": "none"}, "activation": "sigmoid", "foreground": 0}
-    traits = adopted.examine(adopted.Adopted(pooled.eval(), 1, model))
-    assert traits["sees_whole_image"] and traits["halo"] == adopted.WHOLE_IMAGE_HALO
+    traits = examination.examine(adopted.Adopted(pooled.eval(), 1, model))
+    assert traits["sees_whole_image"] and traits["halo"] == examination.WHOLE_IMAGE_HALO
 
 
 def test_large_images_pass_in_tiles_as_they_would_whole(tmp_path, home, monkeypatch):
@@ -511,9 +511,9 @@ def test_an_architecture_that_fails_is_one_line(change, message, tmp_path, home)
         adopt(home, str(tmp_path / "model.h5"), model, 1)
     three = describe(tmp_path)
     with pytest.raises(StudyError, match=r"network: cannot take 3 channels .*; set generate.channels"):
-        adopted.examine(adopted.build(three, 3))
+        examination.examine(adopted.build(three, 3))
     with pytest.raises(StudyError, match=r"network: foreground \[5\] of 3 outputs"):
-        adopted.examine(adopted.build(three | {"foreground": 5}, 1))
+        examination.examine(adopted.build(three | {"foreground": 5}, 1))
     with pytest.raises(StudyError, match="sha256 is"):
         (tmp_path / "theirs.py").write_text(SOURCE + "\n")
         adopted.build(three, 1)

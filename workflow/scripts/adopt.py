@@ -1,7 +1,7 @@
 """Take a network that was trained elsewhere: its description and weights -> a model as stage train leaves it.
 
 Runs the code of its architecture, which the config names. What the study must know of it is found by looking at what
-passes through it (:func:`shiftgain.network.adopted.examine`).
+passes through it (:func:`shiftgain.network.examination.examine`).
 """
 
 import logging
@@ -11,6 +11,7 @@ import torch
 
 from shiftgain.files import job, store
 from shiftgain.network import adopted, checkpoint
+from shiftgain.network.examination import examine
 from shiftgain.network.inference import Inputs, input_moments
 
 
@@ -22,7 +23,7 @@ def adopt(data_path: str | None, model_path: str, model: dict, channels: int) ->
     model = model | {"channels": channels}
     network = adopted.build(model, channels)
     adopted.load_weights(network.module, Path(model["weights"]))
-    traits = adopted.examine(network, model.get("cell"), model.get("halo"))
+    traits = examine(network, model.get("cell"), model.get("halo"))
     for layer, place in traits["layers"].items():
         logging.info("layer %s: %s", layer, place["norm"])
     logging.info("cell of %d px, sees %d px beyond it", traits["cell"], traits["halo"])

@@ -18,8 +18,8 @@ from torch.nn import functional
 
 from shiftgain.files.errors import StudyError
 from shiftgain.network import unet
-from shiftgain.network.adopted import Adopted, output_of, up
-from shiftgain.network.tiles import Frame, frame_of
+from shiftgain.network.adopted import Adopted, output_of
+from shiftgain.network.tiles import Frame, frame_of, up
 from shiftgain.network.unet import UNet, to_input
 
 FORMAT = "0.5.4"

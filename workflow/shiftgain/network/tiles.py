@@ -159,9 +159,9 @@ def halo(depth: int) -> int:
     """
     reach = 0
     for level in range(depth):
-        reach = _up(reach + BLOCK_REACH * 2**level, 2 ** (level + 1))
+        reach = up(reach + BLOCK_REACH * 2**level, 2 ** (level + 1))
     reach += sum(BLOCK_REACH * 2**level for level in range(depth + 1))
-    return _up(reach, 2**depth)
+    return up(reach, 2**depth)
 
 
 def cuts(side: int, depth: Depth, longest: int | None = None) -> list[Cut]:
@@ -173,7 +173,7 @@ def cuts(side: int, depth: Depth, longest: int | None = None) -> list[Cut]:
     if longest is None or side <= longest:
         return [Cut(slice(0, side), slice(0, side), slice(0, side))]
     room = max(longest - 2 * reach, reach) // cell * cell
-    step = _up(-(-side // -(-side // room)), cell)
+    step = up(-(-side // -(-side // room)), cell)
     parts = []
     for start in range(0, side, step):
         stop = min(start + step, side)
@@ -230,6 +230,6 @@ def _coarse(slices: Slices, stride: int) -> Slices:
     return rows, columns
 
 
-def _up(number: int, unit: int) -> int:
+def up(number: int, unit: int) -> int:
     """The next multiple of ``unit``."""
     return -(-number // unit) * unit
