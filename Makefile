@@ -16,7 +16,8 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 CUDA = $(if $(wildcard .venv/lib/python*/site-packages/torch),,-r locks/cuda.lock)
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate
 
-.PHONY: help run plan test slurm kills check format smoke data docs hypotheses verdicts predictor bench gpu lock faults dag clean
+.PHONY: help run plan test slurm kills check format smoke advise folders data docs hypotheses verdicts predictor bench gpu lock faults \
+	dag clean
 
 help:  ## print this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -61,6 +62,13 @@ format: .venv/developed  ## put the code into the form that `make check` wants
 
 smoke: .venv/installed  ## the smallest study that takes every step, about a minute
 	$(BIN)/snakemake --cores $(CORES) --configfile config.yaml workflow/studies/smoke.yaml
+
+advise: .venv/installed  ## masks for a folder of images (TARGET=FOLDER SOURCE=FOLDER_WITH_MASKS NETWORK=FILE RESULTS=NEW_FOLDER)
+	@PYTHONPATH=$(CURDIR)/workflow $(BIN)/python -m commands.advise --cores $(CORES) --target "$(TARGET)" \
+		$(if $(SOURCE),--source "$(SOURCE)") $(if $(NETWORK),--network "$(NETWORK)") --results "$(RESULTS)"
+
+folders: .venv/installed  ## draw two folders to try that on: results/folders/home with masks, results/folders/away
+	@PYTHONPATH=$(CURDIR)/workflow $(BIN)/python -m commands.folders results/folders
 
 data:  ## put the real domains of three studies in place (FROM=FOLDER_OR_ARCHIVE that holds them; data/README.md)
 	@$(PYTHON) data/place.py $(if $(FROM),"$(FROM)")

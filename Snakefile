@@ -7,6 +7,7 @@ Each stage is one word: a rule file, a script, a test, a block of config.yaml. F
                       \\-> latents -> distances
     tabulate -> decompose -> draw
     advise -> atlas -> report
+    advise -> segment -> report
     generate -> baseline -> evaluate and tabulate -> compare -> report, where methods train with target images
 """
 
@@ -76,17 +77,21 @@ wildcard_constraints:
     family="[^/]+",
     seed=r"\d+",
     draw=r"seed\d+|files",
+    target="[^/]+",
+    action="[^/]+",
 
 
 rule all:
     """Everything the study asks for: tables, figures and the page that explains them."""
     default_target: True
     input:
-        "<results>/report.html",
+        "<results>/report.html" if STUDY.jobs else [],
+        expand("<results>/segmented/{folder}", folder=STUDY.segmented),
 
 
 include: "workflow/rules/generate.smk"
 include: "workflow/rules/train.smk"
+include: "workflow/rules/adopt.smk"
 include: "workflow/rules/oracle.smk"
 include: "workflow/rules/adapt.smk"
 include: "workflow/rules/baseline.smk"
@@ -103,6 +108,7 @@ include: "workflow/rules/hypotheses.smk"
 include: "workflow/rules/predict.smk"
 include: "workflow/rules/advise.smk"
 include: "workflow/rules/atlas.smk"
+include: "workflow/rules/segment.smk"
 include: "workflow/rules/report.smk"
 
 

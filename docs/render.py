@@ -120,6 +120,8 @@ def allowed(schema: dict, top: dict) -> str:
     if "if" in schema and "type" in schema["if"]:
         first = schema["if"] | schema.get("then", {})
         return " or ".join(allowed(part, top) for part in (first, schema.get("else", {})) if part)
+    if "anyOf" in schema:
+        return " or ".join(allowed(part, top) for part in schema["anyOf"])
     kinds = schema.get("type", "object")
     kinds = kinds if isinstance(kinds, list) else [kinds]
     return " or ".join(kind_of(kind, schema, top) for kind in kinds)

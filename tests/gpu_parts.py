@@ -155,7 +155,9 @@ def step_of(config: dict, options: dict, images: TrainingImages, device: torch.d
 
     def step() -> int:
         shown, masks = next(batches)
-        learner.step(pad(to_input(shown, device), network.depth), pad(masks.unsqueeze(1).float(), network.depth), None)
+        learner.step(
+            pad(to_input(shown, device), 2**network.depth), pad(masks.unsqueeze(1).float(), 2**network.depth), None
+        )
         return len(shown)
 
     for _ in range(3):

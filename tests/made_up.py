@@ -231,6 +231,7 @@ def make_study(
         },
         "tree_path": str(folder / "small_tree.txt"),
         "comparison": {},
+        "segmented": [],
         "title": "Does it work? <yes & no>",
         "remedies": ["other"],
         "settings": {"seeds": list(seeds), "model": {"width": 4}},

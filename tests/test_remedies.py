@@ -9,8 +9,7 @@ import torch
 from torch.nn import functional
 
 from scripts.adapt import adapt
-from scripts.evaluate import artefact
-from shiftgain.adaptation import remedies, statistics
+from shiftgain.adaptation import artefacts, remedies, statistics
 from shiftgain.adaptation.remedies import Own, contrast, reference, refreshed, remedy, split_contrast, spread
 from shiftgain.files import store
 from shiftgain.network import checkpoint
@@ -268,7 +267,7 @@ def test_stage_keeps_what_is_to_be_done_for_each_image(tmp_path, trained, domain
     adapt(*paths, methods, 0, "cpu")
     with store.read(tmp_path / "adapted.h5") as adapted_file:
         group = adapted_file["discs/image_balanced"]
-        state, how = artefact(group, trained)
+        state, how = artefacts.kept(group, trained)
         assert state.keys() >= {"input_mean", "encoder1.norm1.running_mean"}
         assert how["at_most"] == 1
         assert how["adapt"].keywords["own"].weights == "balanced"

@@ -1,6 +1,8 @@
 """The page, from a small study whose scores are made up by rule, so that sums can be done by hand."""
 
+import base64
 import itertools
+import json
 import re
 from pathlib import Path
 
@@ -277,4 +279,26 @@ def test_other_studies(tmp_path, study, missing, expected):
     assert "scores no transform" in texts["transforms"]
     assert re.search(f"in this study: .*{missing}", texts["predictions"])
     page = Path(written["page_path"]).read_text()
-    assert expected in page and re.search(f"<td>{missing}</td>.*?<td>does not occur</td>", page, re.DOTALL)
+    shown = re.search(f"<td>{missing}</td>.*?<td>does not occur</td>", page, re.DOTALL)
+    assert expected in page and bool(shown) == (study.get("unlabelled") != ("b",)), "absent, where none occurs"
+
+
+def test_the_page_begins_with_the_masks_where_some_were_written(arguments, tmp_path):
+    folder = tmp_path / "segmented/cells/0.30-0.70/advised"
+    folder.mkdir(parents=True)
+    about = {
+        "source": "0.30-0.70",
+        "target": "cells",
+        "method": "turned",
+        "action": "advised",
+        "why": "the advice is turned",
+    }
+    about |= {"images": 7, "foreground": 0.25, "rule": ""}
+    (folder / "about.json").write_text(json.dumps(about))
+    (folder / "outlines.png").write_bytes(b"a picture")
+    report(**arguments | {"page_path": str(tmp_path / "page.html"), "segmented": [str(folder)]})
+    text = (tmp_path / "page.html").read_text()
+    masks, rest = text.index('id="masks"'), text.index('id="hypotheses"')
+    assert text.index('id="answer"') < masks < text.index("expected IoU") < text.index("files passed over") < rest
+    assert "segmented/cells/0.30-0.70/advised" in text[masks:rest] and "7 images, 25.0 % foreground" in text[masks:rest]
+    assert f"base64,{base64.b64encode(b'a picture').decode()}" in text[masks:rest]

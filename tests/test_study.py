@@ -95,6 +95,8 @@ FAULTS = [
     ("latents.activations", ["relu"], r"config key latents\.activations\.0: 'relu' is not one of"),
     ("distances.names", ["sliced"], r"config key distances\.names: no such entry 'sliced'"),
     ("hypotheses.judge", ["H99"], r"config key hypotheses\.judge: no such entry 'H99'"),
+    ("segment.targets", ["mine"], r"config key segment\.targets: 'mine' is no domain with a path"),
+    ("segment.methods", [], r"config key segment\.methods: \[\] should be non-empty"),
     ("seeds", [], r"config key seeds: \[\] should be non-empty"),
     ("seeds", [0, 0], r"config key seeds: \[0, 0\] has non-unique elements"),
     ("device", "gpu", r"config key device: 'gpu' is not one of \['auto', 'cpu', 'cuda'\]"),

@@ -44,7 +44,7 @@ def random_images(n: int, height: int, width: int, channels: int) -> np.ndarray:
 def whole(network: UNet, images: np.ndarray) -> torch.Tensor:
     """Foreground probability (n, H, W), the images passing as they are, padded as they always were."""
     rows, columns = images.shape[1:3]
-    return torch.sigmoid(network(pad(to_input(images, CPU), network.depth))[:, 0, :rows, :columns])
+    return torch.sigmoid(network(pad(to_input(images, CPU), 2**network.depth))[:, 0, :rows, :columns])
 
 
 @contextmanager
@@ -70,7 +70,7 @@ def test_the_core_of_a_tile_is_what_the_whole_image_has_there(depth, pixels):
     tiled = Tiled(images, range(1), depth, CPU, pixels=pixels**2)
     assert len(list(tiled)) >= 2
     with activations(network) as given:
-        logits = network(pad(to_input(images, CPU).double(), depth))
+        logits = network(pad(to_input(images, CPU).double(), 2**depth))
         expected = dict(given)
         counts = {name: torch.zeros(output.shape[-2:]) for name, output in expected.items()}
         for tile in tiled:
@@ -140,7 +140,7 @@ def test_small_images_are_one_tile_of_all():
     (tile,) = Tiled(images, range(5, 8), 3, CPU)
     assert tile.images.shape == (3, 3, 32, 48) and tile.numbers == range(5, 8) and tile.size == (30, 41)
     assert tile.core == tile.at == (slice(0, 30), slice(0, 41))
-    torch.testing.assert_close(tile.images, pad(to_input(images, CPU), 3), rtol=0, atol=0)
+    torch.testing.assert_close(tile.images, pad(to_input(images, CPU), 8), rtol=0, atol=0)
     others, same = tiles_of([torch.rand(5, 3, 8, 8), to_input(images, CPU)], 3)
     torch.testing.assert_close(same.images, tile.images, rtol=0, atol=0)
     assert same[1:] == tile[1:] and others.numbers == range(5)
@@ -189,7 +189,7 @@ def test_latents_are_of_the_positions_that_count():
     names = (["bottleneck"], ["after_relu"], ["position", "image"])
     found = summarise(network, Tiled(images, range(2), 1, CPU, counted), 2, *names, rows=10_000)
     with activations(network) as given:
-        network(pad(to_input(images, CPU), 1))
+        network(pad(to_input(images, CPU), 2))
     layer = given["bottleneck"].permute(0, 2, 3, 1).numpy()
     expected = layer[0, :, 8:17].reshape(-1, 4)
     second = np.ones((11, 17), bool)
@@ -225,7 +225,7 @@ def test_statistics_hold_no_position_of_a_halo():
     tiled = Tiled(images, range(1), 2, CPU, pixels=80**2)
     assert len(list(tiled)) > 1
     state = batchnorm.batchnorm(network, tiled)
-    received = network.encoder1.conv1(network.standardise(pad(to_input(images, CPU), 2)))[:, :, :61, :300]
+    received = network.encoder1.conv1(network.standardise(pad(to_input(images, CPU), 4)))[:, :, :61, :300]
     torch.testing.assert_close(state["encoder1.norm1.running_mean"], received.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
 
 

@@ -236,7 +236,7 @@ def test_talks_unet_has_1024_channels():
 def test_prediction_takes_any_size(size, network):
     (tile,) = tiles_of([torch.rand(2, 1, *size)], 2)
     assert probabilities(network, tile).shape == (2, *size)
-    assert all(side % 4 == 0 for side in pad(torch.rand(1, 1, *size), 2).shape[-2:])
+    assert all(side % 4 == 0 for side in pad(torch.rand(1, 1, *size), 4).shape[-2:])
 
 
 @pytest.mark.parametrize("window", [10**9, 1500])

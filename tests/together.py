@@ -154,8 +154,8 @@ def fit(
             progress = (epoch + seen / images[0].per_epoch) / options["epochs"]
             rate = training.learning_rate(progress, options["learning_rate"])
             several.rate.fill_(rate)
-            shown = pad(side_by_side([batch for batch, _ in batches]).float().div_(255), depth)
-            true = pad(side_by_side([mask for _, mask in batches]).float(), depth)
+            shown = pad(side_by_side([batch for batch, _ in batches]).float().div_(255), 2**depth)
+            true = pad(side_by_side([mask for _, mask in batches]).float(), 2**depth)
             totals += several.step(shown, true) * len(shown)
             seen += len(shown)
         several.network.eval()
@@ -197,7 +197,7 @@ def _ious(network: SideBySide, splits: Sequence[tuple[Tensor, Tensor]]) -> list[
     for start in range(0, n, step):
         part = slice(start, start + step)
         shown = side_by_side([images[part] for images, _ in splits]).float().div_(255)
-        predicted = network(pad(shown, network.depth))[:, :, :rows, :columns] > 0
+        predicted = network(pad(shown, 2**network.depth))[:, :, :rows, :columns] > 0
         true = side_by_side([masks[part] for _, masks in splits]).bool()
         counts += torch.stack([area.sum((0, 2, 3)) for area in (predicted & true, predicted, true)], 1)
     return metrics.iou(counts.cpu().numpy()).tolist()

@@ -9,9 +9,10 @@ rule adapt:
     """Refresh the statistics of a frozen network on every target of a shift family."""
     input:
         model="<results>/models/{source}/seed{seed}.h5",
-        source=lambda wildcards: (
-            f"<results>/data/{STUDY.data_of(wildcards.source, wildcards.seed)}.h5"
-        ),
+        source=lambda wildcards: [
+            f"<results>/data/{data}.h5"
+            for data in STUDY.data_if_any(wildcards.source, wildcards.seed)
+        ],
         targets=lambda wildcards: (
             f"<results>/targets/{STUDY.images_of(wildcards.family, wildcards.seed)}.h5"
         ),

@@ -15,7 +15,7 @@ rule draw:
         distances="<results>/tables/distances.csv",
         correlations="<results>/tables/correlations.csv",
         decomposition="<results>/tables/decomposition.csv",
-        curves=expand("<results>/models/{network}.csv", network=STUDY.network_names),
+        curves=expand("<results>/models/{network}.csv", network=STUDY.fitted_names),
         data=expand("<results>/data/{data}.h5", data=STUDY.pictured_data.values()),
         targets=expand(
             "<results>/targets/{images}.h5", images=STUDY.pictured_images.values()
@@ -46,7 +46,7 @@ rule draw:
         *code("draw"),
         tables=["pairs", "gains", "distances", "correlations", "decomposition"],
         specs=STUDY.specs(STUDY.domains, []),
-        networks=STUDY.network_names,
+        networks=STUDY.fitted_names,
         domains=list(STUDY.pictured_data),
         targets_of=STUDY.targets_of,
         jobs=STUDY.pictured,

@@ -1,5 +1,5 @@
 """
-Reads   <results>/tables/*.csv, <results>/figures/*.svg, <results>/atlas.json
+Reads   <results>/tables/*.csv, <results>/figures/*.svg, <results>/atlas.json, <results>/segmented/**/about.json and outlines.png
 Writes  <results>/report.html     one self-contained page
         <results>/answer.html     what it says first, for `snakemake --report`
 """
@@ -53,6 +53,7 @@ rule report:
             "<results>/figures/predictors_{protocol}.svg", protocol=STUDY.protocols
         ),
         tree="<results>/tables/small_tree.txt",
+        segmented=expand("<results>/segmented/{folder}", folder=STUDY.segmented),
         captions=[local(beside(f"report/{name}.rst")) for name in CONTENTS],
         atlas="<results>/atlas.json",
         template=local(beside("report/page.html.j2")),

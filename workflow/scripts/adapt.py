@@ -3,17 +3,20 @@
 Remedies compare the target with images of the source, whose masks are not read either.
 """
 
+import logging
+from contextlib import nullcontext
 from dataclasses import asdict
 
 from shiftgain.adaptation import artefacts
 from shiftgain.files import job, store
 from shiftgain.network import checkpoint, devices
+from shiftgain.network.normalisation import norm_layers
 from shiftgain.study.names import base_of
 
 
 def adapt(
     model_path: str,
-    source_path: str,
+    source_path: str | None,
     targets_path: str,
     adapted_path: str,
     methods: dict[str, dict],
@@ -26,11 +29,19 @@ def adapt(
     ``methods``: name -> ``function``, ``options``, and either ``images``, the number of target images drawn by
     ``seed``, or ``at_test``, the number of test images that are adapted to as they come: nothing to keep, but how.
     What remains to be done for each image is kept as the attribute ``own``, a :class:`remedies.Own`. Of a target of
-    ``home``, the domain that the network was trained on, images that it has seen are left out.
+    ``home``, the domain that the network was trained on, images that it has seen are left out. A network without batch
+    norm is kept: nothing is written of any method. Methods that compare with the source need ``source_path``.
     """
     torch_device = devices.pick(device)
     network = checkpoint.load(model_path, torch_device)
-    with store.read(source_path) as source, store.read(targets_path) as targets, store.create(adapted_path) as adapted:
+    if not norm_layers(network):
+        logging.warning("the network has no batch-norm layer: it is kept, and no method is tried")
+        methods = {}
+    with (
+        store.read(source_path) if source_path else nullcontext() as source,
+        store.read(targets_path) as targets,
+        store.create(adapted_path) as adapted,
+    ):
         adapt_to = artefacts.adapter(network, source, seed, torch_device, home)
         for target, splits in store.targets(targets):
             group = adapted.create_group(target)
@@ -51,7 +62,7 @@ if __name__ == "__main__":
     with job.run(snakemake.log[0]):
         adapt(
             model_path=snakemake.input.model,
-            source_path=snakemake.input.source,
+            source_path=next(iter(snakemake.input.source), None),
             targets_path=snakemake.input.targets,
             adapted_path=snakemake.output.adapted,
             methods=snakemake.params.methods,

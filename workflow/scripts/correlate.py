@@ -12,7 +12,8 @@ def correlate(
     gains_path: str, distances_path: str, correlations_path: str, outcomes: list[str], bootstrap: int
 ) -> None:
     """Write a row per distance, layer, activation, unit, state and outcome; intervals are over domains."""
-    gains = read_csv(gains_path, [*KEY, "method", *outcomes])
+    # Of a study in which nothing can be adapted the table is empty, and nothing says what its columns hold.
+    gains = read_csv(gains_path, [*KEY, "method", *outcomes]).astype(dict.fromkeys(outcomes, float))
     table = correlations(
         read_csv(distances_path, [*KEY, "layer", "distance", "value", "null"]),
         gains[gains["method"] == METHOD],

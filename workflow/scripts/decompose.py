@@ -11,7 +11,8 @@ from shiftgain.files.tables import write_csv
 from shiftgain.findings.pairs import decomposed_cases, of_jobs, read_pairs
 from shiftgain.latents.decomposition import class_means, decomposition
 from shiftgain.network import checkpoint
-from shiftgain.study.names import KEY, domain_of, layer_names
+from shiftgain.network.adopted import layers_of
+from shiftgain.study.names import KEY, domain_of
 
 COLUMNS = [
     *["case", *KEY, "layer", "channel", "source_share", "target_share", "difference", "prior_part", "appearance_part"],
@@ -33,7 +34,7 @@ def decompose(
     for case, pair in decomposed_cases(of_jobs(read_pairs(pairs_path), jobs, targets_of)).items():
         name = f"{pair['source']}/seed{pair['seed']}"
         network = checkpoint.load(models[name], device)
-        layers = layer_names(network.depth)
+        layers = layers_of(network)
         families = (job.rpartition("/")[2] for job in jobs if job.startswith(f"{name}/"))
         family = next(family for family in families if pair["name"] in targets_of[family])
         sides = []

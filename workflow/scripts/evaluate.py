@@ -4,13 +4,12 @@ Networks + statistics + labelled test images -> one row per target and method, a
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from functools import partial
 from types import MappingProxyType
 
 import h5py
 import numpy as np
 
-from shiftgain.adaptation import batchnorm, remedies
+from shiftgain.adaptation import artefacts, batchnorm
 from shiftgain.adaptation.statistics import one_pass_pixels
 from shiftgain.files import job, store
 from shiftgain.files.tables import write_rows
@@ -72,7 +71,7 @@ def evaluate(
             facts = {"clipped_share": splits["test"].attrs["clipped_share"], "pixel_ceiling": ceiling(splits["test"])}
             score(target, "source", network, {}, {}, origin_of(about))
             for method, group in store.members(adapted[target]):
-                score(target, method, network, *artefact(group, network), origin_of(about, group))
+                score(target, method, network, *artefacts.kept(group, network), origin_of(about, group))
             for (towards, name), path in baseline_paths.items():
                 if towards != target:
                     continue
@@ -113,19 +112,6 @@ def ceiling(split: h5py.Group) -> float:
             for label in (0, 1):
                 counts[label] += np.bincount(grey[part][labels[part] == label], minlength=256)
     return theory.pixel_ceiling(counts[1], counts[0])
-
-
-def artefact(group: h5py.Group, network: UNet) -> tuple[dict, dict]:
-    """What stage adapt kept: (tensors to put in place, how :func:`predict` adapts to each image or batch besides)."""
-    if "method" not in group.attrs:
-        state, how = checkpoint.get_state(group, network), {}
-        if "own" in group.attrs:
-            own = remedies.Own(**store.get_json(group, "own"))
-            how = {"adapt": partial(remedies.of_image, own=own), "at_most": 1}
-        return state, how
-    method = store.get_json(group, "method")
-    function = partial(batchnorm.METHODS[method["function"]], **method["options"])
-    return {}, {"adapt": function, "at_most": method["at_test"]}
 
 
 def keep(pairs: Iterator, n: int, masks: list[np.ndarray]) -> Iterator:

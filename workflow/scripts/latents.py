@@ -9,6 +9,7 @@ import numpy as np
 from shiftgain.files import job, store
 from shiftgain.latents.activations import halves, summarise, summarise_parts
 from shiftgain.network import checkpoint, devices, normalisation
+from shiftgain.network.adopted import layers_of
 from shiftgain.network.inference import Inputs
 from shiftgain.study.names import base_of
 
@@ -37,7 +38,7 @@ def latents(
     """Write ``.../{layer}/{activation}/{unit}`` groups of rows and moments; ``after`` is method ``batchnorm``.
 
     ``seed`` draws the halves. A reference of one image has none. Of a target of ``home``, the domain that the network
-    was trained on, images that it has seen are left out.
+    was trained on, images that it has seen are left out. Of ``layers``, those that the network has.
     """
     torch_device = devices.pick(device)
     network = checkpoint.load(model_path, torch_device)
@@ -54,7 +55,7 @@ def latents(
                     store.put(latents, f"{name}/{layer}/{key}", array)
 
         latents.create_group("source/null")
-        place = (layers, activations, units, rows)
+        place = ([layer for layer in layers if layer in layers_of(network)], activations, units, rows)
         # Of the source, pixels that its masks leave out are not counted; the masks of a target are never read.
         images = Inputs(source[REFERENCE], torch_device, network.depth, masked=True)
         parts = parts_of_source(images.count, seed)

@@ -20,11 +20,14 @@ def oracle(
     rows = []
     for name, model_path, data_path in zip(networks, model_paths, data_paths, strict=True):
         network = checkpoint.load(model_path, torch_device)
-        presented = checkpoint.about(model_path).get("image_presentations", "")
+        about = checkpoint.about(model_path)
         with store.read(data_path) as data:
             scores = metrics.scores(predict(network, data["test"], threshold, torch_device))
             origin = {"selection": "target_validation", "n_target_images": store.count(data["train"])}
-        rows.append({"target": name, "seed": seed} | scores | origin | {"image_presentations": presented})
+        if "adopted" in about:  # No image of the study chose its epoch, or trained it.
+            origin = {"selection": "", "n_target_images": 0}
+        presented = {"image_presentations": about.get("image_presentations", "")}
+        rows.append({"target": name, "seed": seed} | scores | origin | presented)
     write_rows(rows, scores_path)
 
 

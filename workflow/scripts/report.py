@@ -14,9 +14,9 @@ from shiftgain.report import answers, page, summary
 
 def report(
     tables: dict[str, str], layers: list[str], contents: dict[str, dict], figures: dict[str, str], data: dict[str, str],
-    captions: dict[str, str], predictor_figures: dict[str, str], tree_path: str, comparison: dict[str, str], title: str,
-    remedies: list[str], settings: dict, glossary_path: str, template_path: str, style_path: str,
-    script_paths: list[str], atlas_path: str, published_path: str | None, page_path: str,
+    captions: dict[str, str], predictor_figures: dict[str, str], tree_path: str, comparison: dict[str, str],
+    segmented: list[str], title: str, remedies: list[str], settings: dict, glossary_path: str, template_path: str,
+    style_path: str, script_paths: list[str], atlas_path: str, published_path: str | None, page_path: str,
     answer_path: str,
 ) -> None:  # fmt: skip
     """Write the page, which holds all figures, and to ``answer_path`` its first three sentences and a table of them.
@@ -24,10 +24,11 @@ def report(
     Dicts map to paths: ``tables`` from the name of a table, ``figures`` and ``captions`` from that of a figure,
     ``predictor_figures`` from a protocol of stage predict, whose small tree in words is at ``tree_path``, and ``data``,
     the numbers in a figure, from its name or protocol. ``contents``: :func:`shiftgain.report.contents.figures`.
-    ``layers`` are in the order of the network, ``remedies`` the methods that are remedies, ``settings`` is the config,
-    to be printed, and ``comparison`` the arguments of :func:`page.compared` by name, empty where no method trains with
-    target images. ``style_path`` and ``script_paths`` are written into the page, as is the atlas, JSON of stage atlas.
-    ``published_path``: hypotheses that other studies decided over seeds, None without any.
+    ``layers`` are in the order of the network, ``remedies`` the methods that are remedies, ``segmented`` the folders of
+    stage segment, ``settings`` is the config, to be printed, and ``comparison`` the arguments of :func:`page.compared`
+    by name, empty where no method trains with target images. ``style_path`` and ``script_paths`` are written into the
+    page, as is the atlas, JSON of stage atlas. ``published_path``: hypotheses that other studies decided over seeds,
+    None without any.
     """
     pairs = read_pairs(tables["pairs"])
     networks, gains, correlations, hypotheses = (
@@ -70,6 +71,7 @@ def report(
         readings=page.readings(read_csv(tables["domains"])),
         **page.prediction(tables, pairs, predictor_figures, tree_path),
         unlabelled=page.unlabelled(pairs),
+        segmented=page.segmented(segmented),
         comparison=page.compared(**comparison) if comparison else None,
         n_pairs=len(pairs),
         seeds=sorted(networks["seed"].unique()),
@@ -94,6 +96,7 @@ if __name__ == "__main__":
             predictor_figures=dict(zip(snakemake.params.protocols, snakemake.input.predictor_figures, strict=True)),
             tree_path=snakemake.input.tree,
             comparison={name: snakemake.input[name] for name in snakemake.params.comparison},
+            segmented=list(snakemake.input.segmented),
             title=snakemake.params.title,
             remedies=snakemake.params.remedies,
             settings=snakemake.params.settings,

@@ -112,10 +112,11 @@ def view(
             n, size = len(images), images.shape[-2:]
             chosen = np.random.default_rng(number).integers(0, size[0] * size[1], (n, per_image))
             which, places = np.arange(n).repeat(per_image), np.stack(np.unravel_index(chosen.ravel(), size))
-            p, sample = np.empty((n, *size), np.float32), np.empty((n * per_image, network.head.in_channels))
+            p, sample = np.empty((n, *size), np.float32), np.empty((n * per_image, 0))
             for tile in Tiled(images, range(n), network.depth, images.device):
-                features = network.features(tile.images)
-                p[:, *tile.at] = torch.sigmoid(network.head(features)[:, 0, *tile.core].float()).cpu().numpy()
+                features, logits = network.features_and_logits(tile.images)
+                sample = sample if sample.size else np.empty((n * per_image, features.shape[1]))
+                p[:, *tile.at] = torch.sigmoid(logits[:, 0, *tile.core].float()).cpu().numpy()
                 first, stop = np.array([[part.start, part.stop] for part in tile.at]).T[:, :, None]
                 inside = ((first <= places) & (places < stop)).all(axis=0)
                 offset = np.array([part.start for part in tile.core])[:, None] - first

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 import h5py
@@ -10,6 +10,7 @@ import torch
 
 from shiftgain.adaptation import batchnorm, remedies, statistics
 from shiftgain.files import store
+from shiftgain.network import checkpoint
 from shiftgain.network.inference import Inputs
 from shiftgain.network.normalisation import State
 from shiftgain.network.tiles import Tile
@@ -32,7 +33,7 @@ class Artefact(NamedTuple):
 
 
 def adapter(
-    network: UNet, source: h5py.File, seed: int, device: torch.device, home: str = ""
+    network: UNet, source: h5py.File | None, seed: int, device: torch.device, home: str = ""
 ) -> Callable[[h5py.Group, dict[str, dict]], dict[str, Artefact]]:
     """A function from the images of a split and methods, by name, to the :class:`Artefact` of ``network`` by each.
 
@@ -44,6 +45,7 @@ def adapter(
 
     @cache
     def reference() -> remedies.Reference:
+        assert source is not None, "the check of the config has refused this"
         trained_on = Inputs(source["train"], device, network.depth, pixels=pixels)
         return remedies.reference(network, trained_on.draw(REFERENCE_IMAGES, seed))
 
@@ -65,6 +67,19 @@ def adapter(
         return made
 
     return adapt
+
+
+def kept(group: h5py.Group, network: UNet) -> tuple[State, dict]:
+    """What stage adapt kept: (tensors to put in place, how :func:`predict` adapts to each image or batch besides)."""
+    if "method" not in group.attrs:
+        state, how = checkpoint.get_state(group, network), {}
+        if "own" in group.attrs:
+            own = remedies.Own(**store.get_json(group, "own"))
+            how = {"adapt": partial(remedies.of_image, own=own), "at_most": 1}
+        return state, how
+    method = store.get_json(group, "method")
+    function = partial(batchnorm.METHODS[method["function"]], **method["options"])
+    return {}, {"adapt": function, "at_most": method["at_test"]}
 
 
 @dataclass(frozen=True)

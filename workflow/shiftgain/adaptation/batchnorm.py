@@ -16,6 +16,7 @@ from torch import Tensor
 from shiftgain.adaptation.comparators import alpha_bn, entropies, hybrid_ttn, intent
 from shiftgain.adaptation.remedies import remedy, towards_source
 from shiftgain.adaptation.statistics import refresh
+from shiftgain.network.adopted import decoder_norms
 from shiftgain.network.inference import input_moments
 from shiftgain.network.normalisation import State, adapted, norm_layers
 from shiftgain.network.tiles import Tile
@@ -45,14 +46,13 @@ def variance_only(network: UNet, tiles: Iterable[Tile]) -> State:
 
 def encoder_only(network: UNet, tiles: Iterable[Tile]) -> State:
     """:func:`batchnorm` in the encoder and the bottleneck; the decoder keeps the source's statistics."""
-    layers = [name for name in norm_layers(network) if not name.startswith("decoder")]
-    return refresh(network, tiles, layers)
+    behind = decoder_norms(network)
+    return refresh(network, tiles, [name for name in norm_layers(network) if name not in behind])
 
 
 def decoder_only(network: UNet, tiles: Iterable[Tile]) -> State:
     """:func:`batchnorm` in the decoder; encoder and bottleneck keep the source's statistics."""
-    layers = [name for name in norm_layers(network) if name.startswith("decoder")]
-    return refresh(network, tiles, layers)
+    return refresh(network, tiles, decoder_norms(network))
 
 
 def prior(network: UNet, tiles: Iterable[Tile], weight: float = 16) -> State:

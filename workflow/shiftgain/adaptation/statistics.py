@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from shiftgain.network.adopted import Adopted
 from shiftgain.network.inference import SMALLEST_INPUT_SD
 from shiftgain.network.normalisation import KINDS, State, norm_layers, put, statistics
 from shiftgain.network.tiles import Tile, core_at
@@ -48,6 +49,8 @@ def target_alone(source: Moments, target: Moments) -> Moments:
 
 def one_pass_pixels(network: UNet) -> int:
     """Pixels of images that pass through ``network`` at once."""
+    if isinstance(network, Adopted):
+        return int(ONE_PASS_VALUES / network.values_per_pixel)
     first, *_ = norm_layers(network).values()
     return ONE_PASS_VALUES // first.num_features
 

@@ -7,7 +7,7 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 
 from shiftgain.domains.series import key_of, mask_files, path_of, stacks_of
-from shiftgain.domains.stack import naming
+from shiftgain.domains.stack import Stack, naming
 
 
 def stamp(spec: dict) -> str:
@@ -46,6 +46,11 @@ def content(name: str, spec: dict) -> dict:
         "places": [os.path.realpath(file) + page for file, page in pages],
         "passed_over": [str(file) for file, _ in others],
     }
+
+
+def digest_of(stacks: list[Stack]) -> str:
+    """Digest of the bytes of all files of images, in their order."""
+    return sha256("".join(_digest(stack.file) for stack in stacks).encode()).hexdigest()
 
 
 def _digest(path: Path) -> str:

@@ -11,10 +11,11 @@ one to take of several, ``all`` for each as an image of its own, ``rgb`` for thr
 natural order of their names (img2 before img10), and every page as an image of its own. Images may differ in size.
 
 ``split``: shares of the series for train, validation and test, and for ``adapt`` what is held back from training; or
-[start, stop) image numbers from 0 for each. Shares are laid out as contiguous blocks in the order of :data:`SPLITS`, so
-that no split lies among the neighbours of another, or with ``layout: spread`` evenly over the series. A split may be
-left out. Adaptation takes no labels: split adapt is all images but those of test, unless it is a range; of a series
-without masks, adapt and test are all images, unless they are ranges. See :func:`parts`.
+[start, stop) image numbers from 0 for each, ``all`` for the whole series. Shares are laid out as contiguous blocks in
+the order of :data:`SPLITS`, so that no split lies among the neighbours of another, or with ``layout: spread`` evenly
+over the series. A split may be left out. Adaptation takes no labels: split adapt is all images but those of test,
+unless it is a range; of a series without masks, adapt and test are all images, unless they are ranges. See
+:func:`parts`.
 
 ``window``: stored values shown as black and white, see :mod:`shiftgain.domains.grey`; 8-bit images pass unchanged.
 ``channels``: 1 turns RGB into luma (ITU-R BT.601-7, 2.5.1), rounded; 3 repeats grey. It acts on 8-bit values.
@@ -31,8 +32,9 @@ from functools import partial
 import numpy as np
 
 from shiftgain.domains import grey, masks
-from shiftgain.domains.series import Series, key_of, series_of
+from shiftgain.domains.series import Series, images_of, key_of, series_of
 from shiftgain.domains.splits import in_words, split_numbers
+from shiftgain.domains.stack import Stack
 from shiftgain.files.errors import StudyError
 
 BLOCK_BYTES = 2**24
@@ -146,6 +148,19 @@ def row(spec: dict, name: str, split: str, images: int, counts: np.ndarray, grey
     }
 
 
+def image_stacks(name: str, spec: dict) -> list[Stack]:
+    """The files of images of a domain, in series order; those of masks are not opened, nor need there be any.
+
+    Errors: :class:`StudyError` naming the file.
+    """
+    return images_of(key_of(name), spec)[0]
+
+
+def as_read(images: np.ndarray, spec: dict) -> np.ndarray:
+    """Images uint8 (n, H, W), or (n, H, W, 3) where ``channels`` is 3, of stored ones, by a :func:`settled` spec."""
+    return _with_channels(grey.levels(images, spec["window"]), spec["channels"])
+
+
 def parts(name: str, spec: dict, seen: dict) -> dict[str, list[int]]:
     """Image numbers, ascending, of each split of a domain whose :func:`look` is ``seen``; none for what it lacks.
 
@@ -201,12 +216,11 @@ def blocks(name: str, spec: dict, split: str) -> Iterator[tuple[np.ndarray, np.n
         raise StudyError(f"{place(name, spec)}: no '{split}'; add it, as a share or a range")
     channels = spec["channels"]
     for numbers in _runs(series, numbers_of[split], channels):
-        images = grey.levels(series.images(numbers), spec["window"])
         read_masks = None
         if series.masks is not None:
             pairs = series.masks(numbers)
             read_masks = np.stack([masks.binary(masks.values(file, page), spec["rule"], file) for file, page in pairs])
-        yield _with_channels(images, channels), read_masks
+        yield as_read(series.images(numbers), spec), read_masks
 
 
 def _description(series: Series) -> dict:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from shiftgain.domains import arrays
-from shiftgain.domains.layout import MASK_WORD, layout
+from shiftgain.domains.layout import MASK_WORD, Layout, layout
 from shiftgain.domains.readers import READERS, WHOLE, read, reader_of
 from shiftgain.domains.stack import Request, Stack
 from shiftgain.files.errors import StudyError
@@ -53,32 +53,42 @@ def series_of(key: str, spec: dict) -> Series:
 
 def stacks_of(key: str, spec: dict) -> tuple[list[Stack], list[Stack] | None, list[tuple[Path, str]]]:
     """Images, masks or None, and the files passed over, with why."""
-    path = path_of(spec)
-    if not path.exists():
-        raise StudyError(f"{path}: no such file or folder; correct the path of the domain in the config")
-    request = Request(key, channel=spec.get("channel"), channels=spec["channels"])
-    for_masks = request._replace(masks=True)
-    passed_over: list[tuple[Path, str]] = []
+    images, files = images_of(key, spec)
+    path, for_masks = path_of(spec), _request(key, spec)._replace(masks=True)
     labels: list[Stack] | None = None
-    if path.is_dir() and reader_of(path) is None:
-        files = layout(path, key, spec.get("images"), spec.get("masks"))
-        passed_over = files.passed_over
-        images = [read(file, request) for file in files.images]
+    if files is not None:
         labels = None if files.masks is None else [read(file, for_masks) for file in files.masks]
     elif reader_of(path) in WHOLE:
-        images = [read(path, request._replace(dataset=spec.get("images")))]
         if spec.get("masks") or (arrays.has_labels(path) if path.is_dir() else arrays.mask_names(path)):
             labels = [read(path, for_masks._replace(dataset=spec.get("masks")))]
+    elif file := _mask_file(path, key, spec.get("masks")):
+        labels = [read(file, for_masks)]
+    if labels is not None:
+        _check_masks(images, labels)
+    return images, labels, files.passed_over if files else []
+
+
+def _request(key: str, spec: dict) -> Request:
+    return Request(key, channel=spec.get("channel"), channels=spec["channels"])
+
+
+def images_of(key: str, spec: dict) -> tuple[list[Stack], Layout | None]:
+    """Images, and the layout of a folder of files; no mask is opened."""
+    path, request = path_of(spec), _request(key, spec)
+    if not path.exists():
+        raise StudyError(f"{path}: no such file or folder; correct the path of the domain in the config")
+    files = None
+    if path.is_dir() and reader_of(path) is None:
+        files = layout(path, key, spec.get("images"), spec.get("masks"))
+        images = [read(file, request) for file in files.images]
+    elif reader_of(path) in WHOLE:
+        images = [read(path, request._replace(dataset=spec.get("images")))]
     else:
         if spec.get("images"):
             raise StudyError(f"config key {key}.images: {path.name} holds one series; remove it")
         images = [read(path, request)]
-        if file := _mask_file(path, key, spec.get("masks")):
-            labels = [read(file, for_masks)]
     _check_images(images)
-    if labels is not None:
-        _check_masks(images, labels)
-    return images, labels, passed_over
+    return images, files
 
 
 def _mask_file(path: Path, key: str, name: str | None) -> Path | None:

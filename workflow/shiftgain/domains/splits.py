@@ -1,6 +1,6 @@
 """Which images of a series belong to which split: shares laid out over it, or ranges of image numbers.
 
-``split`` is a dict: split -> share of the series, or [start, stop) image numbers from 0, all of one kind; ``layout``
+``split`` is a dict: split -> share of the series, or [start, stop) image numbers from 0, or ``all``; ``layout``
 (``blocks`` or ``spread``) says how shares lie. ``where`` gives the config key of a split, for messages.
 """
 
@@ -10,11 +10,17 @@ from itertools import groupby, pairwise
 from shiftgain.files.errors import StudyError
 
 SPLITS = ("train", "validation", "adapt", "test")
+# In place of a range: the whole series.
+ALL = "all"
+# A layout in which every split is all images: of the domain of a network that is not trained here.
+SHARED = "shared"
 
 
 def split_numbers(where: Callable[..., str], split: dict, count: int, labelled: bool) -> dict[str, list[int]]:
     """Image numbers of each split; see :func:`parts`."""
-    given = {part: split[part] for part in SPLITS if part in split}
+    if split.get("layout") == SHARED:
+        return {part: list(range(count)) for part in SPLITS}
+    given: dict = {part: [0, count] if split[part] == ALL else split[part] for part in SPLITS if part in split}
     ranges = {part: value for part, value in given.items() if not isinstance(value, int | float)}
     if ranges and len(ranges) < len(given):
         shares = [part for part in given if part not in ranges]

@@ -169,7 +169,8 @@ def near_half(share: pd.Series) -> pd.Series:
 def main_method(gains: pd.DataFrame) -> str:
     """The method that the figures show: ``batchnorm``, or the first one of a study without it."""
     methods = sorted(gains["method"].unique())
-    return "batchnorm" if "batchnorm" in methods else methods[0]
+    # Without any, no network of the study can be adapted.
+    return "batchnorm" if "batchnorm" in methods or not methods else methods[0]
 
 
 def pair_table(

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from shiftgain.network.adopted import Adopted
 from shiftgain.network.tiles import Tile, core_at, counted_at, grid_at, place_at
 from shiftgain.network.unet import UNet
 
@@ -195,7 +196,7 @@ def summarise_parts(
 
     with torch.inference_mode(), hooked(network, summaries, take):
         for tile in tiles:
-            network.features(tile.images)
+            network(tile.images)
     return [{name: of_parts[k].arrays() for name, of_parts in summaries.items()} for k in range(len(parts))]
 
 
@@ -205,6 +206,10 @@ def hooked(network: UNet, names: Iterable[str], take: Callable[[str, Tensor], No
     hooks = []
     for name in names:
         layer, activation = name.split("/")[:2]
+        if isinstance(network, Adopted):
+            watched = network.watched(layer, activation)
+            hooks.append(watched.register_forward_hook(lambda _, __, given, name=name: take(name, given)))
+            continue
         relu = network.get_submodule(f"{layer}.relu2")
         if activation == "before_relu":
             hooks.append(relu.register_forward_pre_hook(lambda _, taken, name=name: take(name, taken[0])))

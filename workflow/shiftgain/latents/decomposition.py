@@ -57,7 +57,7 @@ def class_means(network: UNet, split: h5py.Group, layers: list[str], device: tor
         for images, masks in store.batches(split, BATCH_PIXELS):
             classes = [np.asarray(masks) == label for label in (1, 0)]
             for tile in Tiled(images, range(len(images)), network.depth, device):
-                network.features(tile.images)
+                network(tile.images)
             n_pixels += classes[0].size
             if n_pixels >= MOST_PIXELS:
                 break

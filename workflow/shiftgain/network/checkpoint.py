@@ -1,4 +1,7 @@
-"""Networks on disk: named tensors in a checksummed HDF5 file, so that loading one executes nothing."""
+"""Networks on disk: named tensors in a checksummed HDF5 file, so that loading one executes nothing.
+
+But one: an adopted network needs its architecture, which is code that the config names.
+"""
 
 from pathlib import Path
 
@@ -8,6 +11,7 @@ from torch import Tensor
 
 from shiftgain.files import store
 from shiftgain.files.errors import StudyError
+from shiftgain.network import adopted
 from shiftgain.network.unet import UNet
 
 
@@ -38,7 +42,10 @@ def get_state(group: h5py.Group, network: UNet) -> dict[str, Tensor]:
 
 
 def save(path: str | Path, network: UNet, model: dict, about: dict) -> None:
-    """Write ``network``; ``model`` holds channels, width and depth, ``about`` is kept as it is."""
+    """Write ``network``; ``model`` holds channels, width and depth, or what :mod:`shiftgain.network.adopted` says.
+
+    ``about`` is kept as it is.
+    """
     with store.create(path) as file:
         store.put_json(file, "model", model)
         store.put_json(file, "about", about)
@@ -51,6 +58,12 @@ def about(path: str | Path) -> dict:
         return store.get_json(file, "about")
 
 
+def model(path: str | Path) -> dict:
+    """The ``model`` that :func:`save` was given."""
+    with store.read(path) as file:
+        return store.get_json(file, "model")
+
+
 def load(path: str | Path, device: torch.device) -> UNet:
     """The network of a checkpoint, in evaluation mode, its parameters frozen.
 
@@ -59,10 +72,11 @@ def load(path: str | Path, device: torch.device) -> UNet:
     with store.read(path) as file:
         model = store.get_json(file, "model")
         weights = get_tensors(file["weights"])
-    network = UNet(**model)
+    network = adopted.build(model, model["channels"]) if "architecture" in model else UNet(**model)
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
-        raise StudyError(f"{path}: the weights do not fit a U-Net of {model}; delete it and train again") from error
+        kind = "the architecture" if "architecture" in model else f"a U-Net of {model}"
+        raise StudyError(f"{path}: the weights do not fit {kind}; delete it and run again") from error
     network.requires_grad_(False)
     return network.to(device).to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]

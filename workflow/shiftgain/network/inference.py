@@ -12,13 +12,16 @@ from torch import Tensor
 
 from shiftgain.files import store
 from shiftgain.network.normalisation import Mixture, State, adapted
-from shiftgain.network.tiles import Tile, Tiled
+from shiftgain.network.tiles import Depth, Tile, Tiled
 from shiftgain.network.unet import UNet
 
 # Bounds the memory of a pass whatever the number and size of images; 2^17 is 32 images of 64 x 64.
 BATCH_PIXELS = 2**17
 # One grey level of 255, so that images of one grey level do not divide by zero.
 SMALLEST_INPUT_SD = 1 / 255
+
+# What adapts a network to the tiles of a batch: the states under which it predicts them.
+Adapt = Callable[[UNet, Iterable[Tile]], State | Mixture]
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Inputs:
 
     split: h5py.Group
     device: torch.device
-    depth: int
+    depth: Depth
     chosen: np.ndarray | None = None
     masked: bool = False
     pixels: int | None = None
@@ -86,7 +89,7 @@ def predict(
     split: h5py.Group,
     threshold: float,
     device: torch.device,
-    adapt: Callable[[UNet, Iterable[Tile]], State | Mixture] | None = None,
+    adapt: Adapt | None = None,
     at_most: int | None = None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     """(predicted, true) masks (n, H, W) of a split in order, boolean and as stored; true is None without labels.
@@ -95,13 +98,25 @@ def predict(
     Where that gives several states, their weighted mean probability is compared with ``threshold``.
     """
     for images, masks in store.batches(split, BATCH_PIXELS, at_most):
-        tiled = Tiled(images, range(len(images)), network.depth, device)
         predicted = np.empty(images.shape[:3], bool)
-        states = adapt(network, tiled) if adapt else {}
-        mixture = states if isinstance(states, list) else [(1.0, states)]
-        for tile in tiled:
-            predicted[:, *tile.at] = (mean_probabilities(network, tile, mixture) > threshold).cpu().numpy()
+        for tile, found in of_images(network, images, device, adapt):
+            predicted[:, *tile.at] = (found > threshold).cpu().numpy()
         yield predicted, masks
+
+
+@torch.inference_mode()
+def of_images(
+    network: UNet, images: np.ndarray, device: torch.device, adapt: Adapt | None = None
+) -> Iterator[tuple[Tile, Tensor]]:
+    """For each tile of images as stored, uint8 (n, H, W) or (n, H, W, 3), the probabilities (n, h, w) in its core.
+
+    ``adapt``: as of :func:`predict`.
+    """
+    tiled = Tiled(images, range(len(images)), network.depth, device)
+    states = adapt(network, tiled) if adapt else {}
+    mixture = states if isinstance(states, list) else [(1.0, states)]
+    for tile in tiled:
+        yield tile, mean_probabilities(network, tile, mixture)
 
 
 def mean_probabilities(network: UNet, tile: Tile, mixture: Mixture) -> Tensor:

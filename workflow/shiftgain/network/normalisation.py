@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
+from shiftgain.network.adopted import Adopted
 from shiftgain.network.unet import UNet
 
 State = dict[str, Tensor]
@@ -14,8 +15,9 @@ KINDS = ("running_mean", "running_var")
 
 
 def norm_layers(network: nn.Module) -> dict[str, nn.BatchNorm2d]:
-    """The batch-norm layers by name, in the order of the network."""
-    return {name: module for name, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)}
+    """The batch-norm layers by name, in the order of the network; none of those that it never runs."""
+    found = {name: module for name, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)}
+    return {name: found[name] for name in network.norms} if isinstance(network, Adopted) else found
 
 
 def statistics(network: nn.Module) -> State:

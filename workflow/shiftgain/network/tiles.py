@@ -18,14 +18,34 @@ from shiftgain.network.unet import pad, to_input
 # An image above this is cut, and so many pixels a tile has at most, halo included: 1024 x 1024. A network of width 8
 # holds 32 MiB then for each activation at full size; smaller tiles would be halo for the most part.
 TILE_PIXELS = 2**20
+# Rows of an image whose powers are summed at a time.
+MOMENT_ROWS = 256
+# Added to the standard deviation of an image: BioImage.IO's epsilon of zero_mean_unit_variance, for images 0 to 255.
+SMALLEST_SD = 1e-6 / 255
 # Two 3 x 3 convolutions: how far a block of the network sees, in positions of its own grid.
 BLOCK_REACH = 2
 
 Slices = tuple[slice, slice]
 
 
+class Frame(NamedTuple):
+    """What a network asks of its tiles: sides that are multiples of ``cell``, and ``halo``, as far as it sees beyond.
+
+    ``each``: what of every image is brought to mean 0 and variance 1 by itself before the network sees it: ``image``,
+    its channels together, or every ``channel``, or nothing.
+    """
+
+    cell: int
+    halo: int
+    each: str = ""
+
+
+# The depth of a U-Net, from which its frame follows, or the frame of another network.
+Depth = int | Frame
+
+
 class Tile(NamedTuple):
-    """``images`` float (n, channels, h, w): core, halo and padding; h and w are multiples of ``2**depth``.
+    """``images`` float (n, channels, h, w): core, halo and padding; h and w are multiples of the frame's cell.
 
     ``core``: rows and columns of ``images`` that the tile answers for, neither halo nor padding. ``at``: the same core
     in the whole images, of ``size`` (H, W). ``numbers``: which images these are, of those that are iterated over.
@@ -70,13 +90,13 @@ class Tiled:
     """The tiles of a batch of images, image by image where they are large; may be iterated as often as wanted.
 
     ``images`` as stored, uint8 (n, H, W) or (n, H, W, 3), or float (n, channels, H, W); ``numbers``: one for each;
-    ``depth`` of the network. ``counted``: as in :class:`Tile`. Images above ``pixels``, or
+    ``depth``: :data:`Depth` of the network. ``counted``: as in :class:`Tile`. Images above ``pixels``, or
     else :data:`TILE_PIXELS`, are cut.
     """
 
     images: np.ndarray | Tensor
     numbers: range
-    depth: int
+    depth: Depth
     device: torch.device
     counted: np.ndarray | None = None
     pixels: int | None = None
@@ -85,10 +105,15 @@ class Tiled:
         height, width = self.images.shape[2:4] if isinstance(self.images, Tensor) else self.images.shape[1:3]
         pixels = self.pixels or TILE_PIXELS
         longest = isqrt(min(pixels, TILE_PIXELS)) if height * width > pixels else None
-        for rows in cuts(height, self.depth, longest):
-            for columns in cuts(width, self.depth, longest):
+        frame = frame_of(self.depth)
+        moments = _moments(self.images, frame.each, self.device) if frame.each else None
+        for rows in cuts(height, frame, longest):
+            for columns in cuts(width, frame, longest):
                 core, at = (rows.core, columns.core), (rows.at, columns.at)
-                images = pad(self._part(rows.outer, columns.outer), self.depth)
+                part = self._part(rows.outer, columns.outer)
+                if moments is not None:
+                    part = (part - moments[0]) / moments[1]
+                images = pad(part, frame.cell)
                 yield Tile(images, core, at, (height, width), self.numbers, self.counted)
 
     def _part(self, rows: slice, columns: slice) -> Tensor:
@@ -97,7 +122,26 @@ class Tiled:
         return to_input(self.images[:, rows, columns], self.device)
 
 
-def tiles_of(batches: Iterable[Tensor], depth: int) -> list[Tile]:
+def frame_of(depth: Depth) -> Frame:
+    """The frame of a network of ``depth``."""
+    return depth if isinstance(depth, Frame) else Frame(2**depth, halo(depth))
+
+
+def _moments(images: np.ndarray | Tensor, each: str, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (n, channels or 1, 1, 1) of every image in [0, 1], or of its channels."""
+    sums = torch.zeros(0)
+    for start in range(0, images.shape[2 if isinstance(images, Tensor) else 1], MOMENT_ROWS):
+        rows = slice(start, start + MOMENT_ROWS)
+        part = (images[:, :, rows] if isinstance(images, Tensor) else to_input(images[:, rows], device)).double()
+        powers = torch.stack([(part**power).sum((2, 3)) for power in range(3)])
+        sums = powers if not len(sums) else sums + powers
+    count, first, second = sums if each == "channel" else sums.sum(2, keepdim=True)
+    mean = first / count
+    sd = (second / count - mean**2).clamp(min=0).sqrt() + SMALLEST_SD
+    return mean.float()[:, :, None, None], sd.float()[:, :, None, None]
+
+
+def tiles_of(batches: Iterable[Tensor], depth: Depth) -> list[Tile]:
     """All tiles of ``batches`` float (n, channels, H, W), their images numbered through."""
     tiles: list[Tile] = []
     for images in batches:
@@ -115,21 +159,21 @@ def halo(depth: int) -> int:
     """
     reach = 0
     for level in range(depth):
-        reach = _up(reach + BLOCK_REACH * 2**level, 2 ** (level + 1))
+        reach = up(reach + BLOCK_REACH * 2**level, 2 ** (level + 1))
     reach += sum(BLOCK_REACH * 2**level for level in range(depth + 1))
-    return _up(reach, 2**depth)
+    return up(reach, 2**depth)
 
 
-def cuts(side: int, depth: int, longest: int | None = None) -> list[Cut]:
-    """A side of an image, cut into cores of about equal length whose origins are multiples of ``2**depth``.
+def cuts(side: int, depth: Depth, longest: int | None = None) -> list[Cut]:
+    """A side of an image, cut into cores of about equal length whose origins are multiples of the frame's cell.
 
     With its halos none is longer than ``longest``, unless the halos alone would be more than two thirds of it.
     """
-    cell, reach = 2**depth, halo(depth)
+    cell, reach, _ = frame_of(depth)
     if longest is None or side <= longest:
         return [Cut(slice(0, side), slice(0, side), slice(0, side))]
     room = max(longest - 2 * reach, reach) // cell * cell
-    step = _up(-(-side // -(-side // room)), cell)
+    step = up(-(-side // -(-side // room)), cell)
     parts = []
     for start in range(0, side, step):
         stop = min(start + step, side)
@@ -186,6 +230,6 @@ def _coarse(slices: Slices, stride: int) -> Slices:
     return rows, columns
 
 
-def _up(number: int, unit: int) -> int:
+def up(number: int, unit: int) -> int:
     """The next multiple of ``unit``."""
     return -(-number // unit) * unit

@@ -228,7 +228,7 @@ def _epoch(
     title: str,
 ) -> tuple[dict[str, float], int]:
     """One pass over ``images``: mean losses by name, and how many images went through a step."""
-    depth = learner.network.depth
+    cell = 2**learner.network.depth
     others = unlabelled.endless(np.random.default_rng((seed, epoch, 1))) if unlabelled else None
     # No training has that many epochs, so that no two pairs (seed, epoch) give one number.
     torch.manual_seed(100_003 * seed + epoch)
@@ -247,9 +247,9 @@ def _epoch(
             shown = to_input(batch, device)
             if options["augmentation"] == "strong":
                 shown = augmentation.strong(shown)
-            inputs = pad(shown, depth)
-            true = pad(_truth(masks, images.ignores), depth)
-            other = pad(to_input(next(others)[0], device), depth) if others else None
+            inputs = pad(shown, cell)
+            true = pad(_truth(masks, images.ignores), cell)
+            other = pad(to_input(next(others)[0], device), cell) if others else None
             for name, loss in learner.step(inputs, true, other).items():
                 totals[name] = loss * len(batch) + totals.get(name, 0)
             seen += len(batch)

@@ -59,6 +59,11 @@ class UNet(nn.Module):
         """What the head receives: (n, width, H, W)."""
         return self.decode(*self.encode(images))
 
+    def features_and_logits(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """:meth:`features`, and the logits that the head makes of them."""
+        features = self.features(images)
+        return features, self.head(features)
+
     def standardise(self, images: Tensor) -> Tensor:
         """Images (n, channels, H, W) as the first layer sees them."""
         return (images - self.input_mean) / self.input_sd
@@ -90,9 +95,9 @@ def to_input(images, device: torch.device) -> Tensor:
     return tensor.to(torch.float32, memory_format=torch.channels_last).div_(255)
 
 
-def pad(images: Tensor, depth: int) -> Tensor:
-    """Mirror the lower and right edges up to the next multiple of ``2**depth``."""
-    rows, columns = (-side % 2**depth for side in images.shape[-2:])
+def pad(images: Tensor, cell: int) -> Tensor:
+    """Mirror the lower and right edges up to the next multiple of ``cell``."""
+    rows, columns = (-side % cell for side in images.shape[-2:])
     if rows == columns == 0:
         return images
     mode = "reflect" if rows < images.shape[-2] and columns < images.shape[-1] else "replicate"

@@ -27,7 +27,7 @@ def advise(scores: pd.DataFrame, forest: Forest) -> pd.DataFrame:
 
     Errors: :class:`StudyError` as :meth:`Forest.rows`.
     """
-    if not any(name.endswith("_after") for name in scores):
+    if not any(name.endswith("_after") and not name.startswith("seed_") for name in scores):
         return pd.DataFrame(columns=COLUMNS)
     rows = forest.rows(scores)
     known = np.isfinite(rows).all(axis=1)

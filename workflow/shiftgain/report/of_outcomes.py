@@ -51,6 +51,8 @@ MOST_BESIDE, MOST_BELOW = 6, 4
 
 def training(curves: pd.DataFrame, sources: list[str]) -> Figure:
     """Loss and source-validation IoU per epoch, a line per network; columns domain, seed, epoch and the two."""
+    if not len(curves):
+        return blank("Every network of this study was trained elsewhere.")
     names = list(dict.fromkeys([*sources, *curves["domain"]]))
     figure = canvas(2.8)
     panels = figure.subplots(1, 2)

@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import json
 from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -47,13 +48,14 @@ def tables(
     hypotheses: pd.DataFrame,
     published: pd.DataFrame,
 ) -> dict[str, str]:
-    """The tables of the page, in HTML; empty without a row. ``published``: hypotheses decided over seeds."""
+    """The tables of the page, in HTML; empty where there is nothing to show. ``published``: decided over seeds."""
     cases = example_cases(pairs)
     best = pd.concat(strongest(correlations, outcome).head(6) for outcome in ("gain_iou", "iou_after"))
     columns = [
         *["outcome", "distance", "layer", "activation", "unit", "state"],
         *["spearman", "ci_low", "ci_high", "n", "below_null"],
     ]
+    some = any(pair is not None for pair in cases.values())
     rows = []
     for case in CASES:
         pair = cases[case.name]
@@ -63,9 +65,9 @@ def tables(
     return {
         "networks": html(networks[["network", "seed", "n_images", "iou", "dice"]]),
         "trainings": html(trainings) if len(trainings := by_training(pairs)) else "",
-        "methods": html(method_scores(gains, pairs)),
-        "cases": html(pd.DataFrame(rows, columns=["case", "rule", "pair", *SCORES])),
-        "correlations": html(best[columns]),
+        "methods": html(methods) if len(gains) and len(methods := method_scores(gains, pairs)) else "",
+        "cases": html(pd.DataFrame(rows, columns=["case", "rule", "pair", *SCORES])) if some else "",
+        "correlations": html(best[columns]) if len(best) else "",
         **{name: html(rows) if len(rows) else "" for name, rows in verdicts(hypotheses, published).items()},
     }
 
@@ -190,6 +192,16 @@ def answer(said: dict) -> str:
     columns = ["what it changes", "pairs", "as it is", "refreshed", "best remedy", "remedy", "at home", "effect"]
     table = pd.DataFrame(said["rows"], columns=Condition._fields).set_axis(columns, axis=1)
     return "<!DOCTYPE html>\n" + sentences + html(table)
+
+
+def segmented(folders: list[str]) -> dict[str, list[dict]]:
+    """``SOURCE → TARGET`` -> what stage segment did, for each action its ``about.json``, ``folder`` and ``sheet``."""
+    found: dict[str, list[dict]] = {}
+    for folder in map(Path, folders):
+        about = json.loads((folder / "about.json").read_text())
+        about |= {"sheet": picture(str(folder / "outlines.png")), "folder": "/".join(folder.parts[-4:])}
+        found.setdefault(f"{about['source']} → {about['target']}", []).append(about)
+    return found
 
 
 def picture(path: str) -> str:

@@ -199,8 +199,8 @@ def job_of(pair: pd.Series, paths: dict[str, str], prefix: str) -> str:
 
 def training_curves(curves: dict[str, str]) -> pd.DataFrame:
     """All training curves in one table; ``domain`` and ``seed`` come from the names."""
-    parts = []
+    parts = [pd.DataFrame({"domain": [], "seed": [], "epoch": []})]
     for key, path in curves.items():
         domain, _, seed = key.rpartition("/seed")
         parts.append(read_csv(path, ["epoch"]).assign(domain=domain, seed=int(seed)))
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat(parts[1:] or parts, ignore_index=True)

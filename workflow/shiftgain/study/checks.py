@@ -17,6 +17,7 @@ from shiftgain.domains import identity, real, splits
 from shiftgain.files.errors import StudyError
 from shiftgain.files.memory import remembered
 from shiftgain.shifts import transforms
+from shiftgain.study import descriptions
 from shiftgain.study.lineage import catalogue, code, registry, signatures
 from shiftgain.study.names import IDENTITY, DomainName, base_of, domain_of, layer_names, printed
 from shiftgain.study.plan import (
@@ -27,13 +28,14 @@ from shiftgain.study.plan import (
     baseline_options,
     domain_spec,
     families,
+    imageless,
     method_entry,
     method_options,
 )
 
 SCHEMA = Path(__file__).parents[2] / "schemas" / "config.schema.yaml"
 # Arguments that a stage gives to the function of a method or a baseline; the others are options of the config.
-GIVEN_ARGUMENTS = {"network", "tiles", "images", "source", "model", "options", "autocast"}
+GIVEN_ARGUMENTS = {"network", "domain", "tiles", "images", "source", "model", "options", "autocast"}
 # Tables use these for other things: methods source and target, and columns iou_NAME of tables/pairs.csv.
 TAKEN_NAMES = {"source", "target", "before", "after", "target_trained"}
 
@@ -47,6 +49,7 @@ def study(config: dict) -> Study:
     faults = list(schema_faults(config)) or list(_own_faults(config))
     if faults:
         raise StudyError("\n".join(faults))
+    config = config | {"domains": _with_descriptions(config["domains"])}
     named = dict(families(config))
     sources = [source for family in named.values() for source in family.sources]
     looks = _looks(config, {*_asked(named), *map(domain_of, sources + config["oracles"])})
@@ -60,7 +63,33 @@ def study(config: dict) -> Study:
         for name, spec in real.settled(specs, looks).items()
     }
     config = config | {"domains": config["domains"] | entries}
-    return Study(config, named, tuple(dict.fromkeys(sources + config["oracles"])))
+    compared = [name for name in sources if name not in imageless(config["domains"])]
+    return Study(config, named, tuple(dict.fromkeys(compared + config["oracles"])))
+
+
+def _with_descriptions(domains: dict[str, dict]) -> dict[str, dict]:
+    """The domains, with the networks that were trained elsewhere spelled out.
+
+    Errors: :class:`StudyError`, one line per fault.
+    """
+    whole, faults = {}, []
+    for name, entry in domains.items():
+        try:
+            if "network" in entry:
+                network = descriptions.described(f"domains.{name}.network", entry["network"], _description_faults)
+                entry = entry | {"network": network}
+        except StudyError as error:
+            faults.append(str(error))
+        whole[name] = entry
+    if faults:
+        raise StudyError("\n".join(faults))
+    return whole
+
+
+def _description_faults(entry: dict) -> Iterator[str]:
+    """Violations of the schema by the description of a network, in lines."""
+    definitions = yaml.safe_load(SCHEMA.read_text())["$defs"]
+    yield from _schema_faults(entry, {"$ref": "#/$defs/network", "$defs": definitions})
 
 
 def _asked(families: dict[str, Family]) -> list[str]:
@@ -158,7 +187,11 @@ def _typed(value):
 
 def schema_faults(config: dict) -> Iterator[str]:
     """One line per violation of the schema, naming the key by its path and the remedy."""
-    validator = Draft202012Validator(yaml.safe_load(SCHEMA.read_text()))
+    yield from _schema_faults(config, yaml.safe_load(SCHEMA.read_text()))
+
+
+def _schema_faults(config: dict, schema: dict) -> Iterator[str]:
+    validator = Draft202012Validator(schema)
     for error in sorted(validator.iter_errors(config), key=lambda error: [str(part) for part in error.path]):
         where = "config key " + (".".join(str(part) for part in error.absolute_path) or "(top level)")
         allowed = error.schema.get("properties", {})
@@ -227,6 +260,7 @@ def _own_faults(config: dict) -> Iterator[str]:
     for section in ("methods", "baselines"):
         for name in sorted(TAKEN_NAMES & config[section].keys()):
             yield f"config key {section}.{name}: tables use this name for something else; rename it"
+    yield from _segment_faults(config)
     names = [block["name"] for block in config["pairs"]]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"config key pairs: two blocks are named '{name}'; rename one"
@@ -257,7 +291,7 @@ def _own_faults(config: dict) -> Iterator[str]:
 
 def _mixed_faults(split: dict) -> Iterator[str]:
     """Ranges laid over the shares of config.yaml, which nobody wrote side by side."""
-    ranges = [part for part, value in split.items() if isinstance(value, list)]
+    ranges = [part for part, value in split.items() if isinstance(value, list) or value == splits.ALL]
     shares = [part for part, value in split.items() if isinstance(value, int | float)]
     if ranges and shares:
         yield (
@@ -278,6 +312,33 @@ def _option_faults(key: str, module: str, functions: str, entry: dict, options: 
     for name in signature.required:
         if name in known and name not in options:
             yield f"config key {key}: function {entry['function']} needs option '{name}'; add it"
+
+
+def _segment_faults(config: dict) -> Iterator[str]:
+    """Targets that are no files of the user or of no pair, and methods that no pair of theirs tries."""
+    entry = config["segment"]
+    blocks = [(_names_of(block["targets"]), block["methods"]) for block in config["pairs"]]
+    files = [name for name, domain in config["domains"].items() if "path" in domain]
+    for name in [] if entry["targets"] == "all" else entry["targets"]:
+        if name not in files:
+            yield f"config key segment.targets: '{name}' is no domain with a path{_hint(name, files)}"
+        elif not any(name in targets for targets, _ in blocks):
+            yield f"config key segment.targets: '{name}' is the target of no pair; add it to a block of pairs"
+    tried = list(dict.fromkeys(method for _, methods in blocks for method in methods if method in adaptations(config)))
+    for key in ("methods", "unknown"):
+        known = [{"methods": "advised", "unknown": "keep"}[key], "source", *tried]
+        for name in entry[key] if key == "methods" else [entry[key]]:
+            if entry["targets"] and name not in known:
+                yield f"config key segment.{key}: '{name}' is tried by no pair{_hint(name, known)}"
+
+
+def adaptations(config: dict) -> list[str]:
+    """Names of all adaptations that a config knows: functions, and its variants of them."""
+    return list(dict.fromkeys([*registry("adaptation/batchnorm", "METHODS"), *config["methods"]]))
+
+
+def _names_of(domains: list | dict) -> list[str]:
+    return domains if isinstance(domains, list) else []
 
 
 def _start_faults(where: str, name: str, entries: dict[str, dict]) -> Iterator[str]:
@@ -337,6 +398,9 @@ def _domain_faults(
         if variant and variant not in config["variants"]:
             hint = _hint(variant, config["variants"])
             yield f"network '{name}': no variant '{variant}' under config key variants{hint}"
+        base = base_of(name)
+        if name != base and "network" in config["domains"].get(base, {}):
+            yield f"network '{name}': the network of '{base}' was trained elsewhere, and has no other form; name {base}"
     trained = {domain_of(name) for name in networks}
     targets = {name for family in families.values() for name in family.domains}
     for name in sorted(name for name in targets if name != domain_of(name)):
@@ -351,12 +415,31 @@ def _domain_faults(
             sound.append(name)
         except StudyError as error:
             yield str(error)
+    yield from _imageless_faults(config, families)
     yield from _split_faults(config, families, networks, looks)
     yield from _overlap_faults(config, families, looks)
     shifted = [family.targets for family in families.values() if set(family.domains) <= set(sound)]
     # One line says it for all targets of a family.
     faults = [islice(_shift_faults(config, targets, looks), 1) for targets in [*shifted, sound]]
     yield from dict.fromkeys(chain.from_iterable(faults))
+
+
+def _imageless_faults(config: dict, families: dict[str, Family]) -> Iterator[str]:
+    """Methods that look at images of the source, of which there are none, and such domains as targets and oracles."""
+    names = imageless(config["domains"])
+    for name in names:
+        if name in config["oracles"] or any(name in family.domains for family in families.values()):
+            yield f"config key domains.{name}: no path, so that it can be a source only; add a path to its images"
+    known = signatures("adaptation/batchnorm", "METHODS")
+    for family in families.values():
+        for source in [source for source in family.sources if source in names]:
+            for method in [method for method in family.methods if method in adaptations(config)]:
+                function = method_entry(config["methods"], method)["function"]
+                if "source" in known[function].arguments or function == "standardise":
+                    yield (
+                        f"config key domains.{source}: method '{method}' compares targets with images of the source; "
+                        "add a path to some of them, or leave the method out"
+                    )
 
 
 def _split_faults(
@@ -455,6 +538,9 @@ def _check_domain(config: dict, name: str, trained: bool, looks: dict[str, dict]
             )
         if trained:
             real.check_objects(base, domain_spec(config, base), looks[base])
+    elif "network" in entry:
+        if name != base or not trained:
+            raise StudyError(f"config key domains.{base}: no path, so that it can be a source only; add its images")
     else:
         wants = [3 if isinstance(mean, list) else 1 for mean in entry["means"]]
         if max(wants) > config["generate"]["channels"]:

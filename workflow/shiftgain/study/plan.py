@@ -7,10 +7,10 @@ Read while Snakemake parses the workflow: it must not import torch. A config bec
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice, permutations
+from itertools import islice, permutations, product
 from typing import NamedTuple
 
-from shiftgain.domains import real
+from shiftgain.domains import real, splits
 from shiftgain.study.lineage import catalogue, registry
 from shiftgain.study.names import DomainName, base_of, domain_of, layer_names, target_name, variant_of
 
@@ -37,6 +37,21 @@ class Family:
         return list(dict.fromkeys(names))
 
 
+class Segmented(NamedTuple):
+    """Masks of every image of a target by one source and one ``action``, a method or ``advised``, at a seed."""
+
+    target: str
+    source: str
+    action: str
+    family: str
+    seed: int
+
+    @property
+    def folder(self) -> str:
+        """``TARGET/SOURCE/ACTION``: what its folder is called."""
+        return f"{self.target}/{self.source}/{self.action}"
+
+
 class Training(NamedTuple):
     """How a network is trained: the ``model`` (channels, width, depth) and the ``options`` of config key train."""
 
@@ -57,8 +72,18 @@ class Study:
 
     @cached_property
     def pairs(self) -> list[tuple[str, str]]:
+        """(source, family) of the whole study, those that can be compared: the source has images."""
+        return [pair for pair in self.all_pairs if pair[0] not in self.imageless]
+
+    @cached_property
+    def all_pairs(self) -> list[tuple[str, str]]:
         """(source, family) of the whole study."""
         return [(source, name) for name, family in self.families.items() for source in family.sources]
+
+    @cached_property
+    def imageless(self) -> list[str]:
+        """Sources of which there is a network that was trained elsewhere, and no image: masks are all that is made."""
+        return imageless(self.config["domains"])
 
     @cached_property
     def jobs(self) -> list[tuple[str, int, str]]:
@@ -104,6 +129,17 @@ class Study:
         return [f"{network}/seed{seed}" for network, seed in self.trained]
 
     @cached_property
+    def adopted(self) -> dict[str, dict]:
+        """Sources whose network was trained elsewhere -> the description of it."""
+        entries, names = self.config["domains"], [*self.networks, *self.imageless]
+        return {name: entries[name]["network"] for name in names if "network" in entries.get(name, {})}
+
+    @cached_property
+    def fitted_names(self) -> list[str]:
+        """``NETWORK/seedSEED`` of the networks that this study trains, which have a training curve."""
+        return [f"{network}/seed{seed}" for network, seed in self.trained if network not in self.adopted]
+
+    @cached_property
     def seeds(self) -> list[int]:
         """Seeds at which any network is trained, ascending."""
         return sorted({seed for _, seed in self.trained})
@@ -143,6 +179,10 @@ class Study:
         """``DOMAIN/DRAW`` of the images that a network is trained on at a seed: what their file is called."""
         domain = DomainName.parse(network)
         return f"{domain.domain}/{self._draw(domain.base in self.real_domains, seed)}"
+
+    def data_if_any(self, network: str, seed: int | str) -> list[str]:
+        """:meth:`data_of` a network, or nothing where it has no images."""
+        return [] if network in self.imageless else [self.data_of(network, seed)]
 
     def images_of(self, family: str, seed: int | str) -> str:
         """``FAMILY/DRAW`` of the targets that the networks of a seed meet: what their file is called."""
@@ -188,6 +228,24 @@ class Study:
     def passed_over(self) -> dict[str, dict]:
         """Real domain -> how many of its files were passed over, and why."""
         return {name: real.passed_over(entry) for name, entry in self.readings.items()}
+
+    @cached_property
+    def segmented(self) -> dict[str, Segmented]:
+        """Folder -> the masks to be written, of each source and target that config key segment names."""
+        entry = self.config["segment"]
+        chosen = self.real_domains if entry["targets"] == "all" else entry["targets"]
+        found: dict[str, Segmented] = {}
+        for source, name in self.all_pairs:
+            family = self.families[name]
+            for target, action in product([target for target in family.targets if target in chosen], entry["methods"]):
+                each = Segmented(target, source, action, name, family.seeds[0])
+                if action in ("advised", "source", *family.methods):
+                    found.setdefault(each.folder, each)
+        return found
+
+    def segmented_as(self, wildcards) -> Segmented:
+        """The entry of :attr:`segmented` of a job."""
+        return self.segmented[f"{wildcards.target}/{wildcards.source}/{wildcards.action}"]
 
     @property
     def summary(self) -> list[str]:
@@ -260,6 +318,11 @@ class Study:
         """All protocols by which predictors are judged."""
         return [*registry("prediction/predictors", "PROTOCOLS"), *self.frozen]
 
+    @property
+    def channels(self) -> int:
+        """Of all images of the study."""
+        return self.config["generate"]["channels"]
+
     def networks_of(self, seed: str) -> list[str]:
         """The networks that are trained at one seed."""
         return [name for name, number in self.trained if str(number) == seed]
@@ -267,7 +330,7 @@ class Study:
     def training(self, network: str) -> Training:
         """How a network is trained: as the config says, with what its variant changes."""
         variant = self.config["variants"].get(variant_of(network), {})
-        model = {"channels": self.config["generate"]["channels"]} | self.config["model"] | variant.get("model", {})
+        model = {"channels": self.channels} | self.config["model"] | variant.get("model", {})
         options = self.config["train"] | variant.get("train", {})
         return Training(model, {key: value for key, value in options.items() if key != "threads"})
 
@@ -334,6 +397,11 @@ class Study:
         return list(dict.fromkeys(trainings))
 
 
+def imageless(domains: dict[str, dict]) -> list[str]:
+    """Entries of config key domains that have a network and no images."""
+    return [name for name, entry in domains.items() if "network" in entry and "path" not in entry]
+
+
 def baseline_of(method: str) -> str:
     """The name before ``+batchnorm``: NAME+batchnorm is BN adaptation of the network that baseline NAME trained."""
     return method.removesuffix("+batchnorm")
@@ -373,6 +441,9 @@ def domain_spec(config: dict, name: str) -> dict:
         split = entry.get("split", {})
         # A layout alone says nothing of shares.
         inherited = not split.keys() - {"layout"}
+        if inherited and "network" in entry:
+            split, inherited = {"layout": splits.SHARED} | dict.fromkeys(splits.SPLITS, splits.ALL), False
+        entry = {key: value for key, value in entry.items() if key != "network"}
         return spec | entry | {"split": generate["split"] | split if inherited else split, "split_inherited": inherited}
     means = entry.get("means") or list(parsed.means or ())
     for key in ("size", "images", "perlin", "noise"):

@@ -1,0 +1,151 @@
+"""Commands: a study of its own for a folder of images, and folders to try it on."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import yaml
+from commands import advise, folders
+
+from shiftgain.domains import real
+from shiftgain.files.errors import StudyError
+from shiftgain.study.checks import schema_faults
+from shiftgain.study.checks import study as checked
+
+ROOT = Path(__file__).parents[1]
+SHIPPED = yaml.safe_load((ROOT / "config.yaml").read_text())
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("folders")
+    folders.write(folder)
+    return folder
+
+
+def merged(overlay: dict) -> dict:
+    from snakemake.utils import update_config
+
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    update_config(config, overlay)
+    return config
+
+
+def test_the_folders_are_a_labelled_series_and_a_stack_without_masks(drawn):
+    images, masks = folders.drawn("home")
+    spec = {"name": "home", "path": str(drawn / "home"), "split": {"test": "all"}, "channels": 1}
+    found = list(real.blocks("home", spec, "test"))
+    np.testing.assert_array_equal(np.concatenate([part for part, _ in found]), images)
+    np.testing.assert_array_equal(np.concatenate([part for _, part in found]), masks)
+    with tifffile.TiffFile(drawn / "away/stack.tif") as file:
+        assert file.series[0].axes == "ZYX" and file.series[0].shape == (12, 96, 96)
+    away = {"name": "away", "path": str(drawn / "away"), "split": {"test": "all"}, "channels": 1}
+    assert not real.describe(away)["has_masks"]
+    assert images[masks == 1].mean() - images[masks == 0].mean() > 80, "objects are bright"
+
+
+def test_the_study_is_an_overlay_that_asks_for_masks_and_nothing_of_others(drawn, tmp_path):
+    study = advise.overlay(str(drawn / "away"), str(drawn / "home"), None, str(tmp_path / "mine"))
+    assert not list(schema_faults(merged(study)))
+    found = checked(merged(study))
+    assert list(found.segmented) == ["away/home/advised", "away/home/source"]
+    assert set(study["pairs"][0]["methods"]) <= {"batchnorm", *SHIPPED["methods"]}
+    every = list(range(12))
+    spec = found.specs(["away"], [])["away"]
+    assert real.parts("away", spec, {"dtype": "uint8", "images": 12, "has_masks": True}) == {
+        "adapt": every,
+        "test": every,
+    }
+
+
+def test_the_readme_shows_the_same_study_in_eight_lines(drawn):
+    text = (ROOT / "README.md").read_text()
+    (block,) = re.findall(r"```yaml\n(results: .*?)```", text, re.DOTALL)
+    assert len(block.splitlines()) <= 8
+    shown, written = (
+        yaml.safe_load(block),
+        advise.overlay(str(drawn / "away"), str(drawn / "home"), None, "results/mine"),
+    )
+    assert shown["train"] == written["train"] and shown["segment"] == written["segment"]
+    assert shown["domains"]["away"]["split"] == written["domains"]["away"]["split"]
+    assert not list(schema_faults(merged(shown)))
+
+
+def test_a_network_comes_with_a_few_images(drawn, tmp_path):
+    (tmp_path / "network.yaml").write_text("architecture: {}")
+    study = advise.overlay(
+        str(drawn / "away"), str(drawn / "home"), str(tmp_path / "network.yaml"), str(tmp_path / "r")
+    )
+    assert study["domains"]["home"] == {"path": str(drawn / "home"), "network": str(tmp_path / "network.yaml")}
+
+
+def test_a_network_alone_gets_masks_to_choose_from(drawn, tmp_path):
+    (tmp_path / "network.yaml").write_text("architecture: {}")
+    study = advise.overlay(str(drawn / "away"), None, str(tmp_path / "network.yaml"), str(tmp_path / "r"))
+    assert study["domains"]["network"] == {"network": str(tmp_path / "network.yaml")}
+    assert study["pairs"][0]["methods"] == ["batchnorm"]
+    assert study["segment"]["methods"] == ["advised", "batchnorm"]
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/data/My cells (2)", "My_cells_2"),
+        ("/data/2024.tif", "domain_2024"),
+        ("/data/é", "domain"),
+        ("/a/b.ome.tif", "b"),
+    ],
+)
+def test_a_folder_gives_its_name_to_the_domain(path, name):
+    assert advise.name_of(path) == name
+
+
+def test_folders_of_one_name_are_told_apart(tmp_path):
+    for part in ("a/images", "b/images"):
+        (tmp_path / part).mkdir(parents=True)
+    study = advise.overlay(str(tmp_path / "a/images"), str(tmp_path / "b/images"), None, str(tmp_path / "r"))
+    assert list(study["domains"]) == ["images_source", "images_target"]
+
+
+def test_results_go_nowhere_near_those_of_another_study(drawn, tmp_path):
+    study = advise.overlay(str(drawn / "away"), str(drawn / "home"), None, str(tmp_path / "mine"))
+    assert yaml.safe_load(advise.place(study).read_text()) == study
+    advise.place(study)
+    other = advise.overlay(str(drawn / "home"), str(drawn / "home"), None, str(tmp_path / "mine"))
+    with pytest.raises(StudyError, match=r"RESULTS: .*mine holds the study of other folders; choose another place"):
+        advise.place(other)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/report.html").touch()
+    with pytest.raises(StudyError, match=r"RESULTS: .*full holds other files; choose a new or empty folder"):
+        advise.place(study | {"results": str(tmp_path / "full")})
+
+
+@pytest.mark.parametrize(
+    ("target", "source", "results", "message"),
+    [
+        ("none", "home", "r", r"TARGET: no such file or folder '.*none'; correct it"),
+        ("away", "none", "r", r"SOURCE: no such file or folder '.*none'; correct it"),
+        ("away", None, "r", r"SOURCE: give a folder of images with masks"),
+        ("away", "home", "my results", r"RESULTS: '.*my results' has characters other than"),
+    ],
+)
+def test_what_cannot_be_is_one_line(drawn, tmp_path, target, source, results, message):
+    with pytest.raises(StudyError, match=message):
+        advise.overlay(str(drawn / target), source and str(drawn / source), None, str(tmp_path / results))
+
+
+def test_the_end_names_what_came_out(drawn, tmp_path):
+    study = advise.overlay(str(drawn / "away"), str(drawn / "home"), None, str(tmp_path / "mine"))
+    folder = tmp_path / "mine/segmented/away/home/advised"
+    folder.mkdir(parents=True)
+    (folder / "about.json").write_text(json.dumps({"images": 12, "method": "turned", "why": "the advice is turned"}))
+    (tmp_path / "mine/report.html").touch()
+    assert advise.outcome(study) == [
+        "12 images of away: turned (the advice is turned)",
+        f"masks:   {folder}/masks",
+        f"network: {folder}/network",
+        f"page:    {tmp_path}/mine/report.html",
+    ]

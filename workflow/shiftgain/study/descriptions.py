@@ -1,0 +1,101 @@
+"""Descriptions of networks that were trained elsewhere, read before any job: no code of theirs runs here.
+
+A description is a small YAML file of the keys of config key domains.NAME.network, or a model description of BioImage.IO
+(spec 0.4 and 0.5) with weights ``pytorch_state_dict``.
+"""
+
+from collections.abc import Callable, Iterable
+from hashlib import file_digest
+from pathlib import Path
+
+import yaml
+
+from shiftgain.files.errors import StudyError
+
+# Steps that leave the values as they are, or that stage adopt does itself: images come as 8-bit grey levels.
+NO_STEPS = {"ensure_dtype"}
+STEPS = {"zero_mean_unit_variance", "fixed_zero_mean_unit_variance", "scale_linear"}
+KWARGS = {"mean", "std", "gain", "offset", "axes"}
+ACTIVATIONS = {"sigmoid", "softmax"}
+DEFAULTS = {"preprocessing": {"id": "none"}, "activation": "sigmoid", "foreground": 0}
+
+
+def described(key: str, entry: str | dict, faults: Callable[[dict], Iterable[str]]) -> dict:
+    """A description with every key, paths absolute, and the digests of its files.
+
+    ``key``: of the network in the config; ``faults``: of a description by the schema, in lines.
+    Errors: :class:`StudyError` naming the file or the key.
+    """
+    folder = Path()
+    if isinstance(entry, str):
+        path = Path(entry).expanduser()
+        try:
+            held = yaml.safe_load(path.read_text())
+        except FileNotFoundError as error:
+            raise StudyError(f"{path}: no such file; correct config key {key}") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise StudyError(f"{path}: no YAML ({' '.join(str(error).split())}); correct it") from error
+        folder, key = path.parent, str(path)
+        if not isinstance(held, dict):
+            raise StudyError(f"{path}: no mapping; describe the network by architecture and weights")
+        entry = _of_bioimageio(key, held) if isinstance(held.get("weights"), dict) else held
+        if lines := list(faults(entry)):
+            raise StudyError(f"{path}: {lines[0].removeprefix('config key ')}")
+    entry = DEFAULTS | entry
+    architecture = dict(entry["architecture"])
+    if ("source" in architecture) == ("import_from" in architecture):
+        raise StudyError(f"{key}: architecture: give source, a Python file, or import_from, an installed module")
+    if "source" in architecture:
+        source = _file(key, folder, architecture["source"])
+        digest = _digest(source)
+        if architecture.get("sha256", digest) != digest:
+            raise StudyError(f"{source}: sha256 is {digest}, not what {key} says; correct it if you trust the file")
+        architecture |= {"source": str(source), "sha256": digest}
+    weights = _file(key, folder, entry["weights"])
+    return entry | {"architecture": architecture, "weights": str(weights), "weights_sha256": _digest(weights)}
+
+
+def _of_bioimageio(key: str, held: dict) -> dict:
+    """The keys of ours in a model description of BioImage.IO."""
+    weights = held["weights"].get("pytorch_state_dict")
+    if weights is None:
+        raise StudyError(f"{key}: weights: only {', '.join(held['weights'])}; take a model with pytorch_state_dict")
+    architecture = weights["architecture"]
+    if isinstance(architecture, str):
+        # Spec 0.4: file.py:callable, or module.callable.
+        before, _, name = architecture.rpartition(":" if ".py:" in architecture else ".")
+        where = "source" if before.endswith(".py") else "import_from"
+        architecture = {"callable": name, where: before, "kwargs": weights.get("kwargs", {})}
+        architecture |= {"sha256": weights["architecture_sha256"]} if "architecture_sha256" in weights else {}
+    known = ("callable", "source", "import_from", "sha256", "kwargs")
+    own = held.get("config", {}).get("shiftgain", {})
+    found: dict = {"architecture": {name: architecture[name] for name in known if name in architecture}}
+    found["weights"] = weights["source"]
+    steps = [_step(step) for step in held["inputs"][0].get("preprocessing") or []]
+    steps = [step for step in steps if step["id"] not in NO_STEPS]
+    if len(steps) > 1 or any(step["id"] not in STEPS for step in steps):
+        names = ", ".join(step["id"] for step in steps)
+        raise StudyError(f"{key}: preprocessing {names}; one step can be followed, of {', '.join(sorted(STEPS))}")
+    found["preprocessing"] = steps[0] if steps else {"id": "none"}
+    after = [_step(step)["id"] for step in held["outputs"][0].get("postprocessing") or []]
+    # Without a step after it, the output is what its user takes for probabilities.
+    found["activation"] = next((name for name in after if name in ACTIVATIONS), "none")
+    return found | {name: own[name] for name in ("activation", "foreground", "cell", "halo") if name in own}
+
+
+def _step(step: dict) -> dict:
+    """A step of processing; spec 0.4 calls its id name."""
+    kwargs = {name: value for name, value in (step.get("kwargs") or {}).items() if name in KWARGS}
+    return {"id": step.get("id", step.get("name"))} | ({"kwargs": kwargs} if kwargs else {})
+
+
+def _file(key: str, folder: Path, name: str) -> Path:
+    path = (folder / Path(name).expanduser()).resolve()
+    if not path.is_file():
+        raise StudyError(f"{key}: no file '{path}'; give it relative to the description")
+    return path
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
