@@ -128,8 +128,8 @@ def test_a_new_target_redoes_no_training_and_no_other_family(finished):
     jobs = planned(finished, {"pairs": wider})
     assert jobs == {
         "generate_targets": 1, "adapt": 2, "evaluate": 2, "latents": 2, "distances": 2, "score": 2,
-        "tabulate": 1, "correlate": 1, "decompose": 1, "hypotheses": 1, "predict": 1, "advise": 1, "draw": 1,
-        "report": 1, "all": 1,
+        "tabulate": 1, "correlate": 1, "decompose": 1, "hypotheses": 1, "predict": 1, "advise": 1, "atlas": 1,
+        "draw": 1, "report": 1, "all": 1,
     }  # fmt: skip
 
 
