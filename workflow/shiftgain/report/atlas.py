@@ -27,7 +27,7 @@ from shiftgain.shifts.transforms import TRANSFORMS
 from shiftgain.study.names import KEY, PAIR
 
 # Characters of pictures and histograms that a page holds. With figures and numbers, the default study stays below 5 MB.
-PICTURE_CHARACTERS = 2_500_000
+PICTURE_CHARACTERS = 2_000_000
 # Numbers of a pair that the page shows, and the decimals that they keep.
 FACTS = {
     "own_iou": 3, "iou_target_trained": 3, "pixel_ceiling": 3, "theory_after": 3, "true_foreground": 3,

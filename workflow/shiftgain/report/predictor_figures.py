@@ -75,11 +75,14 @@ def _label(predictor: str) -> str:
 def _scatter(axes: Axes, predicted: pd.DataFrame) -> None:
     true, estimates = predicted["gain_iou"].to_numpy(), predicted["predicted"].to_numpy()
     if predicted["low"].notna().any():
-        axes.vlines(true, predicted["low"], predicted["high"], color=GREY, linewidth=0.3, alpha=0.5, zorder=0)
+        intervals = axes.vlines(true, predicted["low"], predicted["high"], color=GREY, lw=0.3, alpha=0.5, zorder=0)
+        # As pixels: a page holds a figure for each protocol, of as many points as there are pairs.
+        intervals.set_rasterized(True)
     for tellable, colour, label in ((True, BLUE, "images can tell"), (False, ORANGE, "they cannot")):
         chosen = (predicted["tellable"] == tellable).to_numpy()
         if chosen.any():
-            axes.scatter(true[chosen], estimates[chosen], s=5, color=colour, linewidth=0, alpha=0.7, label=label)
+            look = {"s": 5, "color": colour, "linewidth": 0, "alpha": 0.7, "rasterized": True}
+            axes.scatter(true[chosen], estimates[chosen], label=label, **look)
     axes.legend(loc="lower right", frameon=False, markerscale=2)
     axes.axline((0, 0), slope=1, color="black", linewidth=0.6)
     axes.axhline(0, color="black", linewidth=0.4)
