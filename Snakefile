@@ -6,6 +6,7 @@ Each stage is one word: a rule file, a script, a test, a block of config.yaml. F
                      \\-> oracle            /
                       \\-> latents -> distances
     tabulate -> decompose -> draw
+    advise -> atlas -> report
     advise -> segment -> report
     generate -> baseline -> evaluate and tabulate -> compare -> report, where methods train with target images
 """
@@ -106,8 +107,15 @@ include: "workflow/rules/draw.smk"
 include: "workflow/rules/hypotheses.smk"
 include: "workflow/rules/predict.smk"
 include: "workflow/rules/advise.smk"
+include: "workflow/rules/atlas.smk"
 include: "workflow/rules/segment.smk"
 include: "workflow/rules/report.smk"
+
+
+onsuccess:
+    page = Path(config["results"], "report.html")
+    if page.is_file():
+        print(f"The page: {page.resolve().as_uri()}", file=sys.stderr)
 
 
 # One block: of two, Snakemake runs the last.

@@ -420,10 +420,8 @@ def test_networks_of_monai(name, channels, kwargs, norms, tmp_path):
         inputs = Inputs(file["adapt"], CPU, network.depth)
         state = batchnorm.batchnorm(network, inputs)
         assert len(state) == 2 * norms
-        assert (
-            len(remedies.remedy(network, inputs, remedies.reference(network, inputs, "domain"), weights="balanced")[0])
-            == 2 * norms + 2
-        )
+        domain = remedies.Domain(network, inputs)
+        assert len(remedies.remedy(domain, remedies.reference(network, inputs), weights="balanced")[0]) == 2 * norms + 2
 
 
 @pytest.mark.parametrize("kind", ["nested", "parallel", "safetensors"])

@@ -11,7 +11,12 @@ rule advise:
         segmentation="<results>/tables/segmentation.csv",
         predictor=PREDICTOR,
     output:
-        advice="<results>/tables/advice.csv",
+        advice=report(
+            "<results>/tables/advice.csv",
+            caption="../report/advice.rst",
+            category="4 Tables",
+            labels={"what": "The advice on every pair"},
+        ),
     log:
         "<logs>/advise.log",
     benchmark:

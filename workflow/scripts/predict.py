@@ -5,7 +5,8 @@ the repository was fitted on synthetic domains and networks of one width; it is 
 domains and on networks of another width.
 """
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,7 @@ from shiftgain.study.names import DISTANCE, KEY
 METHOD = "batchnorm"
 ROW = ["predictor", "kind", "protocol", "outcome"]
 # What is judged of a pair beside what is predicted of it.
-JUDGED_COLUMNS = ["source", "target", *OUTCOMES, "tellable"]
+JUDGED_COLUMNS = [*KEY, *OUTCOMES, "tellable"]
 
 
 def predict(
@@ -38,9 +39,12 @@ def predict(
     tree_path: str,
     forest_path: str,
     figure_paths: dict[str, str],
+    data_paths: dict[str, str],
     threads: int,
 ) -> None:
     """Write ``predictors.csv``, the small tree of the gain in words, a forest of all pairs, and a figure per protocol.
+
+    To ``data_paths``, by protocol, go the pairs that its figure shows: what happened to each and what was predicted.
 
     ``asked``: protocol -> the ``source`` and ``target`` names of the pairs that the forest at ``frozen_path`` is
     judged on as it is; all where a key is missing. ``options``: ``trees``, ``leaf``, ``coverage`` and ``bootstrap``. A
@@ -51,17 +55,18 @@ def predict(
     table, names = labelled(read_pairs(pairs_path), candidates), predictors.features(scores)
     judged, predictions = [], {}
     # Processes, since most of the work is of Python; what each says does not depend on how many there are.
-    with Parallel(threads) as pool:
+    with Parallel(threads, return_as="generator") as pool:
         for protocol in [*PROTOCOLS, *asked]:
             if protocol in asked:
                 among = [table[role].isin(chosen) for role, chosen in asked[protocol].items()]
                 runs = list(frozen(table[np.logical_and.reduce(among)], frozen_path))
             else:
                 runs = list(in_folds(table, PROTOCOLS[protocol], kinds, names, options, pool))
-            measured = pool(
+            judgements = pool(
                 delayed(judge)(predicted, outcome, bootstraps(kind, outcome, options), seed=0)
                 for _, kind, outcome, predicted in runs
             )
+            measured = counted(judgements, f"{protocol}: judged", len(runs))
             for (predictor, kind, outcome, predicted), numbers in zip(runs, measured, strict=True):
                 judged.append(dict(zip(ROW, (predictor, kind, protocol, outcome), strict=True)) | numbers)
                 if (predictor, outcome) == (LEARNED, "gain_iou"):
@@ -73,7 +78,9 @@ def predict(
     forest.save(predictors.fit_with_interval(names, table, options, threads), forest_path)
     for protocol, path in figure_paths.items():
         rows = assessments[(assessments["protocol"] == protocol) & (assessments["outcome"] == "gain_iou")]
+        predicted = predictions.get(protocol, pd.DataFrame(columns=[*JUDGED_COLUMNS, "predicted", "low", "high"]))
         panels.save(predictor_figures.predictors(rows, predictions.get(protocol)), path)
+        write_csv(predicted, data_paths[protocol], "%.6g")
 
 
 def bootstraps(kind: str, outcome: str, options: dict) -> int:
@@ -96,9 +103,10 @@ def in_folds(
     if table[column].nunique() < 2:
         return
     held = list(predictors.folds(table[column].to_numpy()))
-    parts = pool(
+    fitted = pool(
         delayed(predictors.held_out)(table[~rows], table[rows], column, kinds, names, options) for rows in held
     )
+    parts = counted(fitted, f"{column} held out, fold", len(held))
     pooled = {key: np.full(len(table), np.nan) for key in parts[0][0]}
     half = np.full(len(table), np.nan)
     for rows, (predictions, width) in zip(held, parts, strict=True):
@@ -109,6 +117,15 @@ def in_folds(
         has_interval = (predictor, outcome) == (LEARNED, "gain_iou")
         low, high = (predicted - half, predicted + half) if has_interval else (np.nan, np.nan)
         yield predictor, kind, outcome, table[JUDGED_COLUMNS].assign(predicted=predicted, low=low, high=high)
+
+
+def counted(results: Iterable, what: str, total: int) -> list:
+    """All of ``results``, with a line of the log for each as it comes: a job of minutes says how far it is."""
+    kept = []
+    for number, result in enumerate(results, 1):
+        logging.info("%s %d of %d", what, number, total)
+        kept.append(result)
+    return kept
 
 
 def frozen(table: pd.DataFrame, frozen_path: str | None) -> Iterator[tuple[str, str, str, pd.DataFrame]]:
@@ -138,5 +155,6 @@ if __name__ == "__main__":
             tree_path=snakemake.output.tree,
             forest_path=snakemake.output.forest,
             figure_paths={name: snakemake.output[name] for name in snakemake.params.protocols},
+            data_paths={name: snakemake.output[f"{name}_data"] for name in snakemake.params.protocols},
             threads=snakemake.threads,
         )

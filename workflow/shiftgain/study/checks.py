@@ -35,7 +35,7 @@ from shiftgain.study.plan import (
 
 SCHEMA = Path(__file__).parents[2] / "schemas" / "config.schema.yaml"
 # Arguments that a stage gives to the function of a method or a baseline; the others are options of the config.
-GIVEN_ARGUMENTS = {"network", "tiles", "images", "source", "model", "options", "autocast"}
+GIVEN_ARGUMENTS = {"network", "domain", "tiles", "images", "source", "model", "options", "autocast"}
 # Tables use these for other things: methods source and target, and columns iou_NAME of tables/pairs.csv.
 TAKEN_NAMES = {"source", "target", "before", "after", "target_trained"}
 
