@@ -85,6 +85,12 @@ def test_the_answer_is_three_sentences_without_a_number(page):
     assert answer.count("<p>") == 3 and not re.search(r"\d", answer)
 
 
+def test_a_study_that_judges_no_hypothesis_has_no_verdicts():
+    columns = ["hypothesis", "experiment", "bound", "verdict", "study"]
+    found = written.verdicts(pd.DataFrame(columns=columns), pd.DataFrame(columns=columns))
+    assert len(found["tested"]) == len(found["elsewhere"]) == 0 and "this study" not in found["elsewhere"]
+
+
 def test_verdicts_over_seeds_stand_beside_what_one_study_says():
     row = {"claim": "c", "experiment": "e", "figure": "maps", "bound": "at most 1", "value": 0.5, "low": np.nan}
     row |= {"high": np.nan, "seeds": 1, "verdict": "undecided", "hypothesis": "H1"}

@@ -116,10 +116,11 @@ def verdicts(table: pd.DataFrame, published: pd.DataFrame) -> dict[str, pd.DataF
                 "bound": row["bound"], "what is measured": row["experiment"], "figure": row["figure"],
             }
         )  # fmt: skip
-    here = [row["verdict"] != "not tested" for row in table.to_dict("records")]
+    # Of bools even where no hypothesis is judged: an empty list would pick columns, none of them.
+    here = np.array([row["verdict"] != "not tested" for row in table.to_dict("records")], bool)
     columns = ["hypothesis", "claim", "over seeds, published", "this study", "bound", "what is measured", "figure"]
     both = pd.DataFrame(rows, columns=columns)
-    return {"tested": both[here], "elsewhere": both[[not tested for tested in here]].drop(columns="this study")}
+    return {"tested": both[here], "elsewhere": both[~here].drop(columns="this study")}
 
 
 def _here(row: dict) -> str:
