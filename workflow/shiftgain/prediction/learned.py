@@ -1,0 +1,101 @@
+"""What every predictor says of pairs that it was not fitted on, the learned ones among them.
+
+Two are learned: the forest by itself, and corrected by the rehearsal of the network that is asked about. A rehearsal
+that holds the very transform which is asked about is used without it, so that what is judged is new to it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from shiftgain.prediction import predictors
+from shiftgain.prediction.estimator import (
+    REHEARSED,
+    correct,
+    errors,
+    expected,
+    fit,
+    half_width,
+    held_out_kinds,
+)
+from shiftgain.prediction.forest import Forest
+from shiftgain.study.names import KEY
+
+FOREST, LEARNED = "forest", "rehearsed"
+# For the width of an interval, in each fold and for the shipped forest: every inner fold fits one more forest.
+INNER_FOLDS = 4
+# (predictor, kind) -> what it says of each row, and the half-width of its interval of the gain
+Said = dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]
+
+
+def held_out(
+    train: pd.DataFrame,
+    test: pd.DataFrame,
+    kinds: dict[str, list[str]],
+    names: list[str],
+    rehearsals: pd.DataFrame,
+    order: Sequence[str],
+    options: dict,
+) -> Said:
+    """What every predictor, fitted on ``train``, says of ``test``.
+
+    ``kinds``: names of single numbers by kind, ``score`` and ``distance``; ``names``: those that are learned from.
+    """
+    none = np.full(len(test), np.nan)
+    said = unfitted(train, test)
+    said |= {(name, "score"): (predictors.single(name, train, test), none) for name in kinds["score"]}
+    said |= {(name, "distance"): (predictors.single_gain(name, train, test), none) for name in kinds["distance"]}
+    fitted = {name: function(names, train, test) for name, function in predictors.TRANSPARENT.items()}
+    said |= {(name, "transparent"): (values, none) for name, values in fitted.items()}
+    return said | learned(fit_with_interval(names, train, order, options), test, rehearsals, order, options)
+
+
+def unfitted(train: pd.DataFrame, test: pd.DataFrame) -> Said:
+    """The constant rules, whose size alone is of ``train``, and single numbers taken for the IoU as they are."""
+    none = np.full(len(test), np.nan)
+    said: Said = {
+        (name, "baseline"): (rule(train, test), none) for name, rule in predictors.rules(pd.concat([train, test])).items()
+    }
+    known = [name for name in predictors.UNFITTED if name in test]
+    return said | {(f"{name}_unfitted", "unfitted"): (test[name].to_numpy(float), none) for name in known}
+
+
+def learned(prior: Forest, test: pd.DataFrame, rehearsals: pd.DataFrame, order: Sequence[str], options: dict) -> Said:
+    """The forest, and the forest corrected by the rehearsal of each network: expected IoU and half-widths."""
+    alone = expected(prior, None, test)
+    told, half = alone.copy(), np.full(len(test), prior.width)
+    for (source, seed), rows in test.reset_index(drop=True).groupby(["source", "seed"]):
+        own = rehearsals[(rehearsals["source"] == source) & (rehearsals["seed"] == seed)]
+        if own.empty:
+            continue
+        guessed = own.assign(predicted=held_out_kinds(prior, own, options))
+        half[rows.index] = half_width(errors(guessed, REHEARSED, order), options["coverage"])
+        for transform, part in rows.groupby("transform"):
+            apart = own[[transform not in kinds.split("+") for kinds in own["kinds"]]]
+            told[part.index] = expected(prior, correct(prior, apart, options), part)
+    return {
+        (FOREST, "learned"): (alone, np.full(len(test), prior.width)),
+        (LEARNED, "learned"): (told, half),
+    }
+
+
+def fit_with_interval(
+    names: list[str], table: pd.DataFrame, order: Sequence[str], options: dict, threads: int = 1
+) -> Forest:
+    """A forest of all rows of ``table``, its interval of the gain from pairs of sources held out.
+
+    :func:`half_width` of whole sources, so that it speaks of sources not seen: libraries of conformal prediction leave
+    that grouping to their user, and the quantile is two lines. NaN with fewer than two sources.
+    """
+    prior = fit(names, table, options, threads)
+    if table.empty or table["source"].nunique() < 2:
+        return prior
+    told = np.full(len(table), np.nan)
+    part = np.unique(table["source"].astype(str), return_inverse=True)[1] % INNER_FOLDS
+    for number in np.unique(part):
+        out = part == number
+        told[out] = expected(fit(names, table[~out], options, threads), None, table[out])
+    wrong = errors(table.assign(predicted=told), KEY, order)
+    return replace(prior, width=half_width(wrong, options["coverage"]))
