@@ -6,7 +6,7 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
-from shiftgain.prediction.choice import MARGIN, choices
+from shiftgain.prediction.choice import KEEP, MARGIN, UNKNOWN, choices
 from shiftgain.prediction.estimator import Estimator, estimator
 from shiftgain.prediction.forest import Forest
 from shiftgain.study.names import KEPT, KEY
@@ -15,7 +15,6 @@ COLUMNS = [
     *[*KEY, "expected_before", "expected_after", "gain", "gain_low", "gain_high", "action", "decision"],
     *["images_to_label", "drivers", "warning"],
 ]
-UNKNOWN = "unknown"
 # A loss and a gain of this size, in IoU, that are both inside the interval: then it cannot be told what to do.
 TOLERATED = 0.1
 # Scores that are named for each pair: those that moved the predicted gain most.
@@ -82,7 +81,7 @@ def decision(action: pd.Series, gain: pd.Series, low: pd.Series, high: pd.Series
     ``keep`` is preferred to what promises hardly more.
     """
     astride = (low < -TOLERATED) & (high > TOLERATED)
-    return np.select([astride, gain > MARGIN], [UNKNOWN, action], "keep")
+    return np.select([astride, gain > MARGIN], [UNKNOWN, action], KEEP)
 
 
 def images_to_label(spread: float, gain: float, coverage: float) -> int | None:

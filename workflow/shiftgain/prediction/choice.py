@@ -7,6 +7,8 @@ import pandas as pd
 
 from shiftgain.study.names import KEPT
 
+# Decisions that are no action.
+KEEP, UNKNOWN = "keep", "unknown"
 # Expected gain above which the network is not kept, in IoU: what is called a gain elsewhere.
 MARGIN = 0.02
 # An action must promise so much more than one that is simpler to be taken in its place, in IoU.

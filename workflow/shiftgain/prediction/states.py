@@ -156,7 +156,7 @@ def view(
     return View(
         images=[images.mean(1).cpu().numpy() for images in batches],
         probabilities=probabilities,
-        rows=np.concatenate(samples),
+        rows=np.concatenate(samples).astype(float),
         row_probabilities=np.concatenate(at),
         threshold=threshold,
         labels=labels,

@@ -121,7 +121,7 @@ class View:
             first, second = batch[: len(other)], other > self.threshold
             both += np.count_nonzero(first & second)
             either += np.count_nonzero(first | second)
-        return both / either if either else 1.0
+        return float(both / either) if either else 1.0
 
     # Confidence
 

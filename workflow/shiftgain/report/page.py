@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from shiftgain.files.tables import read_csv
-from shiftgain.findings.pairs import CASES, by_training, example_cases, label, method_scores, strongest
+from shiftgain.findings.pairs import CASES, by_pair, by_training, example_cases, label, method_scores, strongest
 from shiftgain.report import answers
 from shiftgain.study.names import BLANK, base_of, full_names
 
@@ -138,7 +138,7 @@ def prediction(paths: dict[str, str], pairs: pd.DataFrame, drawn: dict[str, str]
     return {
         "predicted": list(answers.predicted(predictors)),
         "advised": list(answers.advised(advice, pairs)),
-        "explained": list(answers.explained(pairs, scores)),
+        "explained": list(answers.explained(pairs, by_pair(scores))),
         "cards": answers.cards(advice, unlabelled(pairs)),
         "tree": Path(tree_path).read_text(),
         "protocols": {name: picture(path) for name, path in drawn.items() if name in judged},
