@@ -341,7 +341,9 @@ def test_each_state_is_of_the_images_it_says(arguments, network, domain_path, ta
     for name, values in p.items():
         row = found.loc[name]
         assert row["foreground"] == pytest.approx(masks[name].mean(), abs=1e-3)
-        assert row["entropy"] == pytest.approx(-np.mean(values * np.log(values) + (1 - values) * np.log1p(-values)), abs=1e-5)
+        assert row["entropy"] == pytest.approx(
+            -np.mean(values * np.log(values) + (1 - values) * np.log1p(-values)), abs=1e-5
+        )
         # Grey levels are of the images as they are, whatever the network sees; the discs of the source are bright.
         inside, outside = (shown[:, 0].numpy()[chosen].mean() for chosen in (masks[name], ~masks[name]))
         assert row["grey_polarity"] == pytest.approx((inside - outside) / shown.numpy().std(), abs=5e-3)

@@ -173,7 +173,9 @@ def image_shares(view):
 
 def overlap_of_first(view, others):
     """IoU of the prediction and another one, of the first images of each batch."""
-    pairs = [(p[: len(other)] > THRESHOLD, other > THRESHOLD) for p, other in zip(view.probabilities, others, strict=True)]
+    pairs = [
+        (p[: len(other)] > THRESHOLD, other > THRESHOLD) for p, other in zip(view.probabilities, others, strict=True)
+    ]
     return sum((a & b).sum() for a, b in pairs) / sum((a | b).sum() for a, b in pairs)
 
 

@@ -255,9 +255,7 @@ def by_pair(scores: pd.DataFrame) -> pd.DataFrame:
 
     Before is of the network as it is, after of a plain refresh; what is the same in both, of the domain, is ``NAME``.
     """
-    kept, plain = (
-        scores[scores["method"] == method].set_index(KEY).drop(columns="method") for method in (KEPT, PLAIN)
-    )
+    kept, plain = (scores[scores["method"] == method].set_index(KEY).drop(columns="method") for method in (KEPT, PLAIN))
     plain = plain.reindex(kept.index)
     same = [name for name in kept if kept[name].equals(plain[name])]
     parts = [part.drop(columns=same).add_suffix(f"_{state}") for part, state in ((kept, "before"), (plain, "after"))]

@@ -68,7 +68,9 @@ def _of_network(
     )
     spreads = _spreads(rehearsal)
     told = found["decision"] != UNKNOWN
-    needed = [images_to_label(spreads.get(row.action, np.nan), row.gain, options["coverage"]) for row in found.itertuples()]
+    needed = [
+        images_to_label(spreads.get(row.action, np.nan), row.gain, options["coverage"]) for row in found.itertuples()
+    ]
     found["images_to_label"] = pd.Series(needed, found.index, dtype="Int64").mask(told)
     found["drivers"], found["warning"] = _reasons(model, scores, chosen)
     wide = table.pivot(index=KEY, columns="method", values="expected").add_prefix("expected_")

@@ -93,7 +93,9 @@ def measures(table: pd.DataFrame, outcome: str, weights: np.ndarray) -> dict[str
         positive = mean((true > 0).astype(float), has_sign)
         numbers["sign_accuracy"] = mean((np.sign(predicted) == np.sign(true)).astype(float), has_sign)
         numbers["base_rate"] = np.maximum(positive, 1 - positive)
-        kept, action, plain, best = (table[f"iou_{name}"].to_numpy(float) for name in ("kept", "action", "plain", "best"))
+        kept, action, plain, best = (
+            table[f"iou_{name}"].to_numpy(float) for name in ("kept", "action", "plain", "best")
+        )
         lost = best - np.where(predicted > MARGIN, action, kept)
         numbers["regret"] = mean(lost)
         numbers["regret_always_adapt"] = mean(np.nan_to_num(best - plain), np.isfinite(plain).astype(float))
@@ -105,10 +107,11 @@ def measures(table: pd.DataFrame, outcome: str, weights: np.ndarray) -> dict[str
 
 
 def _aurc(lost: np.ndarray, sureness: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Mean over :data:`COVERAGES` of the mean loss of that share of the pairs, the surest first."""
+    """Mean over :data:`COVERAGES` of the mean loss of that share of the pairs, the surest first, parts of a pair too."""
     order = np.argsort(-sureness, kind="stable")
     mass, losses = np.cumsum(weights[order], axis=0), np.cumsum(weights[order] * lost[order, None], axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        risks = losses / mass
-    reached = [np.argmax(mass >= share * mass[-1] - 1e-9, axis=0) for share in COVERAGES]
-    return np.mean([risks[places, np.arange(risks.shape[1])] for places in reached], axis=0)
+    risks = [
+        np.interp(COVERAGES * total[-1], np.r_[0, total], np.r_[0, loss]) / (COVERAGES * total[-1])
+        for total, loss in zip(mass.T, losses.T, strict=True)
+    ]
+    return np.mean(risks, axis=1)

@@ -56,7 +56,8 @@ def unfitted(train: pd.DataFrame, test: pd.DataFrame) -> Said:
     """The constant rules, whose size alone is of ``train``, and single numbers taken for the IoU as they are."""
     none = np.full(len(test), np.nan)
     said: Said = {
-        (name, "baseline"): (rule(train, test), none) for name, rule in predictors.rules(pd.concat([train, test])).items()
+        (name, "baseline"): (rule(train, test), none)
+        for name, rule in predictors.rules(pd.concat([train, test])).items()
     }
     known = [name for name in predictors.UNFITTED if name in test]
     return said | {(f"{name}_unfitted", "unfitted"): (test[name].to_numpy(float), none) for name in known}

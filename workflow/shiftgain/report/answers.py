@@ -232,7 +232,9 @@ def advised(advice: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[str]:
     table = table[table["iou_before"].notna()]
     if len(table) >= FEWEST_PAIRS:
         followed, best = _followed(table)
-        plain = f"always refreshing plainly {table['iou_after'].mean():.3f}, " if table["iou_after"].notna().all() else ""
+        plain = (
+            f"always refreshing plainly {table['iou_after'].mean():.3f}, " if table["iou_after"].notna().all() else ""
+        )
         yield (
             f"Where there are labels ({len(table)} pairs) following it gives a mean IoU of {followed.mean():.3f}, "
             f"keeping where it cannot be told: {plain}always keeping {table['iou_before'].mean():.3f}, the best action "

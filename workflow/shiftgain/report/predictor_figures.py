@@ -18,7 +18,14 @@ PANELS = {
 }
 # Single scores, and distances, that are shown beside the talk's own: the best by absolute Spearman.
 BEST_PREDICTORS = 6
-COLOURS = {"baseline": GREY, "score": "#56b4e9", "distance": "#e69f00", "transparent": "#009e73", "unfitted": "#cc79a7", "learned": BLUE}
+COLOURS = {
+    "baseline": GREY,
+    "score": "#56b4e9",
+    "distance": "#e69f00",
+    "transparent": "#009e73",
+    "unfitted": "#cc79a7",
+    "learned": BLUE,
+}
 
 
 def predictors(judged: pd.DataFrame, predicted: pd.DataFrame | None) -> Figure:
