@@ -260,7 +260,7 @@ def test_the_interval_is_of_sources_that_were_not_seen(coverage):
     pairs = study(seeds=(0,))
     told = pairs["source"].map({f"s{k}": k for k in range(4)}) + 0.1 * pairs["told"]
     pairs = pairs.assign(told=told)
-    found = learned.fit_with_interval(NAMES, pairs, ORDER, FEWER | {"coverage": coverage}).width
+    found = learned.fit_with_interval(NAMES, pairs, NONE, ORDER, FEWER | {"coverage": coverage}).width
     assert found == pytest.approx(slow_half(pairs, "source", coverage), abs=1e-6)
 
 
@@ -275,7 +275,8 @@ def test_the_half_width_is_the_next_error_after_the_share_that_is_covered(n, cov
 
 
 def test_intervals_cover_what_was_not_seen():
-    """Of many draws of n errors, the next lies within the half-width in 90 %, for the smallest n for which that holds."""
+    """Of many draws of n errors, the next lies within the half-width in 90 %, for the smallest n for which that
+    holds."""
     rng = np.random.default_rng(0)
     draws = np.abs(rng.normal(size=(4000, 20)))
     halves = np.array([estimator.half_width(row[:19], 0.9) for row in draws])
@@ -305,7 +306,7 @@ def test_a_rehearsal_mends_what_the_forest_gets_wrong_of_its_source(table):
             max(0.0, 1 - t - (crc32(s.encode()) % 7) / 20) for s, t in zip(table["source"], table["told"], strict=True)
         ]
     )
-    prior = learned.fit_with_interval(NAMES, table, ORDER, OPTIONS)
+    prior = learned.fit_with_interval(NAMES, table, NONE, ORDER, OPTIONS)
     said = learned.learned(prior, biased, rehearsal(table), ORDER, OPTIONS)
     alone, rehearsed = (np.abs(said[name, "learned"][0] - biased["iou"]).mean() for name in (FOREST, LEARNED))
     assert rehearsed < 0.7 * alone
@@ -326,6 +327,20 @@ def test_a_rehearsal_is_used_without_the_transform_that_is_asked_about(table):
     under = (table["transform"] == "noise").to_numpy()
     np.testing.assert_array_equal(said[0][under], said[1][under])
     assert (said[0][~under] != said[1][~under]).mean() > 0.5
+
+
+def test_the_forest_is_fitted_on_rehearsals_too(table):
+    """Those of sources that are asked about bear on neither the forest's interval nor, in folds, on the forest."""
+    own = rehearsal(table)
+    found = learned.fit_with_interval(NAMES, table, own, ORDER, FEWER)
+    both = pd.concat([table, own])
+    np.testing.assert_array_equal(found.value, estimator.fit(NAMES, both, FEWER).value)
+    asked, rest = table["source"] == "s0", own["source"] != "s0"
+    said = learned.held_out(table[~asked], table[asked], NO_KINDS, NAMES, own, ORDER, FEWER)
+    kinds = {*table.loc[asked, "transform"]} - {"identity"}
+    apart = own[rest & np.array([not {*names.split("+")} & kinds for names in own["kinds"]])]
+    expected = estimator.fit(NAMES, pd.concat([table[~asked], apart]), FEWER)
+    np.testing.assert_array_equal(said[FOREST, "learned"][0], expected.predict(expected.rows(table[asked])).clip(0, 1))
 
 
 def test_the_correction_is_of_what_the_forest_gets_wrong(table):
@@ -515,7 +530,7 @@ def test_the_fit_does_not_depend_on_threads(table):
 
 
 def test_without_pairs_the_forest_knows_nothing(table):
-    found = learned.fit_with_interval(NAMES, table[:0], ORDER, OPTIONS)
+    found = learned.fit_with_interval(NAMES, table[:0], NONE, ORDER, OPTIONS)
     assert found.predict(found.rows(table.head(3))).tolist() == [0, 0, 0] and np.isnan(found.width)
 
 

@@ -58,7 +58,7 @@ def arguments(tmp_path_factory, table):
 def test_the_table_follows_the_contract(arguments):
     found = pd.read_csv(arguments["predictors_path"])
     assert {"predictor", "protocol", "spearman", "r2", "mae", "sign_accuracy", "base_rate", "regret", "aurc",
-            "regret_always_adapt", "n", "outcome", "coverage", "mean_width", "ci_low", "ci_high"} <= set(found)  # fmt: skip
+            "regret_always_adapt", "n", "outcome", "mean_width", "ci_low", "coverage"} <= set(found)  # fmt: skip
     gain = found[found["outcome"] == "gain_iou"]
     assert (gain["n_tellable"] == gain["n"] * 4 / 5).all() and gain["r2_tellable"].notna().any()
     assert set(found["protocol"]) == set(predictors.PROTOCOLS), "no real domains, nothing to freeze for"
@@ -118,7 +118,8 @@ def test_a_pair_is_labelled_by_its_own_rows():
 
 
 def test_the_gain_of_the_action_that_is_preferred():
-    """Of one pair: balancing is preferred, the best would have been to turn; the interval lies about what is promised."""
+    """Of one pair: balancing is preferred, the best would have been to turn; the interval lies about what is
+    promised."""
     key = dict(zip(KEY, ("a", "b", "identity", 0.0, 0), strict=True))
     methods = ["source", *ORDER]
     table = pd.DataFrame(

@@ -62,7 +62,8 @@ def made(labelled, targets=20, pieces=3, side=48, seed=0):
 
 
 def test_pieces_are_cut_with_their_masks(labelled):
-    """Without a change each piece lies somewhere in an image of the source, as it is or mirrored, and so does its mask."""
+    """Without a change each piece lies somewhere in an image of the source, as it is or mirrored, and so does its
+    mask."""
     first = made(labelled, targets=1, side=20)[0]
     assert first.kinds == "identity" and first.images.shape == (3, 20, 20) == first.masks.shape
     for piece, mask in zip(first.images, first.masks, strict=True):

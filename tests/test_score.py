@@ -377,7 +377,8 @@ def turned_state(network, images):
 
 
 def test_what_is_half_way_and_what_withstands_noise(network):
-    """The kept network is half-way to a plain refresh, another state half-way back; noise is on the first six images."""
+    """The kept network is half-way to a plain refresh, another state half-way back; noise is on the first six
+    images."""
     images = torch.rand(8, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     end = refreshed(network, [images])
     found = views(network, [images], {"batchnorm": end}, 12, 0.5)

@@ -67,12 +67,14 @@ def predict(
                 rows, runs = in_folds(table, PROTOCOLS[protocol], kinds, names, rehearsals, order, options, pool)
             for measured in pool(delayed(measure)(rows, run, protocol, order, options) for run in runs):
                 judged += measured
-            shown |= {protocol: gain_table(rows, *run[2:], order) for run in runs if run[0] == LEARNED}
+            for run in runs:
+                if run[0] == LEARNED:
+                    shown[protocol] = gain_table(rows, *run[2:], order)
     assessments = pd.DataFrame(judged, columns=[*ROW, *MEASURES]).sort_values(ROW, kind="stable")
     write_csv(assessments, predictors_path, "%.9g")
     with replacing(tree_path) as partial:
         partial.write_text(predictors.small_tree_text(names, table) if len(table) else "no labels\n")
-    forest.save(learned.fit_with_interval(names, table, order, options, threads), forest_path)
+    forest.save(learned.fit_with_interval(names, table, rehearsals, order, options, threads), forest_path)
     for protocol, path in figure_paths.items():
         rows = assessments[(assessments["protocol"] == protocol) & (assessments["outcome"] == "gain_iou")]
         panels.save(predictor_figures.predictors(rows, shown.get(protocol)), path)
@@ -107,7 +109,7 @@ def gain_table(table: pd.DataFrame, predicted: np.ndarray, half: np.ndarray, ord
     true = choices(table, KEY, "iou", order, actions=chosen["action"])
     wide = table.pivot(index=KEY, columns="method", values="iou").reindex(true.index)
     facts = table[table["method"] == KEPT].set_index(KEY)[["tellable", "half"]].reindex(true.index)
-    plain = wide[PLAIN] if PLAIN in wide else np.nan
+    plain = wide.get(PLAIN, np.nan)
     told, width = chosen["gain"].reindex(true.index), facts["half"]
     pairs = true.assign(gain_iou=true["gain"], predicted=told, low=told - width, high=told + width)
     pairs = pairs.assign(iou_kept=true["kept"], iou_action=true["best"], iou_plain=plain, iou_best=wide.max(axis=1))

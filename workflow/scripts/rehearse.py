@@ -4,20 +4,16 @@ The images are labelled ones that the network was neither trained on nor tested 
 where there are none the validation images.
 """
 
-from collections.abc import Iterator
-
 import h5py
 import numpy as np
-import torch
 
 from shiftgain.adaptation import artefacts
 from shiftgain.files import job, store
 from shiftgain.files.tables import write_rows
 from shiftgain.network import checkpoint, devices, metrics
 from shiftgain.network.inference import BATCH_PIXELS
-from shiftgain.network.unet import UNet, to_input
+from shiftgain.network.unet import to_input
 from shiftgain.prediction import rehearsal, states
-from shiftgain.prediction.rehearsal import Rehearsed
 from shiftgain.prediction.scores.registry import scores
 from shiftgain.prediction.states import Action
 from shiftgain.prediction.view import View
@@ -53,7 +49,8 @@ def rehearse(
         for number, target in enumerate(made):
             split = memory.create_group(f"{number}")
             store.append(split, target.images, None)
-            actions = {name: Action(*adapt(split, method)[:2]) for name, method in methods.items()}
+            made_of = {name: adapt(split, method) for name, method in methods.items()}
+            actions = {name: Action(artefact.state, artefact.own) for name, artefact in made_of.items()}
             views = states.views(network, [to_input(target.images, torch_device)], actions, rows, threshold)
             for method, row in scores(reference, views, KEPT).items():
                 key = {"source": source, "seed": seed, "target": number, "kinds": target.kinds, "method": method}
@@ -63,13 +60,10 @@ def rehearse(
 
 def held_out(labelled: h5py.File, domain: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Images and masks of the source that its networks have not seen; its validation images where there are none."""
-    split = labelled["validation"]
-    if "adapt" in labelled and "look" not in labelled["adapt"].attrs:
-        split, chosen = labelled["adapt"], None
-    elif "adapt" in labelled and (unseen := store.unseen(labelled["adapt"], domain)) is not None:
-        split, chosen = labelled["adapt"], unseen
-    else:
-        chosen = None
+    split, chosen = labelled["adapt"], store.unseen(labelled["adapt"], domain)
+    # Of a series of the user those to adapt to hold those trained on.
+    if chosen is None and "look" in split.attrs:
+        split = labelled["validation"]
     images: list[np.ndarray] = []
     masks: list[np.ndarray] = []
     for batch, truth in store.masked_batches(split, BATCH_PIXELS, chosen):

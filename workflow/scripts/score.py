@@ -1,4 +1,5 @@
-"""Score every target of a shift family without its masks: networks + statistics + images -> a row per target and action.
+"""Score every target of a shift family without its masks: networks + statistics + images -> a row per target and
+action.
 
 The images are of split ``adapt``. Of the source, labelled validation images serve as the reference. Of images
 that are large together only the middle of each is looked at: :func:`shiftgain.prediction.states.looked_at`.

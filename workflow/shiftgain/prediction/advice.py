@@ -30,9 +30,9 @@ def advise(
     """The sorted rows of ``advice.csv``: one per pair and seed that any action was scored on.
 
     ``scores``: the table of that name; ``rehearsals``: those of its networks, as far as there are any; ``order``:
-    actions, the simpler first. ``action`` is the best of them but keeping, ``gain`` what it is expected to bring against
-    keeping, :func:`decision` what to do. ``drivers``: the scores that moved that gain most; ``warning``: those outside all
-    that was fitted on, where there are many; ``expected_NAME``: the expected IoU under every action.
+    actions, the simpler first. ``action`` is the best of them but keeping, ``gain`` what it is expected to bring
+    against keeping, :func:`decision` what to do. ``drivers``: the scores that moved that gain most; ``warning``: those
+    outside all that was fitted on, where there are many; ``expected_NAME``: the expected IoU under every action.
 
     Errors: :class:`StudyError` as :meth:`Forest.rows`.
     """
@@ -78,7 +78,8 @@ def _of_network(
 
 
 def decision(action: pd.Series, gain: pd.Series, low: pd.Series, high: pd.Series) -> np.ndarray:
-    """``unknown`` where low < -TOLERATED and high > TOLERATED; else the action where its gain exceeds MARGIN; else keep.
+    """``unknown`` where low < -TOLERATED and high > TOLERATED; else the action where its gain exceeds MARGIN; else
+    keep.
 
     ``keep`` is preferred to what promises hardly more.
     """
@@ -89,8 +90,8 @@ def decision(action: pd.Series, gain: pd.Series, low: pd.Series, high: pd.Series
 def images_to_label(spread: float, gain: float, coverage: float) -> int | None:
     """n = ceil((z s / max(abs(gain), TOLERATED))^2), at least 2: labelled images whose mean gain excludes 0.
 
-    s, ``spread``, is the deviation between images of the gain, and z the normal quantile of the interval. None where the
-    spread is not known.
+    s, ``spread``, is the deviation between images of the gain, and z the normal quantile of the interval. None where
+    the spread is not known.
     """
     if not np.isfinite(spread):
         return None

@@ -38,8 +38,8 @@ def judge(table: pd.DataFrame, outcome: str, n_bootstrap: int, seed: int) -> dic
     ``predicted``, ``tellable`` (:data:`OF_TELLABLE` are also given for these pairs alone) and, where there is an
     interval, ``low`` and ``high``; of outcome ``gain_iou``, the gain of the action that the predictor prefers, also
     ``iou_kept``, ``iou_action``, ``iou_plain`` and ``iou_best``: of the network as it is, under that action, under a
-    plain refresh, and the best of all. Intervals are the 2.5th and 97.5th percentile over ``n_bootstrap`` resamples of the domains; NaN over one
-    source and one target. Spearman's is ``ci_low``, ``ci_high``.
+    plain refresh, and the best of all. Intervals are the 2.5th and 97.5th percentile over ``n_bootstrap`` resamples of
+    the domains; NaN over one source and one target. Spearman's is ``ci_low``, ``ci_high``.
     """
     once = np.ones((len(table), 1))
     row = {name: float(value.item()) for name, value in measures(table, outcome, once).items()}
@@ -107,7 +107,8 @@ def measures(table: pd.DataFrame, outcome: str, weights: np.ndarray) -> dict[str
 
 
 def _aurc(lost: np.ndarray, sureness: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Mean over :data:`COVERAGES` of the mean loss of that share of the pairs, the surest first, parts of a pair too."""
+    """Mean over :data:`COVERAGES` of the mean loss of that share of the pairs, the surest first, parts of a pair
+    too."""
     order = np.argsort(-sureness, kind="stable")
     mass, losses = np.cumsum(weights[order], axis=0), np.cumsum(weights[order] * lost[order, None], axis=0)
     risks = [

@@ -20,9 +20,10 @@ def choices(
 ) -> pd.DataFrame:
     """For each target, named by the columns ``by``: ``kept``, ``action``, ``best`` and ``gain`` = best - kept.
 
-    ``table``: a row per target and ``method``, the network as it is among them, whose ``value`` is ``kept``. Of the other
-    methods ``action`` is the first in ``order`` whose ``value``, ``best``, lies within :data:`SIMPLER` of the highest; or
-    that which ``actions`` names. Targets without other methods, or without a value of the kept network, are left out.
+    ``table``: a row per target and ``method``, the network as it is among them, whose ``value`` is ``kept``. Of the
+    other methods ``action`` is the first in ``order`` whose ``value``, ``best``, lies within :data:`SIMPLER` of the
+    highest; or that which ``actions`` names. Targets without other methods, or without a value of the kept network, are
+    left out.
     """
     wide = table.pivot(index=by, columns="method", values=value)
     names = [name for name in order if name in wide and name != KEPT]

@@ -125,7 +125,8 @@ def errors(table: pd.DataFrame, by: list[str], order: Sequence[str]) -> np.ndarr
 
 
 def half_width(wrong: np.ndarray, coverage: float) -> float:
-    """The ceil((n + 1) coverage)-th smallest of n errors: half of a split-conformal interval (Lei et al. 2018, JASA 113).
+    """The ceil((n + 1) coverage)-th smallest of n errors: half of a split-conformal interval (Lei et al. 2018, JASA
+    113).
 
     The largest where there are too few for that, and NaN without any.
     """

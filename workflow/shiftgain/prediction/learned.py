@@ -12,6 +12,7 @@ import pandas as pd
 
 from shiftgain.prediction import predictors
 from shiftgain.prediction.estimator import (
+    OUTCOME,
     REHEARSED,
     correct,
     errors,
@@ -21,7 +22,7 @@ from shiftgain.prediction.estimator import (
     held_out_kinds,
 )
 from shiftgain.prediction.forest import Forest
-from shiftgain.study.names import KEY
+from shiftgain.study.names import IDENTITY, KEY
 
 FOREST, LEARNED = "forest", "rehearsed"
 # For the width of an interval, in each fold and for the shipped forest: every inner fold fits one more forest.
@@ -49,7 +50,10 @@ def held_out(
     said |= {(name, "distance"): (predictors.single_gain(name, train, test), none) for name in kinds["distance"]}
     fitted = {name: function(names, train, test) for name, function in predictors.TRANSPARENT.items()}
     said |= {(name, "transparent"): (values, none) for name, values in fitted.items()}
-    return said | learned(fit_with_interval(names, train, order, options), test, rehearsals, order, options)
+    known = rehearsals[rehearsals["source"].isin(train["source"])] if len(rehearsals) else rehearsals
+    known = known[[not {*kinds.split("+")} & {*test["transform"]} - {IDENTITY} for kinds in known["kinds"]]]
+    prior = fit_with_interval(names, train, known, order, options)
+    return said | learned(prior, test, rehearsals, order, options)
 
 
 def unfitted(train: pd.DataFrame, test: pd.DataFrame) -> Said:
@@ -83,20 +87,27 @@ def learned(prior: Forest, test: pd.DataFrame, rehearsals: pd.DataFrame, order: 
 
 
 def fit_with_interval(
-    names: list[str], table: pd.DataFrame, order: Sequence[str], options: dict, threads: int = 1
+    names: list[str],
+    table: pd.DataFrame,
+    rehearsals: pd.DataFrame,
+    order: Sequence[str],
+    options: dict,
+    threads: int = 1,
 ) -> Forest:
-    """A forest of all rows of ``table``, its interval of the gain from pairs of sources held out.
+    """A forest of all rows of ``table`` and ``rehearsals``, its interval of the gain from pairs of sources held out.
 
     :func:`half_width` of whole sources, so that it speaks of sources not seen: libraries of conformal prediction leave
     that grouping to their user, and the quantile is two lines. NaN with fewer than two sources.
     """
-    prior = fit(names, table, options, threads)
+    rows = pd.concat([part[["source", OUTCOME, *names]] for part in (table, rehearsals) if len(part)] or [table])
+    prior = fit(names, rows, options, threads)
     if table.empty or table["source"].nunique() < 2:
         return prior
     told = np.full(len(table), np.nan)
     part = np.unique(table["source"].astype(str), return_inverse=True)[1] % INNER_FOLDS
     for number in np.unique(part):
         out = part == number
-        told[out] = expected(fit(names, table[~out], options, threads), None, table[out])
+        others = rows[~rows["source"].isin(table.loc[out, "source"])]
+        told[out] = expected(fit(names, others, options, threads), None, table[out])
     wrong = errors(table.assign(predicted=told), KEY, order)
     return replace(prior, width=half_width(wrong, options["coverage"]))

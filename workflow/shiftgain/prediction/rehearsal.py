@@ -121,17 +121,25 @@ def rehearse(
             cut = cut[start : start + number]
         stacked = np.stack([piece for piece, _ in cut])
         truth = np.stack([mask for _, mask in cut])
-        for change in changes:
-            if change.kind != SHARE:
-                stacked, truth = transforms.apply(change.kind, stacked, truth, change.level, rng)
-        yield Rehearsed(changes, stacked, truth)
+        yield Rehearsed(changes, *_changed(stacked, truth, changes, rng))
+
+
+def _changed(
+    images: np.ndarray, masks: np.ndarray, changes: tuple[Change, ...], rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images and masks under one change after the other; other shares are in how they were cut."""
+    for kind, level in changes:
+        if kind != SHARE:
+            images, moved = transforms.apply(kind, images, masks, level, rng)
+            masks = masks if moved is None else moved
+    return images, masks
 
 
 def _cut(
     images: Sequence[np.ndarray], masks: Sequence[np.ndarray], length: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """A square piece of one of the images, at a random place, as it lies or mirrored."""
-    number = rng.integers(len(images))
+    number = int(rng.integers(len(images)))
     top, left = (int(rng.integers(side - length + 1)) for side in images[number].shape[:2])
     window = np.s_[top : top + length, left : left + length]
     step = np.s_[:: int(rng.choice([-1, 1])), :: int(rng.choice([-1, 1]))]

@@ -119,8 +119,8 @@ class View:
         both = either = 0
         for batch, other in zip(self.predicted, others, strict=False):
             first, second = batch[: len(other)], other > self.threshold
-            both += np.count_nonzero(first & second)
-            either += np.count_nonzero(first | second)
+            both += int(np.count_nonzero(first & second))
+            either += int(np.count_nonzero(first | second))
         return float(both / either) if either else 1.0
 
     # Confidence

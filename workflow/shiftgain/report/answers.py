@@ -42,7 +42,6 @@ HELD_OUT = {
 ADVISED = "rehearsed"
 # Adapted IoU at most this far below the source's own is called restored, as in the talk's case `works`.
 RESTORED_MARGIN = 0.03
-CARDS = 12
 # A conclusion over couples of domains is drawn where chance alone gives as uneven a count less often than this.
 SIGNIFICANCE = 0.05
 
@@ -189,32 +188,6 @@ def _constant_rule(rows: pd.DataFrame) -> str:
     return f", the best constant rule ({name.replace('_', ' ')}) {rules['regret'].iloc[0]:.4f}"
 
 
-def cards(advice: pd.DataFrame, unlabelled: list[str]) -> list[dict]:
-    """At most :data:`CARDS` rows of ``advice``, unlabelled targets first, then the most and the least to be gained.
-
-    ``images`` of a card says how many the advice is about.
-    """
-    first = advice[advice["target"].isin(unlabelled)]
-    rest = advice[~advice["target"].isin(unlabelled)].sort_values(["gain", *KEY], kind="stable")
-    room = max(0, CARDS - len(first))
-    rows = pd.concat([first, rest.tail(room - room // 2)[::-1], rest.head(room // 2)])
-    rows = rows.drop_duplicates(KEY).head(CARDS)
-    return [row | {"images": _images(row, row["target"] in unlabelled)} for row in rows.to_dict("records")]
-
-
-def _images(row: dict, unlabelled: bool) -> str:
-    """How many images of the target were adapted to and segmented; empty where the advice does not say."""
-    adapted, segmented = (row.get(name, np.nan) for name in ("n_target_images", "n_images"))
-    if pd.isna(adapted) or pd.isna(segmented):
-        return ""
-    verb = "predicted for" if unlabelled else "scored on"
-    return f"adapted to {_count(adapted)}, {verb} {_count(segmented)}" + " without masks" * unlabelled
-
-
-def _count(images: float) -> str:
-    return f"{images:.0f} image" + ("" if images == 1 else "s")
-
-
 def advised(advice: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[str]:
     """What the advice comes to over the study, and how it did where there are labels."""
     if advice.empty:
@@ -224,8 +197,8 @@ def advised(advice: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[str]:
     named = [f"{name.replace('_', ' ')} in {n}" for name, n in counts.drop([UNKNOWN, KEEP], errors="ignore").items()]
     keep, unknown, warned = counts.get(KEEP, 0), counts.get(UNKNOWN, 0), (advice["warning"] != "").sum()
     yield (
-        f"Of {len(advice)} pairs the advice is to keep the network in {keep}"
-        f"{', ' if named else ''}{_list(named)}; in {unknown} it cannot be told. It warns of {warned} as unlike "
+        f"Of {len(advice)} pairs the advice is to keep the network in "
+        f"{', '.join([str(keep), *named])}; in {unknown} it cannot be told. It warns of {warned} as unlike "
         f"anything it was fitted on."
     )
     table = advice.merge(pairs, on=KEY, suffixes=("", "_of_pair"))

@@ -9,7 +9,7 @@ import pandas as pd
 
 from shiftgain.files.tables import read_csv
 from shiftgain.findings.pairs import CASES, by_pair, by_training, example_cases, label, method_scores, strongest
-from shiftgain.report import answers
+from shiftgain.report import answers, cards
 from shiftgain.study.names import BLANK, base_of, full_names
 
 SCORES = ["iou_before", "iou_after", "own_iou"]
@@ -139,7 +139,7 @@ def prediction(paths: dict[str, str], pairs: pd.DataFrame, drawn: dict[str, str]
         "predicted": list(answers.predicted(predictors)),
         "advised": list(answers.advised(advice, pairs)),
         "explained": list(answers.explained(pairs, by_pair(scores))),
-        "cards": answers.cards(advice, unlabelled(pairs)),
+        "cards": cards.cards(advice, unlabelled(pairs)),
         "tree": Path(tree_path).read_text(),
         "protocols": {name: picture(path) for name, path in drawn.items() if name in judged},
     }

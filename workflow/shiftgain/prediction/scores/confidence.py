@@ -53,8 +53,8 @@ def expected_iou_calibrated(source: View, state: View) -> float:
 def expected_iou_classwise(source: View, state: View) -> float:
     """:func:`expected_iou` of probabilities calibrated on the source for each predicted class by itself.
 
-    Class-wise calibrated confidence as an estimate of overlap (Li et al. 2022, arXiv:2207.09957, and its successor MOVAL), the confidence
-    of a class by slope and offset instead of a temperature.
+    Class-wise calibrated confidence as an estimate of overlap (Li et al. 2022, arXiv:2207.09957, and its successor
+    MOVAL), the confidence of a class by slope and offset instead of a temperature.
     """
     p = np.empty_like(state.logits)
     for (slope, offset), chosen in zip(

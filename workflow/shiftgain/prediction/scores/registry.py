@@ -1,7 +1,7 @@
 """Label-free scores: what can be known of a prediction on a target without its masks.
 
-Four registries, each a function per column of the table ``scores``; the order is that of the columns. A row is about one
-state of the network on the target, kept or under one method:
+Four registries, each a function per column of the table ``scores``; the order is that of the columns. A row is about
+one state of the network on the target, kept or under one method:
 
 * :data:`DOMAINS` of the source and the images of the target (``source, kept``): the same in all rows of a target;
 * :data:`SCORES` of one state (``source, state``);
