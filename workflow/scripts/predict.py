@@ -49,12 +49,12 @@ def predict(
     ``leaf``, ``coverage`` and ``bootstrap``. A protocol with fewer than two groups to hold out is left out.
     """
     scores = read_csv(scores_path, [*KEY, "method", "own_foreground"])
-    names = predictors.features(scores)
-    distances = predictors.distances_wide(read_csv(distances_path, [*KEY, *DISTANCE, "value", "null"]))
+    measured = read_csv(distances_path, [*KEY, *DISTANCE, "value", "null"])
     segmentation = read_csv(segmentation_path, [*KEY, "method", "iou", "true_foreground"])
+    rehearsals = read_rehearsals(rehearsal_paths)
+    names, distances = predictors.features(scores), predictors.distances_wide(measured)
     table = labelled(segmentation, scores).merge(distances, "left", KEY)
     kinds = {"score": names, "distance": [name for name in distances if name not in KEY]}
-    rehearsals = read_rehearsals(rehearsal_paths)
     judged, shown = [], {}
     # Processes, since most of the work is of Python; what each says does not depend on how many there are.
     with Parallel(threads) as pool:
@@ -65,8 +65,8 @@ def predict(
                 runs = list(frozen(rows, frozen_path, rehearsals, order, options))
             else:
                 rows, runs = in_folds(table, PROTOCOLS[protocol], kinds, names, rehearsals, order, options, pool)
-            for measured in pool(delayed(measure)(rows, run, protocol, order, options) for run in runs):
-                judged += measured
+            for numbers in pool(delayed(measure)(rows, run, protocol, order, options) for run in runs):
+                judged += numbers
             for run in runs:
                 if run[0] == LEARNED:
                     shown[protocol] = gain_table(rows, *run[2:], order)
