@@ -287,16 +287,19 @@ def test_intervals_cover_what_was_not_seen():
 
 
 def test_no_kind_is_told_by_rehearsed_targets_that_share_it():
-    kinds = pd.Series(["identity", "noise", "blur", "noise+blur", "blur+gamma", "gamma"])
+    """Negatives and other shares, which every rehearsal has, are told without their own rows, and tell others."""
+    kinds = pd.Series(["identity", "noise", "blur", "noise+blur", "inversion", "share+blur", "inversion+noise"])
     found = {kinds[out].item(): sorted(kinds[rest]) for out, rest in estimator.kinds_held_out(kinds)}
-    assert found == {
-        "identity": ["blur", "blur+gamma", "gamma", "noise", "noise+blur"],
-        "noise": ["blur", "blur+gamma", "gamma", "identity"],
-        "blur": ["gamma", "identity", "noise"],
-        "noise+blur": ["gamma", "identity"],
-        "blur+gamma": ["identity", "noise"],
-        "gamma": ["blur", "identity", "noise", "noise+blur"],
+    others = {
+        "identity": set(kinds) - {"identity"},
+        "noise": {"identity", "blur", "inversion", "share+blur"},
+        "blur": {"identity", "noise", "inversion", "inversion+noise"},
+        "noise+blur": {"identity", "inversion"},
+        "inversion": set(kinds) - {"inversion"},
+        "share+blur": {"identity", "noise", "inversion", "inversion+noise"},
+        "inversion+noise": {"identity", "blur", "inversion", "share+blur"},
     }
+    assert found == {name: sorted(apart) for name, apart in others.items()}
 
 
 def test_a_rehearsal_mends_what_the_forest_gets_wrong_of_its_source(table):

@@ -16,6 +16,8 @@ from shiftgain.prediction.choice import choices
 from shiftgain.prediction.forest import Forest
 
 OUTCOME = "iou"
+# Kinds of change that every rehearsal has: they break a condition of refreshing, whatever else a target changes.
+ALWAYS = {"inversion", "share"}
 # Columns that name a rehearsed target.
 REHEARSED = ["source", "seed", "target", "kinds"]
 
@@ -107,10 +109,15 @@ def held_out_kinds(prior: Forest, rehearsal: pd.DataFrame, options: dict) -> np.
 
 
 def kinds_held_out(kinds: pd.Series) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(rows of one combination of ``kinds``, rows that share none of them): boolean (n,) each."""
+    """(rows of one combination of ``kinds``, rows that share none of them): boolean (n,) each.
+
+    :data:`ALWAYS` are not held out: a new kind of change may come with another polarity or share, which every rehearsal
+    shows. A combination that is of these alone is told without its own rows.
+    """
     parts = {name: set(name.split("+")) for name in kinds.unique()}
     for name in sorted(parts):
-        apart = {other for other in parts if not parts[other] & parts[name]}
+        new = parts[name] - ALWAYS
+        apart = {other for other in parts if other != name and not parts[other] & new}
         yield (kinds == name).to_numpy(), kinds.isin(apart).to_numpy()
 
 

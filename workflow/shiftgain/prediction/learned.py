@@ -1,7 +1,8 @@
 """What every predictor says of pairs that it was not fitted on, the learned ones among them.
 
 Two are learned: the forest by itself, and corrected by the rehearsal of the network that is asked about. A rehearsal
-that holds the very transform which is asked about is used without it, so that what is judged is new to it.
+that holds the very transform which is asked about is used without it, so that what is judged is new to it; negatives
+stay, since they are a condition that every rehearsal shows.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ import pandas as pd
 
 from shiftgain.prediction import predictors
 from shiftgain.prediction.estimator import (
+    ALWAYS,
     OUTCOME,
     REHEARSED,
     correct,
@@ -51,7 +53,7 @@ def held_out(
     fitted = {name: function(names, train, test) for name, function in predictors.TRANSPARENT.items()}
     said |= {(name, "transparent"): (values, none) for name, values in fitted.items()}
     known = rehearsals[rehearsals["source"].isin(train["source"])] if len(rehearsals) else rehearsals
-    known = known[[not {*kinds.split("+")} & {*test["transform"]} - {IDENTITY} for kinds in known["kinds"]]]
+    known = known[_without(known["kinds"], {*test["transform"]} - {IDENTITY})]
     prior = fit_with_interval(names, train, known, order, options)
     return said | learned(prior, test, rehearsals, order, options)
 
@@ -78,12 +80,17 @@ def learned(prior: Forest, test: pd.DataFrame, rehearsals: pd.DataFrame, order: 
         guessed = own.assign(predicted=held_out_kinds(prior, own, options))
         half[rows.index] = half_width(errors(guessed, REHEARSED, order), options["coverage"])
         for transform, part in rows.groupby("transform"):
-            apart = own[[transform not in kinds.split("+") for kinds in own["kinds"]]]
+            apart = own[_without(own["kinds"], {transform})]
             told[part.index] = expected(prior, correct(prior, apart, options), part)
     return {
         (FOREST, "learned"): (alone, np.full(len(test), prior.width)),
         (LEARNED, "learned"): (told, half),
     }
+
+
+def _without(kinds: pd.Series, transforms: set[str]) -> np.ndarray:
+    """Rows of a rehearsal that share none of ``transforms``, :data:`ALWAYS` aside."""
+    return np.array([not {*names.split("+")} & (transforms - ALWAYS) for names in kinds], bool)
 
 
 def fit_with_interval(
