@@ -303,7 +303,7 @@ def test_every_key_of_the_schema_is_described():
 
 
 def test_advice_chooses_among_refreshes_of_all_images():
-    """Not among published methods, refreshes of few images or of test batches, and baselines; the simpler come first."""
+    """Not among published methods, refreshes of few images or of test batches, and baselines; the simpler first."""
     config = deepcopy(SHIPPED)
     config["methods"] |= {
         "few": {"function": "batchnorm", "images": 4},

@@ -23,7 +23,7 @@ from shiftgain.report import panels, predictor_figures
 from shiftgain.study.names import DISTANCE, KEPT, KEY, PLAIN
 
 ROW = ["predictor", "kind", "protocol", "outcome"]
-# (predictor, kind, what it says of each row, half-width of its interval of the gain or NaN)
+# (predictor, kind, what it says of each row, part in the half-width of the interval of a gain, or NaN)
 Run = tuple[str, str, np.ndarray, np.ndarray]
 
 
@@ -108,9 +108,11 @@ def gain_table(table: pd.DataFrame, predicted: np.ndarray, half: np.ndarray, ord
     chosen = choices(table, KEY, "predicted", order)
     true = choices(table, KEY, "iou", order, actions=chosen["action"])
     wide = table.pivot(index=KEY, columns="method", values="iou").reindex(true.index)
-    facts = table[table["method"] == KEPT].set_index(KEY)[["tellable", "half"]].reindex(true.index)
+    facts = table[table["method"] == KEPT].set_index(KEY)[["tellable"]].reindex(true.index)
+    halves = choices(table.fillna({"half": -1}), KEY, "half", order, actions=chosen["action"]).reindex(true.index)
     plain = wide.get(PLAIN, np.nan)
-    told, width = chosen["gain"].reindex(true.index), facts["half"]
+    told, width = chosen["gain"].reindex(true.index), np.hypot(halves["kept"], halves["best"])
+    width = width.where(halves["kept"] >= 0)
     pairs = true.assign(gain_iou=true["gain"], predicted=told, low=told - width, high=told + width)
     pairs = pairs.assign(iou_kept=true["kept"], iou_action=true["best"], iou_plain=plain, iou_best=wide.max(axis=1))
     return pairs.assign(tellable=facts["tellable"].astype(bool)).reset_index()

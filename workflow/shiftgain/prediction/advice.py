@@ -6,8 +6,8 @@ from statistics import NormalDist
 import numpy as np
 import pandas as pd
 
-from shiftgain.prediction.choice import KEEP, MARGIN, UNKNOWN, choices
-from shiftgain.prediction.estimator import Estimator, estimator
+from shiftgain.prediction.choice import KEEP, MARGIN, UNKNOWN
+from shiftgain.prediction.estimator import Estimator, estimator, promised
 from shiftgain.prediction.forest import Forest
 from shiftgain.study.names import KEPT, KEY
 
@@ -52,9 +52,10 @@ def _of_network(
 ) -> pd.DataFrame:
     scores = scores.reset_index(drop=True)
     model = estimator(prior, rehearsal, order, options)
-    table = scores[[*KEY, "method"]].assign(expected=model.expected(scores))
-    chosen = choices(table, KEY, "expected", order)
-    low, high = ((chosen["gain"] + side * model.half).clip(-1, 1) for side in (-1, 1))
+    table = scores[[*KEY, "method"]].assign(predicted=model.expected(scores), spread=model.spread(scores))
+    chosen = promised(table, KEY, order)
+    half = model.width * chosen["spread"]
+    low, high = ((chosen["gain"] + side * half).clip(-1, 1) for side in (-1, 1))
     found = pd.DataFrame(
         {
             "expected_before": chosen["kept"],
@@ -73,7 +74,7 @@ def _of_network(
     ]
     found["images_to_label"] = pd.Series(needed, found.index, dtype="Int64").mask(told)
     found["drivers"], found["warning"] = _reasons(model, scores, chosen)
-    wide = table.pivot(index=KEY, columns="method", values="expected").add_prefix("expected_")
+    wide = table.pivot(index=KEY, columns="method", values="predicted").add_prefix("expected_")
     return found.join(wide).reset_index()
 
 

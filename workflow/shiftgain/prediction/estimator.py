@@ -31,15 +31,19 @@ def read_rehearsals(paths: list[str]) -> pd.DataFrame:
 
 @dataclass(frozen=True, eq=False)
 class Estimator:
-    """``prior`` and ``correction`` forests; ``half``: half-width of the interval of a gain, in IoU."""
+    """``prior`` and ``correction`` forests; ``width``: half-width of the interval of a gain, in spreads."""
 
     prior: Forest
     correction: Forest | None
-    half: float
+    width: float
 
     def expected(self, table: pd.DataFrame) -> np.ndarray:
         """Expected IoU (n,) of the rows of a table of scores."""
         return expected(self.prior, self.correction, table)
+
+    def spread(self, table: pd.DataFrame) -> np.ndarray:
+        """:func:`spread` (n,) of the rows of a table of scores."""
+        return spread(self.prior, self.correction, table)
 
     def drivers(self, table: pd.DataFrame) -> pd.DataFrame:
         """How much each score moved the expectation: a row per row of ``table``, a column per score."""
@@ -63,6 +67,12 @@ def expected(prior: Forest, correction: Forest | None, table: pd.DataFrame) -> n
     if correction is not None:
         values = values + correction.predict(correction.rows(table))
     return values.clip(0, 1)
+
+
+def spread(prior: Forest, correction: Forest | None, table: pd.DataFrame) -> np.ndarray:
+    """How far the trees of the correction disagree (n,), or without one those of the prior: :meth:`Forest.spread`."""
+    model = prior if correction is None else correction
+    return model.spread(model.rows(table))
 
 
 def fit(names: list[str], rows: pd.DataFrame, options: dict, threads: int = 1, outcome: str = OUTCOME) -> Forest:
@@ -95,17 +105,18 @@ def estimator(prior: Forest, rehearsal: pd.DataFrame, order: Sequence[str], opti
     if rehearsal.empty:
         return Estimator(prior, None, prior.width)
     told = held_out_kinds(prior, rehearsal, options)
-    half = half_width(errors(rehearsal.assign(predicted=told), REHEARSED, order), options["coverage"])
-    return Estimator(prior, correct(prior, rehearsal, options), half)
+    return Estimator(
+        prior, correct(prior, rehearsal, options), quantile(errors(told, REHEARSED, order), options["coverage"])
+    )
 
 
-def held_out_kinds(prior: Forest, rehearsal: pd.DataFrame, options: dict) -> np.ndarray:
-    """Expected IoU (n,) of each row of a rehearsal by the other kinds of change: no row that shares one is fitted."""
-    told = np.full(len(rehearsal), np.nan)
+def held_out_kinds(prior: Forest, rehearsal: pd.DataFrame, options: dict) -> pd.DataFrame:
+    """A rehearsal with ``predicted`` IoU and ``spread`` of each row by other kinds of change: none that it shares."""
+    told = np.full((2, len(rehearsal)), np.nan)
     for out, rest in kinds_held_out(rehearsal["kinds"]):
         correction = correct(prior, rehearsal[rest], options) if rest.any() else None
-        told[out] = expected(prior, correction, rehearsal[out])
-    return told
+        told[:, out] = [function(prior, correction, rehearsal[out]) for function in (expected, spread)]
+    return rehearsal.assign(predicted=told[0], spread=told[1])
 
 
 def kinds_held_out(kinds: pd.Series) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -121,19 +132,28 @@ def kinds_held_out(kinds: pd.Series) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         yield (kinds == name).to_numpy(), kinds.isin(apart).to_numpy()
 
 
-def errors(table: pd.DataFrame, by: list[str], order: Sequence[str]) -> np.ndarray:
-    """|true - predicted| gain (m,) of the action that ``predicted`` chooses, for each target named by ``by``.
+def promised(table: pd.DataFrame, by: list[str], order: Sequence[str]) -> pd.DataFrame:
+    """:func:`choices` by ``predicted``, and ``spread`` = hypot of the spreads of the action and of the kept network.
 
-    ``table``: a row per target and action, with ``predicted`` and :data:`OUTCOME`.
+    ``table``: a row per target and action, with ``predicted`` and ``spread``.
     """
     chosen = choices(table, by, "predicted", order)
+    spreads = choices(table, by, "spread", order, actions=chosen["action"])
+    return chosen.assign(spread=np.hypot(spreads["kept"], spreads["best"]))
+
+
+def errors(table: pd.DataFrame, by: list[str], order: Sequence[str]) -> np.ndarray:
+    """|true - predicted| / spread (m,) of the gain of the action that is chosen, for each target named by ``by``.
+
+    ``table``: as for :func:`promised`, with the true :data:`OUTCOME`.
+    """
+    chosen = promised(table, by, order)
     true = choices(table, by, OUTCOME, order, actions=chosen["action"])
-    return np.abs(chosen["gain"] - true["gain"]).to_numpy()
+    return (np.abs(chosen["gain"] - true["gain"]) / chosen["spread"]).to_numpy()
 
 
-def half_width(wrong: np.ndarray, coverage: float) -> float:
-    """The ceil((n + 1) coverage)-th smallest of n errors: half of a split-conformal interval (Lei et al. 2018, JASA
-    113).
+def quantile(wrong: np.ndarray, coverage: float) -> float:
+    """The ceil((n + 1) coverage)-th smallest of n errors: split-conformal, in spreads (Lei et al. 2018, JASA 113, 5.2).
 
     The largest where there are too few for that, and NaN without any.
     """

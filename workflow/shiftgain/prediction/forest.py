@@ -18,6 +18,8 @@ import pandas as pd
 from shiftgain.files.errors import StudyError
 from shiftgain.files.tables import replacing
 
+# Added to the deviation between trees, in IoU: where all trees agree an interval keeps some width.
+SPREAD_FLOOR = 0.02
 # A score is outside when it leaves its range by more than this share of the width: the ends of a sample are not the
 # ends of what it was drawn from.
 RANGE_MARGIN = 0.1
@@ -30,7 +32,7 @@ class Forest:
     ``features``: names of the scores, in the order of the columns. Node arrays (n,): ``feature`` (negative at a
     leaf), ``threshold``, ``right`` (node number); where the score does not exceed the threshold, the next node
     follows. ``value`` (n,) holds the mean outcome of the training rows. ``roots`` (t,) are the first nodes. ``low`` and
-    ``high`` (f,) bound the scores of the training rows. ``width``: half-width of the interval of a gain, in IoU.
+    ``high`` (f,) bound the scores of the training rows. ``width``: half-width of the interval of a gain, in spreads.
     """
 
     features: list[str]
@@ -88,6 +90,10 @@ class Forest:
     def predict(self, rows: np.ndarray) -> np.ndarray:
         """Mean of what the trees say (n,)."""
         return self.each(rows).mean(axis=0)
+
+    def spread(self, rows: np.ndarray) -> np.ndarray:
+        """Standard deviation between the trees (n,), plus :data:`SPREAD_FLOOR`."""
+        return self.each(rows).std(axis=0) + SPREAD_FLOOR
 
     def drivers(self, rows: np.ndarray) -> np.ndarray:
         """How much each score moved the prediction (n, f); with the mean of the trees' roots they sum to it.

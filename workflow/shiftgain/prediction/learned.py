@@ -20,8 +20,9 @@ from shiftgain.prediction.estimator import (
     errors,
     expected,
     fit,
-    half_width,
     held_out_kinds,
+    quantile,
+    spread,
 )
 from shiftgain.prediction.forest import Forest
 from shiftgain.study.names import IDENTITY, KEY
@@ -29,7 +30,7 @@ from shiftgain.study.names import IDENTITY, KEY
 FOREST, LEARNED = "forest", "rehearsed"
 # For the width of an interval, in each fold and for the shipped forest: every inner fold fits one more forest.
 INNER_FOLDS = 4
-# (predictor, kind) -> what it says of each row, and the half-width of its interval of the gain
+# (predictor, kind) -> what it says of each row, and its part in the half-width of the interval of a gain
 Said = dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]
 
 
@@ -71,21 +72,18 @@ def unfitted(train: pd.DataFrame, test: pd.DataFrame) -> Said:
 
 def learned(prior: Forest, test: pd.DataFrame, rehearsals: pd.DataFrame, order: Sequence[str], options: dict) -> Said:
     """The forest, and the forest corrected by the rehearsal of each network: expected IoU and half-widths."""
-    alone = expected(prior, None, test)
-    told, half = alone.copy(), np.full(len(test), prior.width)
+    alone, own_half = expected(prior, None, test), prior.width * spread(prior, None, test)
+    told, half = alone.copy(), own_half.copy()
     for (source, seed), rows in test.reset_index(drop=True).groupby(["source", "seed"]):
         own = rehearsals[(rehearsals["source"] == source) & (rehearsals["seed"] == seed)]
         if own.empty:
             continue
-        guessed = own.assign(predicted=held_out_kinds(prior, own, options))
-        half[rows.index] = half_width(errors(guessed, REHEARSED, order), options["coverage"])
+        width = quantile(errors(held_out_kinds(prior, own, options), REHEARSED, order), options["coverage"])
         for transform, part in rows.groupby("transform"):
-            apart = own[_without(own["kinds"], {transform})]
-            told[part.index] = expected(prior, correct(prior, apart, options), part)
-    return {
-        (FOREST, "learned"): (alone, np.full(len(test), prior.width)),
-        (LEARNED, "learned"): (told, half),
-    }
+            correction = correct(prior, own[_without(own["kinds"], {transform})], options)
+            told[part.index] = expected(prior, correction, part)
+            half[part.index] = width * spread(prior, correction, part)
+    return {(FOREST, "learned"): (alone, own_half), (LEARNED, "learned"): (told, half)}
 
 
 def _without(kinds: pd.Series, transforms: set[str]) -> np.ndarray:
@@ -103,18 +101,20 @@ def fit_with_interval(
 ) -> Forest:
     """A forest of all rows of ``table`` and ``rehearsals``, its interval of the gain from pairs of sources held out.
 
-    :func:`half_width` of whole sources, so that it speaks of sources not seen: libraries of conformal prediction leave
-    that grouping to their user, and the quantile is two lines. NaN with fewer than two sources.
+    :func:`quantile` of the errors of whole sources held out, so that it speaks of sources not seen: libraries of
+    conformal prediction leave that grouping to their user, and the quantile is two lines. NaN with fewer than two
+    sources.
     """
     rows = pd.concat([part[["source", OUTCOME, *names]] for part in (table, rehearsals) if len(part)] or [table])
     prior = fit(names, rows, options, threads)
     if table.empty or table["source"].nunique() < 2:
         return prior
-    told = np.full(len(table), np.nan)
+    told = np.full((2, len(table)), np.nan)
     part = np.unique(table["source"].astype(str), return_inverse=True)[1] % INNER_FOLDS
     for number in np.unique(part):
         out = part == number
         others = rows[~rows["source"].isin(table.loc[out, "source"])]
-        told[out] = expected(fit(names, others, options, threads), None, table[out])
-    wrong = errors(table.assign(predicted=told), KEY, order)
-    return replace(prior, width=half_width(wrong, options["coverage"]))
+        model = fit(names, others, options, threads)
+        told[:, out] = [function(model, None, table[out]) for function in (expected, spread)]
+    wrong = errors(table.assign(predicted=told[0], spread=told[1]), KEY, order)
+    return replace(prior, width=quantile(wrong, options["coverage"]))
