@@ -10,9 +10,7 @@ rule advise:
     input:
         scores="<results>/tables/scores.csv",
         segmentation="<results>/tables/segmentation.csv",
-        rehearsals=expand(
-            "<results>/rehearsed/{network}.csv", network=STUDY.rehearsed
-        ),
+        rehearsals=expand("<results>/rehearsed/{network}.csv", network=STUDY.rehearsed),
         predictor=PREDICTOR,
     output:
         advice="<results>/tables/advice.csv",

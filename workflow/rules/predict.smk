@@ -14,9 +14,7 @@ rule predict:
         segmentation="<results>/tables/segmentation.csv",
         scores="<results>/tables/scores.csv",
         distances="<results>/tables/distances.csv",
-        rehearsals=expand(
-            "<results>/rehearsed/{network}.csv", network=STUDY.rehearsed
-        ),
+        rehearsals=expand("<results>/rehearsed/{network}.csv", network=STUDY.rehearsed),
         frozen=[PREDICTOR] if STUDY.asks_the_shipped_predictor else [],
     output:
         **{

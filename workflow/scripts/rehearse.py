@@ -67,7 +67,8 @@ def held_out(labelled: h5py.File, domain: str) -> tuple[list[np.ndarray], list[n
     images: list[np.ndarray] = []
     masks: list[np.ndarray] = []
     for batch, truth in store.masked_batches(split, BATCH_PIXELS, chosen):
-        images, masks = [*images, *batch], [*masks, *truth]
+        images += list(batch)
+        masks += list(truth if truth is not None else ())
     return images, masks
 
 
