@@ -19,7 +19,7 @@ DISTANCE = "bhattacharyya_bottleneck_before_relu_position_before"
 
 @pytest.fixture(scope="module")
 def table():
-    return study(sources=3, targets=5)
+    return study(sources=3, targets=3)
 
 
 def write(folder: Path, table: pd.DataFrame) -> dict:
@@ -32,7 +32,7 @@ def write(folder: Path, table: pd.DataFrame) -> dict:
     tables = {"segmentation": segmentation, "scores": scores, "distances": far}
     for name, rows in tables.items():
         rows.to_csv(folder / "tables" / f"{name}.csv", index=False)
-    own = rehearsal(table[table["source"] != "s2"]).assign(own_foreground=0.3)
+    own = rehearsal(table[(table["source"] == "s0") & (table["seed"] == 0)]).assign(own_foreground=0.3)
     own.to_csv(folder / "rehearsal.csv", index=False)
     paths = {f"{name}_path": str(folder / "tables" / f"{name}.csv") for name in (*tables, "predictors")}
     return paths | {
@@ -40,7 +40,7 @@ def write(folder: Path, table: pd.DataFrame) -> dict:
         "frozen_path": None,
         "asked": {FROZEN: {"source": [], "target": []}},
         "order": ORDER,
-        "options": FEWER,
+        "options": FEWER | {"trees": 2},
         "tree_path": str(folder / "tree.txt"),
         "forest_path": str(folder / "predictor.npz"),
         "figure_paths": {name: str(folder / f"{name}.svg") for name in (*predictors.PROTOCOLS, FROZEN)},
@@ -60,7 +60,7 @@ def test_the_table_follows_the_contract(arguments):
     assert {"predictor", "protocol", "spearman", "r2", "mae", "sign_accuracy", "base_rate", "regret", "aurc",
             "regret_always_adapt", "n", "outcome", "mean_width", "ci_low", "coverage"} <= set(found)  # fmt: skip
     gain = found[found["outcome"] == "gain_iou"]
-    assert (gain["n_tellable"] == gain["n"] * 4 / 5).all() and gain["r2_tellable"].notna().any()
+    assert (gain["n_tellable"] == gain["n"]).all() and gain["r2_tellable"].notna().any()
     assert set(found["protocol"]) == set(predictors.PROTOCOLS), "no real domains, nothing to freeze for"
     assert not found.duplicated(["predictor", "protocol", "outcome"]).any()
     kinds = found.groupby("kind")["predictor"].unique()

@@ -18,6 +18,8 @@ from shiftgain.prediction.forest import Forest
 OUTCOME = "iou"
 # Kinds of change that every rehearsal has: they break a condition of refreshing, whatever else a target changes.
 ALWAYS = {"inversion", "share"}
+# Of each combination of kinds one more forest is fitted, some forty for a network: smaller ones than that which advises.
+CALIBRATING_TREES = 15
 # Columns that name a rehearsed target.
 REHEARSED = ["source", "seed", "target", "kinds"]
 
@@ -113,6 +115,7 @@ def estimator(prior: Forest, rehearsal: pd.DataFrame, order: Sequence[str], opti
 def held_out_kinds(prior: Forest, rehearsal: pd.DataFrame, options: dict) -> pd.DataFrame:
     """A rehearsal with ``predicted`` IoU and ``spread`` of each row by other kinds of change: none that it shares."""
     told = np.full((2, len(rehearsal)), np.nan)
+    options = options | {"trees": min(options["trees"], CALIBRATING_TREES)}
     for out, rest in kinds_held_out(rehearsal["kinds"]):
         correction = correct(prior, rehearsal[rest], options) if rest.any() else None
         told[:, out] = [function(prior, correction, rehearsal[out]) for function in (expected, spread)]
