@@ -9,14 +9,14 @@ FROM ?=
 BIN := .venv/bin
 QUESTIONS := phase directions methods noise structure decay irregular transforms remedies
 SHARE := $(if $(wildcard /dev/nvidia0),--resources gpu=$(GPU_JOBS))
-SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --scheduler greedy $(SHARE) $(if $(STUDY),--configfile config.yaml $(STUDY))
+START := $(BIN)/python workflow/start.py --cores $(CORES) $(if $(STUDY),--study $(STUDY)) --scheduler greedy $(SHARE)
 
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 # A torch that is in .venv already, such as one without CUDA, brought the libraries that it needs.
 CUDA = $(if $(wildcard .venv/lib/python*/site-packages/torch),,-r locks/cuda.lock)
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate
 
-.PHONY: help run test slurm kills check format smoke data docs hypotheses verdicts predictor bench gpu lock faults dag clean
+.PHONY: help run plan test slurm kills check format smoke data docs hypotheses verdicts predictor bench gpu lock faults dag clean
 
 help:  ## print this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -31,7 +31,10 @@ help:  ## print this list
 	@touch $@
 
 run: .venv/installed  ## run the study to results/report.html (STUDY=workflow/studies/NAME.yaml for another; GPU_JOBS=8 share a GPU)
-	$(SNAKEMAKE)
+	@$(START)
+
+plan: .venv/installed  ## say what a run would take: jobs, minutes, disk and memory (STUDY as for run)
+	@$(START) --plan
 
 test: .venv/developed  ## run every test, a file to a core
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder

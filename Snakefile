@@ -7,6 +7,7 @@ Each stage is one word: a rule file, a script, a test, a block of config.yaml. F
                       \\-> latents -> distances
     train -> rehearse -> advise -> report
     tabulate -> decompose -> draw
+    advise -> atlas -> report
     generate -> baseline -> evaluate and tabulate -> compare -> report, where methods train with target images
 """
 
@@ -103,7 +104,14 @@ include: "workflow/rules/draw.smk"
 include: "workflow/rules/hypotheses.smk"
 include: "workflow/rules/predict.smk"
 include: "workflow/rules/advise.smk"
+include: "workflow/rules/atlas.smk"
 include: "workflow/rules/report.smk"
+
+
+onsuccess:
+    page = Path(config["results"], "report.html")
+    if page.is_file():
+        print(f"The page: {page.resolve().as_uri()}", file=sys.stderr)
 
 
 # One block: of two, Snakemake runs the last.

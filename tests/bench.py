@@ -49,6 +49,7 @@ from shiftgain.network.tiles import tiles_of
 from shiftgain.network.unet import UNet
 from shiftgain.study.checks import study
 from shiftgain.study.names import full_names
+from tests.bench_page import bench_page
 
 ROOT = Path(__file__).parents[1]
 CORES = os.cpu_count() or 1
@@ -516,7 +517,9 @@ def growth_tables(folder: str, n_pairs: int) -> None:
     tabulate(evaluated, [f"{folder}/oracle.csv"], *others, specs, *written.values())
     read = [written[name] for name in ("segmentation", "scores", "distances")]
     outputs = (f"{folder}/{name}" for name in ("predictors.csv", "tree.txt", "forest.npz"))
-    stage_predict(*read, [], None, {}, ["batchnorm"], DEFAULT["predict"], *outputs, figure_paths={}, threads=1)
+    stage_predict(
+        *read, [], None, {}, ["batchnorm"], DEFAULT["predict"], *outputs, figure_paths={}, data_paths={}, threads=1
+    )
 
 
 def slope(xs: list[int], ys: list[float]) -> tuple[float, float]:
@@ -838,6 +841,7 @@ BENCHES = {
     "grain": bench_grain,
     "memory": bench_memory,
     "study": bench_study,
+    "page": bench_page,
 }
 
 

@@ -204,6 +204,7 @@ def make_study(
     untested = dict.fromkeys(numbers, np.nan) | {"verdict": "not tested", "claim": "an untested claim"}
     tables |= predictor_tables(gains)
     tables["hypotheses"] = [{"hypothesis": "H2"} | verdict | numbers, {"hypothesis": "H9"} | verdict | untested]
+    tables["published"] = [{"hypothesis": "H2", "study": "phase"} | verdict | numbers | {"value": 0.7}]
     (folder / "small_tree.txt").write_text("|--- agreement <= 0.5\n")
     for name in ("predictors", "none"):
         panels.save(panels.blank("four bars"), str(folder / f"{name}.svg"))
@@ -229,6 +230,7 @@ def make_study(
     figure_paths = {name: str(folder / f"{name}.svg") for name in FIGURES}
     read = {"tables": paths, "layers": layers}
     drawn = read | {"curves": curves, "masks": masks, "latents": latents, "figure_paths": figure_paths}
+    drawn["data_paths"] = {name: str(folder / "data" / f"{name}.csv") for name in FIGURES}
     drawn |= {"specs": specs, "data": data, "targets": families, "targets_of": targets_of}
     drawn |= {"activation": "before_relu", "decays": [], "remedies": ["other"], "figures": figures("draw")}
     written = read | {
@@ -246,9 +248,21 @@ def make_study(
         "settings": {"seeds": list(seeds), "model": {"width": 4}},
         "glossary_path": str(TEXTS / "glossary.yaml"),
         "template_path": str(TEXTS / "page.html.j2"),
+        "style_path": str(TEXTS / "page.css"),
+        "script_paths": [str(TEXTS / f"{name}.js") for name in ("pair", "predictor", "atlas", "download")],
+        "data": drawn["data_paths"] | {"leave_source_out": str(folder / "pairs.csv")},
+        "atlas_path": str(folder / "atlas.json"),
+        "published_path": str(folder / "published.csv"),
         "page_path": str(folder / "report.html"),
+        "answer_path": str(folder / "answer.html"),
     }
     return drawn, written
+
+
+def atlas_arguments(drawn: dict, written: dict) -> dict:
+    """The arguments of stage atlas, from those of draw and of report."""
+    names = ["tables", "specs", "data", "targets", "targets_of", "masks", "latents", "layers", "activation", "remedies"]
+    return {name: drawn[name] for name in names} | {"atlas_path": written["atlas_path"]}
 
 
 def two_sources(folder: Path) -> tuple[dict, dict]:

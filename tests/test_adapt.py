@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from scripts.adapt import adapt
-from shiftgain.adaptation import batchnorm
+from shiftgain.adaptation import batchnorm, remedies
 from shiftgain.adaptation.remedies import Reference
 from shiftgain.files import store
 from shiftgain.network import checkpoint, normalisation
@@ -32,13 +32,13 @@ MAY_CHANGE = {
     "tent": r".*\.(running_mean|running_var)|.*norm\d\.(weight|bias)",
     "remedy": r".*\.(running_mean|running_var)|input_mean|input_sd",
 }
-SOURCE = Reference(share=0.4, contrast=3, spread=0.1)
+SOURCE = Reference(share=0.4, image_share=0.4, contrast=3, spread=0.1)
 
 
 def adapted_state(method, network, tiles):
     """What ``method`` would change of ``network``."""
     if method in batchnorm.COMPARING:
-        return batchnorm.METHODS[method](network, tiles, SOURCE)[0]
+        return batchnorm.METHODS[method](remedies.Domain(network, tiles), SOURCE)[0]
     return batchnorm.METHODS[method](network, tiles)
 
 

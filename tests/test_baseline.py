@@ -329,7 +329,8 @@ def turned_state(flip):
     """The network of the source, and what method turned changes of it."""
     network = checkpoint.load(flip.model, CPU)
     with store.read(flip.source) as source, store.read(flip.target) as target:
-        made = artefacts.adapter(network, source, 3, CPU)(target["adapt"], study(DEFAULT).method("turned"))
+        methods = {"turned": study(DEFAULT).method("turned")}
+        made = artefacts.adapter(network, source, 3, CPU)(target["adapt"], methods)["turned"]
     return network, made
 
 

@@ -8,8 +8,11 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib import colormaps
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgb
 from matplotlib.contour import ContourSet
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Polygon, Rectangle
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
@@ -23,10 +26,12 @@ from shiftgain.findings.pairs import (
     example_cases,
     method_scores,
     of_jobs,
+    over_seeds,
     read_pairs,
 )
-from shiftgain.report import of_images, of_latents, of_outcomes, of_remedies, page, panels
+from shiftgain.report import of_images, of_latents, of_outcomes, of_remedies, page, panels, predictor_figures
 from shiftgain.report.contents import figures
+from shiftgain.report.latent_tables import channel_histograms
 from shiftgain.report.panels import QUANTITIES
 from shiftgain.report.pictures import (
     Example,
@@ -38,7 +43,7 @@ from shiftgain.report.pictures import (
     scored_splits,
 )
 from shiftgain.study.names import KEY, PAIR, target_name
-from tests.made_up import FIGURES, TEXTS, spec_of, text_of, two_sources, write_domain
+from tests.made_up import FIGURES, GRID, TEXTS, spec_of, text_of, two_sources, write_domain
 
 
 @pytest.fixture(scope="module")
@@ -103,10 +108,24 @@ def test_every_figure_says_what_it_shows(arguments):
     assert "does not occur" not in texts["predictions"]
 
 
+def test_every_figure_has_its_numbers_beside_it(arguments):
+    tables = {name: pd.read_csv(path) for name, path in arguments["data_paths"].items()}
+    assert {name for name, table in tables.items() if not len(table)} == {"channels"}
+    assert set(tables["maps"]["name"]) > set(GRID) and "iou_other" in tables["transforms"]
+    assert len(tables["distances"]) and len(tables["training"]) == 6 and len(tables["predictions"]) == len(CASES)
+    bins = tables["latents"].query("place == 0 and state == 'after'").groupby(["pair", "layer"])
+    assert all(0.9 < ((part["right"] - part["left"]) * part["density"]).sum() < 1.1 for _, part in bins)
+    ratios = tables["depth"].set_index(["distance", "state", "layer"])["ratio"]
+    distances = pd.read_csv(arguments["tables"]["distances"]).query("state == 'after' and layer == 'encoder1'")
+    median = distances[distances["distance"] == "wasserstein"]["value"].median() / 0.5
+    assert ratios["wasserstein", "after", "encoder1"] == pytest.approx(median, rel=1e-4)
+
+
 def test_channels_of_networks_with_another_weight_decay():
     rows = np.random.default_rng(0).standard_normal((512, 5))
     activations = {"before_relu": rows, "after_relu": rows.clip(0)}
-    figure = of_latents.channels({"a": activations, "a~decay": activations}, "bottleneck")
+    networks = {"a": activations, "a~decay": activations}
+    figure = of_latents.channels(channel_histograms(networks), networks, "bottleneck")
     titles = [axes.get_title() for axes in figure.axes]
     assert titles[1] == "a, bottleneck after the ReLU: 0% dead, 100% not Gaussian" and len(titles) == 4
 
@@ -279,6 +298,70 @@ def test_methods_may_differ_between_families(tmp_path):
     assert "other" in text_of(drawn["figure_paths"]["predictions"])
 
 
+def test_lines_of_the_theory_run_between_cells_and_cut_corners_tell_nothing_lost_from_nothing_won(arguments):
+    pairs = over_seeds(read_pairs(arguments["tables"]["pairs"]))
+    figure = of_outcomes.maps(pairs, arguments["specs"], ["0.30-0.70"])
+    before, after, gain, ceiling = figure.axes[:4]
+    for axes, style in ((before, "--"), (after, "-")):
+        (lines,) = [one for one in axes.collections if isinstance(one, LineCollection)]
+        assert all(np.array_equal(ends, np.round(ends)) for ends in lines.get_segments()) and lines.get_segments()
+        assert (lines.get_linestyle()[0][1] is None) == (style == "-")
+    assert not [one for axes in (gain, ceiling) for one in axes.collections if isinstance(one, LineCollection)]
+    cut = {tuple(patch.get_xy()[1]) for patch in gain.patches if isinstance(patch, Polygon)}
+    # Means 0.1, 0.3, 0.5, 0.7, 0.9 across and 0.3, 0.5, 0.7, 0.9 up: the flips, 0.70-0.30 and 0.90-0.50.
+    assert cut == {(4, 1), (5, 2)}
+
+
+def test_levels_have_their_unit_and_ticks_that_do_not_collide():
+    key = {"source": "a", "target": "b", "polarity": "", "pixel_ceiling": 0.9, "transform": "share_spread"}
+    levels = [0.0, 0.01, 0.02, 1.0, 2.0, 3.9, 4.0]
+    table = pd.DataFrame([key | {"level": level} | dict.fromkeys(QUANTITIES, 0.1) for level in levels])
+    axes = of_outcomes.transforms(table, ["a"]).axes[-1]
+    assert axes.get_xlabel() == "level, logits (sd of an\nimage's foreground share)"
+    assert list(axes.get_xticks()) == [0, 1, 2, 4]
+
+
+def test_whiskers_of_sources_stand_beside_each_other():
+    key = {"target": "b", "polarity": "", "pixel_ceiling": 0.9, "transform": "noise"}
+    rows = [key | {"source": s, "level": level} | dict.fromkeys(QUANTITIES, v)
+            for s in "ab" for level in (0.0, 1.0) for v in (0.4, 0.6)]  # fmt: skip
+    axes = of_outcomes.transforms(pd.DataFrame(rows), ["a", "b"]).axes[0]
+    one, other = (bars.lines[0].get_xdata() for bars in axes.containers)
+    assert np.all(one < other) and np.abs(one - other).max() < 0.05
+    whiskers = axes.containers[0].lines[2][0].get_segments()
+    assert np.allclose([np.ptp(ends[:, 1]) for ends in whiskers], 2 * np.std([0.4, 0.6], ddof=1))
+
+
+# Machado, Oliveira and Fernandes 2009: linear RGB as it is seen without one of the three cones.
+VISION = {
+    "all cones": np.eye(3),
+    "no L": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "no M": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "no S": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+XYZ = np.array([[0.412456, 0.357576, 0.180438], [0.212673, 0.715152, 0.072175], [0.019334, 0.119192, 0.950304]])
+
+
+def lab(colour, vision: str) -> np.ndarray:
+    """CIE L*a*b* of a colour as one of :data:`VISION` sees it: a distance of 2 is just seen."""
+    rgb = np.array(to_rgb(colour))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    xyz = XYZ @ (np.array(VISION[vision]) @ linear).clip(0, 1) / [0.95047, 1, 1.08883]
+    x, y, z = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("vision", VISION)
+def test_colours_are_told_apart_by_every_eye(vision):
+    sources = panels.source_colours([f"s{number}" for number in range(panels.MOST_COLOURS)]).values()
+    gain = colormaps[panels.GAIN_COLOURS]
+    groups = [sources, panels.POLARITY.values(), panels.STATES.values(), predictor_figures.COLOURS.values()]
+    groups += [(gain(0.2), gain(0.5), gain(0.8)), of_remedies.PARTS.values()]
+    for group in groups:
+        places = [lab(colour, vision) for colour in group]
+        assert min(np.linalg.norm(one - other) for one, other in itertools.combinations(places, 2)) > 10
+
+
 def test_many_transforms_wrap_into_bands():
     names = [f"t{number}" for number in range(8)]
     key = {"source": "a", "target": "b", "level": 1.0, "polarity": "", "pixel_ceiling": 0.9}
@@ -394,7 +477,20 @@ def test_a_figure_with_nothing_to_show_says_so(arguments):
     assert blank == {"channels"}
 
 
-def test_no_text_of_a_figure_lies_on_another(arguments, monkeypatch):
+def crossing(axes, box: Bbox) -> list:
+    """Lines, edges of cells and frames of ``axes`` that go through a box of the screen."""
+    drawn = [(line, line.get_path(), line.get_transform()) for line in axes.lines]
+    drawn += [(patch, patch.get_path(), patch.get_transform()) for patch in axes.patches if not patch.get_fill()]
+    drawn += [
+        (one, path, one.get_transform())
+        for one in axes.collections
+        if isinstance(one, LineCollection | ContourSet)
+        for path in one.get_paths()
+    ]
+    return [one for one, path, place in drawn if place.transform_path(path).intersects_bbox(box, filled=False)]
+
+
+def test_no_text_of_a_figure_lies_on_another_and_no_line_crosses_a_number(arguments, monkeypatch):
     figures_drawn, texts = {}, []
     monkeypatch.setattr(panels, "save", lambda figure, path: figures_drawn.update({Path(path).stem: figure}))
     draw(**arguments)
@@ -403,6 +499,10 @@ def test_no_text_of_a_figure_lies_on_another(arguments, monkeypatch):
     for name, figure in figures_drawn.items():
         texts.clear()
         figure.draw_without_rendering()
+        for axes in figure.get_axes():
+            for text in (text for text in axes.texts if text.get_text()):
+                lines = crossing(axes, text.get_window_extent().padded(-1))
+                assert not lines, f"{name}: {text.get_text()!r} is crossed by {lines}"
         # The box of a slanted text is larger than the text.
         straight = [text for text in texts if text.get_visible() and text.get_text() and text.get_rotation() % 90 == 0]
         boxes = {text: text.get_window_extent() for text in straight}

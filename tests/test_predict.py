@@ -44,6 +44,7 @@ def write(folder: Path, table: pd.DataFrame) -> dict:
         "tree_path": str(folder / "tree.txt"),
         "forest_path": str(folder / "predictor.npz"),
         "figure_paths": {name: str(folder / f"{name}.svg") for name in (*predictors.PROTOCOLS, FROZEN)},
+        "data_paths": {name: str(folder / f"{name}_data.csv") for name in (*predictors.PROTOCOLS, FROZEN)},
         "threads": 1,
     }
 

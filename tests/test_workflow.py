@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 SMOKE = "workflow/studies/smoke.yaml"
 NETWORK_STAGES = {"train", "oracle", "adapt", "evaluate", "latents", "score", "rehearse", "decompose"}
-TABLE_STAGES = {"tabulate", "correlate", "decompose", "draw", "hypotheses", "predict", "advise", "report"}
+TABLE_STAGES = {"tabulate", "correlate", "decompose", "draw", "hypotheses", "predict", "advise", "atlas", "report"}
 TABLES = ("segmentation", "gains", "pairs", "distances", "scores", "correlations")
 
 
@@ -201,6 +201,8 @@ LINEAGE = {
     "report/of_remedies": {"draw"},
     "report/panels": {"draw", "predict"},
     "report/page": {"report"},
+    "report/summary": {"report"},
+    "report/atlas": {"atlas"},
     "network/unet": NETWORK_STAGES,
 }
 FOLLOWS = {
@@ -218,7 +220,8 @@ FOLLOWS = {
     "draw": {"report"},
     "hypotheses": {"report"},
     "predict": {"report"},
-    "advise": {"report"},
+    "advise": {"atlas", "report"},
+    "atlas": {"report"},
     "report": set(),
 }
 

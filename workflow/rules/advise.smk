@@ -13,7 +13,12 @@ rule advise:
         rehearsals=expand("<results>/rehearsed/{network}.csv", network=STUDY.rehearsed),
         predictor=PREDICTOR,
     output:
-        advice="<results>/tables/advice.csv",
+        advice=report(
+            "<results>/tables/advice.csv",
+            caption="../report/advice.rst",
+            category="4 Tables",
+            labels={"what": "The advice on every pair"},
+        ),
     log:
         "<logs>/advise.log",
     benchmark:

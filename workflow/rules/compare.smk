@@ -41,6 +41,7 @@ rule compare:
             "<results>/figures/baselines.svg",
             caption="../report/baselines.rst",
             category=figures("compare")["baselines"]["category"],
+            labels={"what": figures("compare")["baselines"]["heading"]},
         ),
     log:
         "<logs>/compare.log",

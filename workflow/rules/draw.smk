@@ -3,6 +3,7 @@ Reads   <results>/tables/pairs.csv, gains.csv, distances.csv, correlations.csv, 
         <results>/data/**.h5, <results>/targets/**.h5, <results>/evaluated/**.h5 and <results>/latents/**.h5 of the first
         seed of each pair
 Writes  <results>/figures/*.svg   named after what they show
+        <results>/figures/*.csv   the numbers in each
 """
 
 
@@ -27,9 +28,11 @@ rule draw:
                 f"<results>/figures/{name}.svg",
                 caption=f"../report/{name}.rst",
                 category=figure["category"],
+                labels={"what": figure["heading"]},
             )
             for name, figure in figures("draw").items()
         },
+        **{f"{name}_data": f"<results>/figures/{name}.csv" for name in figures("draw")},
     log:
         "<logs>/draw.log",
     benchmark:

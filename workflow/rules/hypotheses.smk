@@ -12,7 +12,12 @@ rule hypotheses:
         channels="<results>/tables/channels.csv",
         scores="<results>/tables/scores.csv",
     output:
-        verdicts="<results>/tables/hypotheses.csv",
+        verdicts=report(
+            "<results>/tables/hypotheses.csv",
+            caption="../report/verdicts.rst",
+            category="4 Tables",
+            labels={"what": "The hypotheses"},
+        ),
     log:
         "<logs>/hypotheses.log",
     benchmark:

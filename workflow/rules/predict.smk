@@ -4,7 +4,7 @@ Reads   <results>/tables/segmentation.csv, scores.csv and distances.csv, <result
 Writes  <results>/tables/predictors.csv   a row per predictor, protocol and outcome
         <results>/tables/small_tree.txt   the small tree of the IoU, in words
         <results>/predictor.npz           a forest fitted on every labelled pair of this study
-        <results>/figures/predictors_*.svg, one per protocol
+        <results>/figures/predictors_*.svg, one per protocol, and the pairs in each, *.csv
 """
 
 
@@ -18,7 +18,16 @@ rule predict:
         frozen=[PREDICTOR] if STUDY.asks_the_shipped_predictor else [],
     output:
         **{
-            protocol: f"<results>/figures/predictors_{protocol}.svg"
+            protocol: report(
+                f"<results>/figures/predictors_{protocol}.svg",
+                caption="../report/predictors.rst",
+                category=figures("predict")["predictors"]["category"],
+                labels={"what": f"Predicting the gain: {protocol.replace('_', ' ')}"},
+            )
+            for protocol in STUDY.protocols
+        },
+        **{
+            f"{protocol}_data": f"<results>/figures/predictors_{protocol}.csv"
             for protocol in STUDY.protocols
         },
         predictors="<results>/tables/predictors.csv",

@@ -1,6 +1,7 @@
 """
-Reads   <results>/tables/*.csv, <results>/figures/*.svg
+Reads   <results>/tables/*.csv, <results>/figures/*.svg, <results>/atlas.json
 Writes  <results>/report.html     one self-contained page
+        <results>/answer.html     what it says first, for `snakemake --report`
 """
 
 STAGES = ["draw", "compare"] if STUDY.trainings else ["draw"]
@@ -23,6 +24,20 @@ COMPARISON = {
     "costs": "<results>/tables/costs.csv",
     "talk": local(beside("report/talk.csv")),
 }
+# Name of a figure, or protocol of the predictors -> the numbers in it.
+NUMBERS = {name: f"<results>/figures/{name}.csv" for name in figures("draw")}
+NUMBERS |= {"baselines": COMPARISON["baselines"]} if STUDY.trainings else {}
+NUMBERS |= {
+    protocol: f"<results>/figures/predictors_{protocol}.csv"
+    for protocol in STUDY.protocols
+}
+SCRIPTS = ["pair", "predictor", "atlas", "download"]
+# Hypotheses that other studies have decided over seeds; a copy of the workflow alone has none.
+PUBLISHED = [
+    local(path)
+    for path in [beside("../results/published/hypotheses.csv")]
+    if Path(path).is_file()
+]
 
 
 report: "../report/workflow.rst"
@@ -39,10 +54,26 @@ rule report:
         ),
         tree="<results>/tables/small_tree.txt",
         captions=[local(beside(f"report/{name}.rst")) for name in CONTENTS],
+        atlas="<results>/atlas.json",
         template=local(beside("report/page.html.j2")),
+        style=local(beside("report/page.css")),
+        scripts=[local(beside(f"report/{name}.js")) for name in SCRIPTS],
+        data=list(NUMBERS.values()),
+        published=PUBLISHED,
         glossary=local(beside("report/glossary.yaml")),
     output:
-        page="<results>/report.html",
+        page=report(
+            "<results>/report.html",
+            caption="../report/page.rst",
+            category="0 The answer",
+            labels={"what": "The page: all figures, and an atlas of every pair"},
+        ),
+        answer=report(
+            "<results>/answer.html",
+            caption="../report/answer.rst",
+            category="0 The answer",
+            labels={"what": "The answer in three sentences"},
+        ),
     log:
         "<logs>/report.log",
     benchmark:
@@ -57,6 +88,7 @@ rule report:
         tables=TABLES,
         layers=STUDY.layers,
         figures=list(figures(*STAGES)),
+        data=list(NUMBERS),
         contents=CONTENTS,
         protocols=STUDY.protocols,
         comparison=list(COMPARISON) if STUDY.trainings else [],

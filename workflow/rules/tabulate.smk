@@ -22,7 +22,12 @@ rule tabulate:
     output:
         segmentation="<results>/tables/segmentation.csv",
         gains="<results>/tables/gains.csv",
-        pairs="<results>/tables/pairs.csv",
+        pairs=report(
+            "<results>/tables/pairs.csv",
+            caption="../report/pairs.rst",
+            category="4 Tables",
+            labels={"what": "Every pair"},
+        ),
         networks="<results>/tables/networks.csv",
         distances="<results>/tables/distances.csv",
         channels="<results>/tables/channels.csv",

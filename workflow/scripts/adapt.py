@@ -34,17 +34,17 @@ def adapt(
         adapt_to = artefacts.adapter(network, source, seed, torch_device, home)
         for target, splits in store.targets(targets):
             group = adapted.create_group(target)
+            made = adapt_to(splits["adapt"], {name: one for name, one in methods.items() if "at_test" not in one})
             for name, method in methods.items():
                 artefact = group.create_group(name)
-                if "at_test" in method:
+                if name not in made:
                     store.put_json(artefact, "method", method)
                     continue
-                made = adapt_to(splits["adapt"], method)
-                checkpoint.put_tensors(artefact, made.state)
-                if made.own is not None:
-                    store.put_json(artefact, "own", asdict(made.own))
-                store.put_json(artefact, "n_target_images", made.n_target_images)
-                store.put_json(artefact, "image_presentations", made.image_presentations)
+                checkpoint.put_tensors(artefact, made[name].state)
+                if (own := made[name].own) is not None:
+                    store.put_json(artefact, "own", asdict(own))
+                store.put_json(artefact, "n_target_images", made[name].n_target_images)
+                store.put_json(artefact, "image_presentations", made[name].image_presentations)
 
 
 if __name__ == "__main__":

@@ -46,7 +46,9 @@ def baseline(
         n_target_images = store.count(target["adapt"]) if unseen is None else len(unseen)
         if start_path:
             network = checkpoint.load(start_path, torch_device)
-            start = artefacts.adapter(network, source, seed, torch_device, home)(target["adapt"], method["start"])
+            start = artefacts.adapter(network, source, seed, torch_device, home)(
+                target["adapt"], {"start": method["start"]}
+            )["start"]
             state = start.state
             earlier = checkpoint.about(start_path)["image_presentations"] + start.image_presentations
         try:

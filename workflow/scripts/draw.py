@@ -1,7 +1,9 @@
 """Draw the figures of the study: tables, curves and arrays -> SVG."""
 
+import pandas as pd
+
 from shiftgain.files import job
-from shiftgain.files.tables import read_csv
+from shiftgain.files.tables import read_csv, write_csv
 from shiftgain.findings.pairs import (
     by_method,
     example_cases,
@@ -14,6 +16,7 @@ from shiftgain.findings.pairs import (
     with_gains,
 )
 from shiftgain.report import of_images, of_latents, of_outcomes, of_remedies, panels
+from shiftgain.report.latent_tables import by_depth, channel_histograms, histograms
 from shiftgain.report.pictures import (
     channel_rows,
     gallery,
@@ -32,9 +35,9 @@ def draw(
     tables: dict[str, str], specs: dict[str, dict], curves: dict[str, str], data: dict[str, str],
     targets: dict[str, str], targets_of: dict[str, list[str]], masks: dict[str, str], latents: dict[str, str],
     layers: list[str], activation: str, decays: list[str], remedies: list[str],
-    figures: dict[str, dict], figure_paths: dict[str, str],
+    figures: dict[str, dict], figure_paths: dict[str, str], data_paths: dict[str, str],
 ) -> None:  # fmt: skip
-    """Write a figure to each of ``figure_paths``.
+    """Write a figure to each of ``figure_paths``, and the numbers in it to the path of its name in ``data_paths``.
 
     Dicts map to paths: ``tables`` from the name of a table, ``figure_paths`` from that of a figure, ``curves`` from
     ``domain/seed0``, ``data`` from a domain, ``targets`` from a shift family, ``masks`` and ``latents`` from
@@ -42,7 +45,7 @@ def draw(
     of every domain by full name, ``targets_of`` the full names of the targets of every family. ``layers`` are in the
     order of the network, ``activation`` is the one that figures show, ``decays`` the networks whose weight decay is
     compared, ``remedies`` the methods that are remedies. ``figures``: name -> the module it is ``of`` and what it
-    ``needs`` (:mod:`shiftgain.report.contents`).
+    ``needs``, and the table that is its ``data`` (:mod:`shiftgain.report.contents`).
     """
     pairs = read_pairs(tables["pairs"])
     gains, distances, correlations = (read_csv(tables[name]) for name in ("gains", "distances", "correlations"))
@@ -53,6 +56,7 @@ def draw(
     few_layers = few(layers)
     clouds = distances.query("activation == @activation and unit == 'position' and layer in @few_layers")
     clouds = in_order(with_gains(clouds, pairs), layers)
+    channels = channel_rows(latents, decays, CHANNEL_LAYER)
     source_domains = list(dict.fromkeys(map(domain_of, sources)))
     material = {
         "sources": sources,
@@ -63,19 +67,23 @@ def draw(
         "gallery": gallery(specs, splits, source_domains),
         "curves": training_curves(curves),
         "cases": predicted_masks(cases, targets, masks, gains, remedies),
-        "samples": latent_samples(cases, latents, few_layers, activation),
+        "histogram_table": histograms(latent_samples(cases, latents, few_layers, activation)),
         "clouds": clouds,
-        "distance_table": distances,
         "correlation_table": correlations,
+        "depth_table": by_depth(distances, correlations),
         "remedy_table": remedy_scores(over_seeds(pairs), remedies),
         "decomposition_table": read_csv(tables["decomposition"], ["case", "layer", "difference"]),
         "gains_by_method": by_method(gains, pairs),
-        "channel_rows": channel_rows(latents, decays, CHANNEL_LAYER),
+        "channel_rows": channels,
+        "channel_table": channel_histograms(channels),
+        "domain_table": pd.json_normalize(list(specs.values()), sep="_"),
+        "case_table": pd.DataFrame([pair.rename(None) for pair in cases.values() if pair is not None]),
         "channel_layer": CHANNEL_LAYER,
     }
     for name, path in figure_paths.items():
         function = getattr(MODULES[figures[name]["of"]], name)
         panels.save(function(**{need: material[need] for need in figures[name]["needs"]}), path)
+        write_csv(material[figures[name]["data"]], data_paths[name], "%.6g")
 
 
 if __name__ == "__main__":
@@ -94,5 +102,6 @@ if __name__ == "__main__":
             decays=snakemake.params.decays,
             remedies=snakemake.params.remedies,
             figures=snakemake.params.figures,
-            figure_paths=dict(snakemake.output.items()),
+            figure_paths={name: snakemake.output[name] for name in snakemake.params.figures},
+            data_paths={name: snakemake.output[f"{name}_data"] for name in snakemake.params.figures},
         )

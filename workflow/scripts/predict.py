@@ -5,7 +5,8 @@ the repository was fitted on synthetic domains and networks of one width; it is 
 rehearsal of each source, on pairs of real domains and on networks of another width.
 """
 
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,8 @@ from shiftgain.report import panels, predictor_figures
 from shiftgain.study.names import DISTANCE, KEPT, KEY, PLAIN
 
 ROW = ["predictor", "kind", "protocol", "outcome"]
+# What is shown of each pair, of the action that is preferred.
+SHOWN = [*KEY, "action", "iou_kept", "iou_action", "gain_iou", "predicted", "low", "high", "tellable"]
 # (predictor, kind, what it says of each row, part in the half-width of the interval of a gain, or NaN)
 Run = tuple[str, str, np.ndarray, np.ndarray]
 
@@ -40,9 +43,12 @@ def predict(
     tree_path: str,
     forest_path: str,
     figure_paths: dict[str, str],
+    data_paths: dict[str, str],
     threads: int,
 ) -> None:
     """Write ``predictors.csv``, the small tree of the IoU in words, a forest of all pairs, and a figure per protocol.
+
+    To ``data_paths``, by protocol, go the pairs that its figure shows: what happened to each and what was predicted.
 
     ``asked``: protocol -> the ``source`` and ``target`` names of the pairs that the forest at ``frozen_path`` is
     judged on as it is; all where a key is missing. ``order``: actions, the simpler first. ``options``: ``trees``,
@@ -57,7 +63,7 @@ def predict(
     kinds = {"score": names, "distance": [name for name in distances if name not in KEY]}
     judged, shown = [], {}
     # Processes, since most of the work is of Python; what each says does not depend on how many there are.
-    with Parallel(threads) as pool:
+    with Parallel(threads, return_as="generator") as pool:
         for protocol in [*PROTOCOLS, *asked]:
             if protocol in asked:
                 among = [table[role].isin(chosen) for role, chosen in asked[protocol].items()]
@@ -65,7 +71,8 @@ def predict(
                 runs = list(frozen(rows, frozen_path, rehearsals, order, options))
             else:
                 rows, runs = in_folds(table, PROTOCOLS[protocol], kinds, names, rehearsals, order, options, pool)
-            for numbers in pool(delayed(measure)(rows, run, protocol, order, options) for run in runs):
+            judgements = pool(delayed(measure)(rows, run, protocol, order, options) for run in runs)
+            for numbers in counted(judgements, f"{protocol}: judged", len(runs)):
                 judged += numbers
             for run in runs:
                 if run[0] == LEARNED:
@@ -78,6 +85,16 @@ def predict(
     for protocol, path in figure_paths.items():
         rows = assessments[(assessments["protocol"] == protocol) & (assessments["outcome"] == "gain_iou")]
         panels.save(predictor_figures.predictors(rows, shown.get(protocol)), path)
+        write_csv(shown.get(protocol, pd.DataFrame(columns=SHOWN))[SHOWN], data_paths[protocol], "%.6g")
+
+
+def counted(results: Iterable, what: str, total: int) -> list:
+    """All of ``results``, with a line of the log for each as it comes: a job of minutes says how far it is."""
+    kept = []
+    for number, result in enumerate(results, 1):
+        logging.info("%s %d of %d", what, number, total)
+        kept.append(result)
+    return kept
 
 
 def labelled(segmentation: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
@@ -132,10 +149,11 @@ def in_folds(
     held = list(predictors.folds(table, columns))
     if len(held) < 2:
         return table[:0], []
-    parts = pool(
+    fitted = pool(
         delayed(learned.held_out)(table[seen], table[out], kinds, names, rehearsals, order, options)
         for out, seen in held
     )
+    parts = counted(fitted, f"{', '.join(columns)} held out, fold", len(held))
     asked = np.logical_or.reduce([out for out, _ in held])
     runs = []
     for key in parts[0]:
@@ -175,5 +193,6 @@ if __name__ == "__main__":
             tree_path=snakemake.output.tree,
             forest_path=snakemake.output.forest,
             figure_paths={name: snakemake.output[name] for name in snakemake.params.protocols},
+            data_paths={name: snakemake.output[f"{name}_data"] for name in snakemake.params.protocols},
             threads=snakemake.threads,
         )

@@ -1,5 +1,6 @@
 """Write the page that answers the question: tables and figures -> HTML."""
 
+import json
 from pathlib import Path
 
 import jinja2
@@ -8,40 +9,64 @@ import yaml
 from shiftgain.files import job
 from shiftgain.files.tables import read_csv, replacing
 from shiftgain.findings.pairs import in_order, read_pairs
-from shiftgain.report import answers, page
+from shiftgain.report import answers, page, summary
 
 
 def report(
-    tables: dict[str, str], layers: list[str], contents: dict[str, dict], figures: dict[str, str],
+    tables: dict[str, str], layers: list[str], contents: dict[str, dict], figures: dict[str, str], data: dict[str, str],
     captions: dict[str, str], predictor_figures: dict[str, str], tree_path: str, comparison: dict[str, str], title: str,
-    remedies: list[str], settings: dict, glossary_path: str, template_path: str, page_path: str,
+    remedies: list[str], settings: dict, glossary_path: str, template_path: str, style_path: str,
+    script_paths: list[str], atlas_path: str, published_path: str | None, page_path: str,
+    answer_path: str,
 ) -> None:  # fmt: skip
-    """Write the page, which holds all figures.
+    """Write the page, which holds all figures, and to ``answer_path`` its first three sentences and a table of them.
 
     Dicts map to paths: ``tables`` from the name of a table, ``figures`` and ``captions`` from that of a figure,
-    ``predictor_figures`` from a protocol of stage predict, whose small tree in words is at ``tree_path``. ``contents``:
-    :func:`shiftgain.report.contents.figures`. ``layers`` are in the order of the network, ``remedies`` the methods that
-    are remedies, ``settings`` is the config, to be printed, and ``comparison`` the arguments of :func:`page.compared`
-    by name, empty where no method trains with target images.
+    ``predictor_figures`` from a protocol of stage predict, whose small tree in words is at ``tree_path``, and ``data``,
+    the numbers in a figure, from its name or protocol. ``contents``: :func:`shiftgain.report.contents.figures`.
+    ``layers`` are in the order of the network, ``remedies`` the methods that are remedies, ``settings`` is the config,
+    to be printed, and ``comparison`` the arguments of :func:`page.compared` by name, empty where no method trains with
+    target images. ``style_path`` and ``script_paths`` are written into the page, as is the atlas, JSON of stage atlas.
+    ``published_path``: hypotheses that other studies decided over seeds, None without any.
     """
     pairs = read_pairs(tables["pairs"])
     networks, gains, correlations, hypotheses = (
         read_csv(tables[name]) for name in ("networks", "gains", "correlations", "hypotheses")
     )
+    published = read_csv(published_path) if published_path else hypotheses.head(0)
     correlations = in_order(correlations, layers)
+
+    conditions = summary.condition_rows(pairs, remedies)
+    said = {
+        "rows": conditions,
+        "when": summary.when(conditions, pairs),
+        "why": summary.why(conditions, pairs),
+        "told": summary.told(read_csv(tables["predictors"]), read_csv(tables["advice"]), pairs),
+    }
+    atlas = Path(atlas_path).read_text()
+    about = json.loads(atlas)
 
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     text = template.from_string(Path(template_path).read_text()).render(
         title=title,
+        style=Path(style_path).read_text(),
+        script="\n".join(Path(path).read_text() for path in script_paths),
+        summary=said,
+        # In a script, "</" would end it.
+        atlas=atlas.replace("</", "<\\/"),
+        atlas_shown=len(about["shown"]),
+        atlas_pairs=len(about["pairs"]["source"]),
         when=list(answers.when(pairs)),
         why=list(answers.why(pairs)),
         mended=list(answers.mended(pairs, remedies)),
         told=list(answers.told(correlations)),
         contents=contents,
         captions={name: page.paragraphs(path) for name, path in captions.items()},
+        data={name: Path(path).name for name, path in data.items()},
+        numbers=json.dumps({Path(path).name: page.packed(path) for path in data.values()}),
         pictures={name: page.picture(path) for name, path in figures.items() if not page.is_blank(path)},
         glossary=yaml.safe_load(Path(glossary_path).read_text()),
-        tables=page.tables(pairs, gains, networks, correlations, hypotheses),
+        tables=page.tables(pairs, gains, networks, correlations, hypotheses, published),
         readings=page.readings(read_csv(tables["domains"])),
         **page.prediction(tables, pairs, predictor_figures, tree_path),
         unlabelled=page.unlabelled(pairs),
@@ -53,6 +78,8 @@ def report(
     )
     with replacing(page_path) as partial:
         partial.write_text(text)
+    with replacing(answer_path) as partial:
+        partial.write_text(page.answer(said))
 
 
 if __name__ == "__main__":
@@ -61,6 +88,7 @@ if __name__ == "__main__":
             tables={name: snakemake.input[name] for name in snakemake.params.tables},
             layers=snakemake.params.layers,
             figures=dict(zip(snakemake.params.figures, snakemake.input.figures, strict=True)),
+            data=dict(zip(snakemake.params.data, snakemake.input.data, strict=True)),
             contents=snakemake.params.contents,
             captions=dict(zip(snakemake.params.contents, snakemake.input.captions, strict=True)),
             predictor_figures=dict(zip(snakemake.params.protocols, snakemake.input.predictor_figures, strict=True)),
@@ -71,5 +99,10 @@ if __name__ == "__main__":
             settings=snakemake.params.settings,
             glossary_path=snakemake.input.glossary,
             template_path=snakemake.input.template,
+            style_path=snakemake.input.style,
+            script_paths=list(snakemake.input.scripts),
+            atlas_path=snakemake.input.atlas,
+            published_path=next(iter(snakemake.input.published), None),
             page_path=snakemake.output.page,
+            answer_path=snakemake.output.answer,
         )

@@ -20,7 +20,10 @@ REFERENCE_IMAGES = 32
 
 
 class Artefact(NamedTuple):
-    """The tensors that a method changes, what remains to be done for each image, and how many images it took."""
+    """The tensors that a method changes, what remains to be done for each image, and how many images it took.
+
+    ``image_presentations``: images times passes; passes that methods of one call share are those of the first of them.
+    """
 
     state: State
     own: remedies.Own | None
@@ -30,8 +33,8 @@ class Artefact(NamedTuple):
 
 def adapter(
     network: UNet, source: h5py.File, seed: int, device: torch.device, home: str = ""
-) -> Callable[[h5py.Group, dict], Artefact]:
-    """A function from the images of a split and a method to the :class:`Artefact` of ``network``.
+) -> Callable[[h5py.Group, dict[str, dict]], dict[str, Artefact]]:
+    """A function from the images of a split and methods, by name, to the :class:`Artefact` of ``network`` by each.
 
     A method has ``function``, ``options`` and, where it sees few, ``images``, the number of them drawn by ``seed``.
     Of a target of ``home``, the domain that the network was trained on, images that it has seen are left out. Masks are
@@ -40,20 +43,26 @@ def adapter(
     pixels = statistics.one_pass_pixels(network)
 
     @cache
-    def reference(scope: str) -> remedies.Reference:
+    def reference() -> remedies.Reference:
         trained_on = Inputs(source["train"], device, network.depth, pixels=pixels)
-        return remedies.reference(network, trained_on.draw(REFERENCE_IMAGES, seed), scope)
+        return remedies.reference(network, trained_on.draw(REFERENCE_IMAGES, seed))
 
-    def adapt(split: h5py.Group, method: dict) -> Artefact:
-        images = Counted(split, device, network.depth, chosen=store.unseen(split, home), pixels=pixels)
-        if "images" in method:
-            images = images.draw(method["images"], seed)
-        function, options, own = batchnorm.METHODS[method["function"]], method["options"], None
-        if method["function"] in batchnorm.COMPARING:
-            state, own = function(network, images, reference(options.get("scope", "domain")), **options)
-        else:
-            state = function(network, images, **options)
-        return Artefact(state, own, images.count, sum(images.passed))
+    def adapt(split: h5py.Group, methods: dict[str, dict]) -> dict[str, Artefact]:
+        domains: dict[int, remedies.Domain] = {}
+        made, passed = {}, list[int]()
+        for name, method in methods.items():
+            images = Counted(split, device, network.depth, store.unseen(split, home), pixels=pixels, passed=passed)
+            if "images" in method:
+                images = images.draw(method["images"], seed)
+            domain = domains.setdefault(images.count, remedies.Domain(network, images))
+            function, options, own = batchnorm.METHODS[method["function"]], method["options"], None
+            before = sum(passed)
+            if method["function"] in batchnorm.COMPARING:
+                state, own = function(domain, reference(), **options)
+            else:
+                state = function(network, domain.images, **options)
+            made[name] = Artefact(state, own, images.count, sum(passed) - before)
+        return made
 
     return adapt
 

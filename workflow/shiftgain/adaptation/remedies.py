@@ -17,7 +17,7 @@ of the target changes nothing.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import copysign, log
 from statistics import NormalDist, median
 
@@ -58,6 +58,12 @@ LARGEST_LOSS = 0.05
 # Part of the source's own contrast that an image must show to be given statistics of its own.
 SMALLEST_CONTRAST = 0.5
 
+# The fixed point of a domain is sought on so many pixels first, of no fewer images than these, and then on all.
+SKETCH_PIXELS = 2**20
+SKETCH_IMAGES = 8
+# Passes over all images that follow: what is left to find is what those of the sketch do not share with the rest.
+SKETCHED_PASSES = 4
+
 Images = Iterable[Tile]
 
 
@@ -65,11 +71,12 @@ Images = Iterable[Tile]
 class Reference:
     """What refreshing says of the source's own images, without their masks: what a target is compared with.
 
-    ``share``: mean foreground probability, of images refreshed in the scope of the target's; ``contrast``: median over
-    images of :func:`contrast`; ``spread``: :func:`spread`.
+    ``share``: mean foreground probability of the images refreshed together, as a domain is; ``image_share``: the same,
+    each refreshed by itself; ``contrast``: median over images of :func:`contrast`; ``spread``: :func:`spread`.
     """
 
     share: float
+    image_share: float
     contrast: float
     spread: float
 
@@ -78,7 +85,8 @@ class Reference:
 class Own:
     """How an image gets statistics of its own: ``part`` of them are, the rest are the domain's.
 
-    ``share`` and ``contrast``: of the :class:`Reference`; ``weights`` and ``polarity``: of the remedy.
+    ``share`` and ``contrast``: ``image_share`` and contrast of the :class:`Reference`; ``weights`` and ``polarity``: of
+    the remedy.
     """
 
     part: float
@@ -88,18 +96,46 @@ class Own:
     polarity: str
 
 
-def reference(network: UNet, images: Inputs, scope: str) -> Reference:
+def reference(network: UNet, images: Inputs) -> Reference:
     """The :class:`Reference` of a source by ``images`` of its own."""
-    alone = [refreshed(network, tiles) for tiles in images.each()]
-    contrasts = [contrast(tiles, found.probabilities) for tiles, found in zip(images.each(), alone, strict=True)]
-    found = [refreshed(network, images)] if scope == "domain" else alone
-    share = mean_probability([p for part in found for p in part.probabilities])
-    return Reference(share, median(contrasts), spread(images))
+    alone = [refreshed(network, tiles).probabilities for tiles in images.each()]
+    contrasts = [contrast(tiles, found) for tiles, found in zip(images.each(), alone, strict=True)]
+    share = mean_probability(refreshed(network, images).probabilities)
+    image_share = mean_probability([p for found in alone for p in found])
+    return Reference(share, image_share, median(contrasts), spread(images))
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Images of a target under refreshed statistics of ``network``, which several remedies share: each found once."""
+
+    network: UNet
+    images: Inputs
+    found: dict[tuple, Gathered] = field(default_factory=dict)
+
+    def refreshed(
+        self, share: float = 0.5, weights: str = "plain", polarity: str = "kept", prior: float = 0
+    ) -> Gathered:
+        """:func:`refreshed`, towards the source by ``prior`` images; ``balanced`` starts where some of them end."""
+        key = (share if weights == "balanced" else None, weights, polarity, prior)
+        if key not in self.found:
+            mix = towards_source(prior / (prior + self.images.count))
+            start = plain = None
+            if weights == "balanced":
+                plain = self.refreshed(share, "plain", polarity, prior)
+                if sketch := self._sketch():
+                    start = refreshed(self.network, sketch, share, weights, polarity, mix).biased
+            self.found[key] = refreshed(self.network, self.images, share, weights, polarity, mix, plain, start)
+        return self.found[key]
+
+    def _sketch(self) -> Inputs | None:
+        """Some of the images, spread over all; None where those would be most of them."""
+        n = max(SKETCH_IMAGES, SKETCH_PIXELS * self.images.count // self.images.size)
+        return self.images.spread(n) if 2 * n <= self.images.count else None
 
 
 def remedy(
-    network: UNet,
-    images: Inputs,
+    domain: Domain,
     source: Reference,
     scope: str = "domain",
     weights: str = "plain",
@@ -108,19 +144,18 @@ def remedy(
 ) -> tuple[State, Own | None]:
     """Statistics of the whole domain, and how an image gets its own where it does.
 
-    ``source``: for ``scope``. The options are described in the module.
+    The options are described in the module.
     """
     if polarity == "told":
-        polarity = told_polarity(network, images, source)
-    mix = towards_source(prior / (prior + images.count))
-    state = refreshed(network, images, source.share, weights, polarity, mix).state
+        polarity = told_polarity(domain, source)
+    state = domain.refreshed(source.share, weights, polarity, prior).state
     if scope == "domain":
         return state, None
-    part = 1.0 if scope == "image" else max(0.0, 1 - source.spread / max(spread(images), SMALLEST_SPREAD))
-    return state, Own(part / (1 + prior), source.share, source.contrast, weights, polarity)
+    part = 1.0 if scope == "image" else max(0.0, 1 - source.spread / max(spread(domain.images), SMALLEST_SPREAD))
+    return state, Own(part / (1 + prior), source.image_share, source.contrast, weights, polarity)
 
 
-def told_polarity(network: UNet, images: Inputs, source: Reference) -> str:
+def told_polarity(domain: Domain, source: Reference) -> str:
     """The polarity under which log c - abs(logit pi_t - logit pi_s) is larger, c being :func:`contrast`.
 
     Turned the wrong way, a network finds what does not stand out, or the background: a share unlike the source's. Where
@@ -128,8 +163,8 @@ def told_polarity(network: UNet, images: Inputs, source: Reference) -> str:
     """
 
     def likeness(polarity: str) -> float:
-        probabilities = refreshed(network, images, polarity=polarity).probabilities
-        stands_out = max(signed_contrast(images, probabilities, source.contrast, polarity), NO_CONTRAST)
+        probabilities = domain.refreshed(polarity=polarity).probabilities
+        stands_out = max(signed_contrast(domain.images, probabilities, source.contrast, polarity), NO_CONTRAST)
         return log(stands_out) - abs(logit(mean_probability(probabilities)) - logit(source.share))
 
     return max(POLARITIES, key=likeness)
@@ -157,24 +192,31 @@ def refreshed(
     weights: str = "plain",
     polarity: str = "kept",
     mix: Mix = target_alone,
+    plain: Gathered | None = None,
+    start: State | None = None,
 ) -> Gathered:
     """Statistics of all normalisations of ``network``, its input's included, over all of ``tiles`` together.
 
-    ``share``: of the foreground in the source, which ``balanced`` weights give the target too. Where what they find
-    stands out less than what was found without them, prediction and weights have led each other astray, and statistics
-    remain plain.
+    ``share``: of the foreground in the source, which ``balanced`` weights give the target too. Their fixed point is
+    sought from ``plain`` statistics, given or found, or from the prediction under the statistics ``start``. Where what
+    it finds stands out less than what was found without weights, prediction and weights have led each other astray, and
+    statistics remain plain.
     """
     layers, turned = [INPUT, *norm_layers(network)], polarity == "turned"
-    plain = settle(network, tiles, layers, mix, turned)
+    plain = plain or settle(network, tiles, layers, mix, turned)
     if weights == "plain":
         return plain
     together = len(plain.probabilities) == 1
-    gathered = plain
-    for _ in range(BALANCING_PASSES if together else 2 * len(layers)):
-        before = gathered.biased
-        weighting = balancing(gathered.probabilities, share)
+    before, probabilities = plain.biased, plain.probabilities
+    if start is not None:
+        before, probabilities = start, gather(network, tiles, layers, mix, start, turned=turned).probabilities
+    passes = BALANCING_PASSES if together else 2 * len(layers)
+    for _ in range(passes if start is None else SKETCHED_PASSES):
+        weighting = balancing(probabilities, share)
         gathered = gather(network, tiles, layers, mix, None if together else before, weighting, turned)
-        if movement(before, gathered.biased) <= SETTLED:
+        moved = movement(before, gathered.biased)
+        before, probabilities = gathered.biased, gathered.probabilities
+        if moved <= SETTLED:
             break
     stands_out, stood_out = (abs(contrast(tiles, found.probabilities)) for found in (gathered, plain))
     return gathered if stands_out >= (1 - LARGEST_LOSS) * stood_out else plain

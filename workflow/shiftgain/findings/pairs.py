@@ -56,6 +56,8 @@ COLUMNS = {
 THEORY = ["contrast_change", "theory_before", "theory_after"]
 # A change of IoU of at most this size is called none.
 SMALLEST_GAIN = 0.02
+# An IoU more than this below that of the source at home is called poor, as in the talk's cases.
+POOR_MARGIN = 0.1
 # A share of foreground less than this from one half counts as one half: a flip of polarity there leaves no trace in the
 # grey levels. Test splits of domains drawn at one half have shares within 0.01 of it.
 NEAR_HALF = 0.05

@@ -62,6 +62,17 @@ class Inputs:
         chosen = range(store.count(self.split)) if self.chosen is None else self.chosen
         return [replace(self, chosen=np.array([number])) for number in chosen]
 
+    @property
+    def size(self) -> int:
+        """Pixels of all the images of the split, or of those chosen in their proportion."""
+        pixels = sum(len(stack) * stack.shape[1] * stack.shape[2] for stack, _ in store.stacks(self.split))
+        return pixels * self.count // store.count(self.split)
+
+    def spread(self, n: int) -> Self:
+        """``n`` of the images, evenly over all."""
+        images = np.arange(store.count(self.split)) if self.chosen is None else self.chosen
+        return replace(self, chosen=images[np.linspace(0, len(images) - 1, n).round().astype(int)])
+
     def draw(self, n: int, seed: int) -> Self:
         """``n`` of the images, drawn without repetition from ``seed``; all where there are no more."""
         images = np.arange(store.count(self.split)) if self.chosen is None else self.chosen

@@ -18,7 +18,7 @@ from shiftgain.prediction.forest import Forest
 OUTCOME = "iou"
 # Kinds of change that every rehearsal has: they break a condition of refreshing, whatever else a target changes.
 ALWAYS = {"inversion", "share"}
-# Of each combination of kinds one more forest is fitted, some forty for a network: smaller ones than that which advises.
+# Of each combination of kinds one more forest is fitted, some forty for a network: smaller ones than that of advice.
 CALIBRATING_TREES = 15
 # Columns that name a rehearsed target.
 REHEARSED = ["source", "seed", "target", "kinds"]

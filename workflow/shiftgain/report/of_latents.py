@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from shiftgain.findings.pairs import few
-from shiftgain.latents.channels import DEAD_DEVIATION, shares
+from shiftgain.latents.channels import shares
+from shiftgain.report.latent_tables import MOVED_MOST, REACH, SHOWN
 from shiftgain.report.panels import (
     BLUE,
     GREY,
@@ -24,29 +25,37 @@ from shiftgain.report.panels import (
     write_heading,
     write_over,
 )
-from shiftgain.report.pictures import LayerSamples, Sample
 
 ADAPTATION = {f"{state} adaptation": colour for state, colour in STATES.items()}
 STYLES = {"before": "--", "after": "-"}
+# Columns of the figure of depth, and their titles.
+DEPTH_COLUMNS = {
+    "ratio": "median distance / its null",
+    "spearman_gain_iou": "Spearman with gain",
+    "spearman_iou_after": "Spearman with IoU after",
+}
 # A distance spans orders of magnitude, and has a logarithmic axis, from this factor between its least and largest on.
 LOGARITHMIC_SPAN = 30
 # A dot is hollow where the distance of a larger share of the pairs does not exceed its null.
 HOLLOW_SHARE = 0.25
 
 
-def latents(samples: dict[str, list[LayerSamples]]) -> Figure:
+def latents(histogram_table: pd.DataFrame) -> Figure:
     """Histograms of single latent dimensions: the three that moved most, and the one in the middle of that order.
 
-    ``samples``: case and pair -> one entry per layer.
+    ``histogram_table``: of :func:`shiftgain.report.latent_tables.histograms`.
     """
-    if not samples:
+    if not len(histogram_table):
         return blank("None of the cases whose latents are shown occurs in this study.")
-    figure, parts = bands([1.25 * len(layers) + 0.3 for layers in samples.values()])
-    for part, (pair, layers) in zip(parts, samples.items(), strict=True):
+    pairs = dict(list(histogram_table.groupby("pair", sort=False)))
+    figure, parts = bands([1.25 * table["layer"].nunique() + 0.3 for table in pairs.values()])
+    for part, (pair, table) in zip(parts, pairs.items(), strict=True):
         write_heading(part, pair)
-        for row, layer in zip(part.subplots(len(layers), 4, squeeze=False), layers, strict=True):
-            _latents_of(row, layer.states)
-            row[0].set_ylabel(layer.layer)
+        layers = dict(list(table.groupby("layer", sort=False)))
+        for row, (layer, rows) in zip(part.subplots(len(layers), SHOWN, squeeze=False), layers.items(), strict=True):
+            for place, axes in enumerate(row):
+                _histograms(axes, rows[rows["place"] == place], "median: " if place == MOVED_MOST else "")
+            row[0].set_ylabel(layer)
     draw_legend(figure, {"source": GREY} | {f"target, {words}": colour for words, colour in ADAPTATION.items()})
     return figure
 
@@ -112,26 +121,24 @@ def correlations(correlation_table: pd.DataFrame, layers: list[str]) -> Figure:
     return figure
 
 
-def channels(channel_rows: dict[str, dict[str, np.ndarray]], channel_layer: str) -> Figure:
+def channels(channel_table: pd.DataFrame, channel_rows: dict[str, dict[str, np.ndarray]], channel_layer: str) -> Figure:
     """Every channel of a layer, standardised, one line each: a row per network, before and after the ReLU.
 
-    ``channel_rows``: network -> activation -> rows (r, C).
+    ``channel_table``: of :func:`shiftgain.report.latent_tables.channel_histograms`, made of ``channel_rows``: network
+    -> activation -> rows (r, C).
     """
     if len(channel_rows) < 2:
         return blank("This study trains no variant with another weight decay.")
     figure = canvas(2.3 * len(channel_rows) + 0.2)
     panels = figure.subplots(len(channel_rows), 2, squeeze=False, sharex=True)
-    edges = np.linspace(-4, 4, 61)
-    middle = (edges[1:] + edges[:-1]) / 2
+    curve = np.linspace(-REACH, REACH, 121)
     for row, (network, activations) in zip(panels, channel_rows.items(), strict=True):
         for axes, activation in zip(row, ("before_relu", "after_relu"), strict=True):
-            values = activations[activation]
-            sd = values.std(axis=0)
-            alive = sd > DEAD_DEVIATION * np.sqrt(np.mean(sd**2))
-            for column in ((values - values.mean(axis=0)) / np.where(sd > 0, sd, 1)).T[alive]:
-                axes.plot(middle, np.histogram(column, edges, density=True)[0], color=BLUE, lw=0.5, alpha=0.35)
-            axes.plot(middle, np.exp(-(middle**2) / 2) / np.sqrt(2 * np.pi), color="0.1", lw=1, ls="--")
-            counted = shares(values)
+            lines = channel_table.query("network == @network and activation == @activation")
+            for _, line in lines.groupby("channel"):
+                axes.plot((line["left"] + line["right"]) / 2, line["density"], color=BLUE, lw=0.5, alpha=0.35)
+            axes.plot(curve, np.exp(-(curve**2) / 2) / np.sqrt(2 * np.pi), color="0.1", lw=1, ls="--")
+            counted = shares(activations[activation])
             axes.set_title(
                 f"{network}, {channel_layer} {activation.replace('_relu', ' the ReLU')}: "
                 f"{counted['dead']:.0%} dead, {counted['non_gaussian']:.0%} not Gaussian",
@@ -142,39 +149,36 @@ def channels(channel_rows: dict[str, dict[str, np.ndarray]], channel_layer: str)
     return figure
 
 
-def depth(correlation_table: pd.DataFrame, distance_table: pd.DataFrame, layers: list[str]) -> Figure:
+def depth(depth_table: pd.DataFrame, layers: list[str]) -> Figure:
     """By layer, in the order of the network: distance over null, and Spearman with gain and adapted IoU.
 
-    A row of panels per activation and unit, a line per distance and state.
+    A row of panels per activation and unit, a line per distance and state. ``depth_table``: of
+    :func:`shiftgain.report.latent_tables.by_depth`.
     """
     kinds = sorted(
-        distance_table[["activation", "unit"]].drop_duplicates().itertuples(index=False, name=None),
+        depth_table[["activation", "unit"]].drop_duplicates().itertuples(index=False, name=None),
         key=lambda kind: (kind[0] != "before_relu", kind[1] != "position"),
     )
-    names = list(dict.fromkeys(distance_table["distance"]))
+    names = list(dict.fromkeys(depth_table["distance"]))
     colours = dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
     figure = canvas(1.9 * len(kinds) + 0.9)
     panels = figure.subplots(len(kinds), 3, squeeze=False, sharex=True)
-    nulls = distance_table["null"].where(distance_table["null"] > 0)
-    keys = ["activation", "unit", "distance", "state", "layer"]
-    medians = distance_table.assign(ratio=distance_table["value"] / nulls).groupby(keys)["ratio"].median()
-    spearmans = correlation_table.set_index([*keys, "outcome"])["spearman"]
+    table = depth_table.set_index(["activation", "unit", "distance", "state", "layer"])
     for row, kind in zip(panels, kinds, strict=True):
         for name in names:
             for state, style in STYLES.items():
                 look = {"color": colours[name], "ls": style, "marker": "o", "markersize": 3, "lw": 1.2}
-                places = [(*kind, name, state, layer) for layer in layers]
-                row[0].plot(layers, medians.reindex(places).to_numpy(), **look)
-                for axes, outcome in zip(row[1:], ("gain_iou", "iou_after"), strict=True):
-                    axes.plot(layers, spearmans.reindex([(*place, outcome) for place in places]).to_numpy(), **look)
+                lines = table.reindex([(*kind, name, state, layer) for layer in layers])
+                for axes, column in zip(row, DEPTH_COLUMNS, strict=True):
+                    if column in lines:
+                        axes.plot(layers, lines[column].to_numpy(), **look)
         row[0].set_yscale("log")
         row[0].axhline(1, color="0.6", lw=0.6)
         for axes in row[1:]:
             axes.set(ylim=(-1.02, 1.02), yticks=[-1, -0.5, 0, 0.5, 1])
             axes.axhline(0, color="0.6", lw=0.6)
         row[0].set_ylabel(f"{kind[0].replace('_', ' ')}\nper {kind[1]}")
-    titles = ["median distance / its null", "Spearman with gain", "Spearman with IoU after"]
-    for axes, title in zip(panels[0], titles, strict=True):
+    for axes, title in zip(panels[0], DEPTH_COLUMNS.values(), strict=True):
         axes.set_title(title, weight="bold")
     for axes in panels[-1]:
         axes.tick_params(axis="x", rotation=60)
@@ -183,31 +187,18 @@ def depth(correlation_table: pd.DataFrame, distance_table: pd.DataFrame, layers:
     return figure
 
 
-def _latents_of(row: np.ndarray, states: dict[str, Sample]) -> None:
-    moved = _moved(states["source"], states["before"])
-    order = np.argsort(-moved, kind="stable")
-    chosen = [*order[:3], *order[3:][max(0, len(order) // 2 - 3) :][:1]]
-    for place, (axes, dimension) in enumerate(zip(row, chosen, strict=False)):
-        _histograms(axes, {state: sample.rows[:, dimension] for state, sample in states.items()})
-        middle = "median: " if place == 3 else ""
-        axes.set_title(f"{middle}dimension {dimension}, moved {moved[dimension]:.1f} sd", size=7)
-    for axes in row[len(chosen) :]:
+def _histograms(axes: Axes, table: pd.DataFrame, prefix: str) -> None:
+    """One dimension: a filled histogram of the source, and outlines of the target's states; off where there is none."""
+    if not len(table):
         axes.set_axis_off()
-
-
-def _moved(source: Sample, target: Sample) -> np.ndarray:
-    """How far the mean of each dimension (C,) moved, in standard deviations of the source; 0 for a dead one."""
-    distance = np.abs(target.mean - source.mean)
-    return np.divide(distance, source.sd, out=np.zeros_like(distance), where=source.sd > 0)
-
-
-def _histograms(axes: Axes, values: dict[str, np.ndarray]) -> None:
-    low, high = np.percentile(np.concatenate(list(values.values())), [0.5, 99.5])
-    edges = np.linspace(low, high if high > low else low + 1, 41)
+        return
     for state, colour in {"source": GREY, **STATES}.items():
-        if state in values:
-            density, _ = np.histogram(values[state], edges, density=True)
-            axes.stairs(density, edges, color=colour, fill=state == "source", linewidth=1.1)
+        bins = table[table["state"] == state]
+        if len(bins):
+            edges = [*bins["left"], bins["right"].iloc[-1]]
+            axes.stairs(bins["density"], edges, color=colour, fill=state == "source", linewidth=1.1)
+    first = table.iloc[0]
+    axes.set_title(f"{prefix}dimension {first['dimension']}, moved {first['moved']:.1f} sd", size=7)
     axes.set_yticks([])
     axes.locator_params(axis="x", nbins=4)
 

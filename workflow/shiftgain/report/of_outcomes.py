@@ -3,13 +3,17 @@
 Nothing here reads a file or knows a result.
 """
 
+from textwrap import fill
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
 
+from shiftgain.findings.pairs import POOR_MARGIN
 from shiftgain.findings.theory import classes, predicted_map
 from shiftgain.report.panels import (
     GAIN_COLOURS,
@@ -19,6 +23,7 @@ from shiftgain.report.panels import (
     bands,
     blank,
     canvas,
+    cut_corner,
     draw_legend,
     grid_axes,
     grid_means,
@@ -28,10 +33,18 @@ from shiftgain.report.panels import (
     text_width,
     write_heading,
 )
+from shiftgain.shifts.transforms import TRANSFORMS
 from shiftgain.study.names import domain_of
 
 MAPPED_QUANTITIES = QUANTITIES | {"pixel_ceiling": "pixel ceiling"}
 COLOURS = dict.fromkeys(MAPPED_QUANTITIES, "viridis") | {"gain_iou": GAIN_COLOURS}
+# Levels whose ticks are nearer than this share of the axis would write over one another.
+TICK_SHARE = 0.2
+# Of the range of levels: by so much sources stand beside each other where each has a whisker.
+DODGE = 0.015
+# Sources of which each has a whisker.
+MOST_WHISKERS = 4
+UNIT_CHARACTERS = 26  # of a level axis, in a line
 # Transforms beside each other in the figure of transforms, maps' sources below each other before they go in pairs.
 MOST_BESIDE, MOST_BELOW = 6, 4
 
@@ -56,9 +69,10 @@ def training(curves: pd.DataFrame, sources: list[str]) -> Figure:
 def maps(pairs: pd.DataFrame, specs: dict[str, dict], sources: list[str]) -> Figure:
     """IoU before, after, gain and ceiling at identity: over the grid of means for each source, source x other targets.
 
-    ``pairs``: a row per pair, averaged over seeds, home included. Lines are the theory's: where a classifier of single
-    pixels reaches an IoU of a half (:mod:`shiftgain.findings.theory`). The ceiling is what the best such classifier
-    reaches on the target.
+    ``pairs``: a row per pair, averaged over seeds, home included. Lines, between cells, are the theory's: where a
+    classifier of single pixels reaches an IoU of a half (:mod:`shiftgain.findings.theory`). The ceiling is what the
+    best such classifier reaches on the target. A corner of the gain is cut where the IoU after is poor, so that a gain
+    of 0 from 1 to 1 is told from one from 0 to 0.
     """
     table = pairs[pairs["transform"] == "identity"]
     if not len(table):
@@ -85,7 +99,8 @@ def maps(pairs: pd.DataFrame, specs: dict[str, dict], sources: list[str]) -> Fig
         _boundaries(panels, specs[domain_of(source)], grid_axes(grid))
     if len(others):
         _matrices(parts[-2], others, names, norms)
-    bars = {"iou_after": "IoU before and after, and ceiling", "gain_iou": "gain"}
+    poor = f"gain (cut corner: still more than {POOR_MARGIN:g} below the source on its own images)"
+    bars = {"iou_after": "IoU before and after, and ceiling", "gain_iou": poor}
     for axes, (column, text) in zip(parts[-1].subplots(1, 2), bars.items(), strict=True):
         scale = ScalarMappable(norms[column], COLOURS[column])
         figure.colorbar(scale, cax=axes, orientation="horizontal", label=text)
@@ -155,22 +170,32 @@ def _maps_of_source(
         heat_map(axes, square, COLOURS[column], norms[column], size)
         axes.invert_yaxis()
         axes.set(title=title, xlabel="mask mean", ylabel="background mean" if column == "iou_before" else "")
+        if column == "gain_iou":
+            for target in table.loc[_is_poor(table), "target"]:
+                cut_corner(axes, across.index(grid[target][0]), down.index(grid[target][1]), upwards=True)
         if source_means is not None:
             mark_cell(axes, across.index(source_means[0]), down.index(source_means[1]))
 
 
 def _boundaries(panels: np.ndarray, spec: dict, scales: list[list[float]]) -> None:
-    """The theory's boundary before (dashed) and after adaptation (solid), on the maps of a source of known means."""
+    """The theory's boundary before (dashed) and after adaptation (solid), on the maps of a source of known means.
+
+    Along the edges between cells that it parts, where no number stands.
+    """
     source = classes(spec)
     if source is None:
         return
-    fine = np.linspace(min(map(min, scales)), max(map(max, scales)), 41)
-    before, after = predicted_map(source, fine)
-    across, down = (np.interp(fine, scale, np.arange(len(scale)) + 0.5) for scale in scales)
-    for axes, states in zip(panels, ([0], [1], [0, 1], []), strict=True):
-        for state in states:
-            reached = (before, after)[state]
-            axes.contour(across, down, reached, [0.5], colors="0.15", linewidths=1.3, linestyles=("--", "-")[state])
+    values = sorted({*scales[0], *scales[1]})
+    columns, rows = ([values.index(value) for value in scale] for scale in scales)
+    for axes, reached, style in zip(panels, predicted_map(source, np.array(values)), ("--", "-"), strict=False):
+        above = reached[np.ix_(rows, columns)] >= 0.5
+        edges = [((x + 1, y), (x + 1, y + 1)) for y, x in np.argwhere(above[:, 1:] != above[:, :-1])]
+        edges += [((x, y + 1), (x + 1, y + 1)) for y, x in np.argwhere(above[1:] != above[:-1])]
+        axes.add_collection(LineCollection(edges, colors="0.1", linewidths=2, linestyles=style), autolim=False)
+
+
+def _is_poor(table: pd.DataFrame) -> pd.Series:
+    return table["iou_after"] < table["own_iou"] - POOR_MARGIN
 
 
 def _matrices(part: SubFigure, table: pd.DataFrame, names: list[list[str]], norms: dict) -> None:
@@ -182,6 +207,10 @@ def _matrices(part: SubFigure, table: pd.DataFrame, names: list[list[str]], norm
         axes.set_title(title)
         axes.set_xticklabels(names[1], rotation=90)
         axes.set_yticklabels(names[0] if column == "iou_before" else [])
+        if column == "gain_iou":
+            poor = table[_is_poor(table)]
+            for source, target in zip(poor["source"], poor["target"], strict=True):
+                cut_corner(axes, names[1].index(target), names[0].index(source))
         for source in set(names[0]) & set(names[1]):
             mark_cell(axes, names[1].index(source), names[0].index(source))
 
@@ -205,13 +234,29 @@ def _transform_column(
             axes.plot(ceiling.index, ceiling, color="0.3", lw=1, ls=":")
         axes.axhline(0, color="0.6", lw=0.6, zorder=0)
     column[0].set_title(transform, weight="bold")
-    column[-1].set(xlabel="level", xticks=sorted(both["level"].unique()))
+    unit = TRANSFORMS[transform].unit if transform in TRANSFORMS else ""
+    column[-1].set(xlabel=fill(f"level, {unit}" if unit else "level", UNIT_CHARACTERS))
+    column[-1].set_xticks(_apart(sorted(both["level"].unique())))
+
+
+def _apart(levels: list[float]) -> list[float]:
+    """Those of ascending ``levels`` that have room for a tick: the ends, and of the rest what is far enough."""
+    room = TICK_SHARE * (levels[-1] - levels[0])
+    ticks = [levels[-1]]
+    for level in [levels[0], *sorted(levels[1:-1], key=abs)]:
+        if all(abs(level - tick) >= room for tick in ticks):
+            ticks.append(level)
+    return sorted(set(ticks))
 
 
 def _against_level(axes: Axes, table: pd.DataFrame, colours: dict) -> None:
-    """Lines of ``mean`` and bands of ``std`` against level, of a table with the index (source, level)."""
+    """Lines of ``mean`` against level, with a whisker of ``std`` where sources are few, beside each other.
+
+    ``table`` has the index (source, level).
+    """
+    levels = table.index.get_level_values("level")
+    step = DODGE * (levels.max() - levels.min()) if len(colours) <= MOST_WHISKERS else 0
     for source, rows in table.groupby(level="source"):
-        levels, mean, spread = rows.index.get_level_values("level"), rows["mean"], rows["std"]
-        axes.plot(levels, mean, color=colours[source], marker="o", markersize=3, lw=1.2)
-        if len(colours) <= 4:
-            axes.fill_between(levels, mean - spread, mean + spread, color=colours[source], alpha=0.12, lw=0)
+        places = rows.index.get_level_values("level") + step * (list(colours).index(source) - (len(colours) - 1) / 2)
+        look = {"color": colours[source], "marker": "o", "markersize": 3, "lw": 1.2, "elinewidth": 0.8, "capsize": 2}
+        axes.errorbar(places, rows["mean"], rows["std"] if step else None, **look)

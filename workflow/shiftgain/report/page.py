@@ -1,6 +1,8 @@
 """What the page says: tables in HTML, sentences, cards, and pictures as text."""
 
 import base64
+import gzip
+from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -9,7 +11,9 @@ import pandas as pd
 
 from shiftgain.files.tables import read_csv
 from shiftgain.findings.pairs import CASES, by_pair, by_training, example_cases, label, method_scores, strongest
+from shiftgain.findings.verdicts import FEWEST_SEEDS
 from shiftgain.report import answers, cards
+from shiftgain.report.summary import Condition
 from shiftgain.study.names import BLANK, base_of, full_names
 
 SCORES = ["iou_before", "iou_after", "own_iou"]
@@ -30,6 +34,8 @@ COLUMNS = {
     "below_null": "share not above null",
 }
 SPLITS = ("train", "validation", "adapt", "test")
+# A table that is larger when it is compressed is not embedded, so that the page stays small.
+PACKED_BYTES = 250_000
 PACKAGES = ("snakemake", "torch", "numpy", "scipy", "pandas", "matplotlib", "seaborn", "h5py")
 
 
@@ -39,8 +45,9 @@ def tables(
     networks: pd.DataFrame,
     correlations: pd.DataFrame,
     hypotheses: pd.DataFrame,
+    published: pd.DataFrame,
 ) -> dict[str, str]:
-    """The tables of the page, in HTML."""
+    """The tables of the page, in HTML; empty without a row. ``published``: hypotheses decided over seeds."""
     cases = example_cases(pairs)
     best = pd.concat(strongest(correlations, outcome).head(6) for outcome in ("gain_iou", "iou_after"))
     columns = [
@@ -59,7 +66,7 @@ def tables(
         "methods": html(method_scores(gains, pairs)),
         "cases": html(pd.DataFrame(rows, columns=["case", "rule", "pair", *SCORES])),
         "correlations": html(best[columns]),
-        "hypotheses": html(verdicts(hypotheses)),
+        **{name: html(rows) if len(rows) else "" for name, rows in verdicts(hypotheses, published).items()},
     }
 
 
@@ -89,16 +96,43 @@ def readings(domains: pd.DataFrame) -> str:
     return html(pd.DataFrame(rows)) if rows else ""
 
 
-def verdicts(table: pd.DataFrame) -> pd.DataFrame:
-    """The hypotheses that this study tests, with the interval in one column."""
-    table = table[table["verdict"] != "not tested"]
-    spans = [
-        f"{value:.3f}" + ("" if np.isnan(low) else f" ({low:.3f} to {high:.3f})")
-        for value, low, high in zip(table["value"], table["low"], table["high"], strict=True)
-    ]
-    return table.assign(measured=spans)[
-        ["hypothesis", "claim", "verdict", "measured", "bound", "seeds", "experiment", "figure"]
-    ]
+def verdicts(table: pd.DataFrame, published: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The hypotheses that this study tests (``tested``), and those that only published studies do (``elsewhere``).
+
+    ``over seeds``: the verdict of the study that decides it, from results/published, where that measured the same
+    against the same bound. ``this study``: a verdict from three seeds on, else on which side of the bound it is.
+    """
+    known = {(row["hypothesis"], row["experiment"], row["bound"]): row for row in published.to_dict("records")}
+    rows = []
+    for row in table.to_dict("records"):
+        decided = known.get((row["hypothesis"], row["experiment"], row["bound"]))
+        rows.append(
+            {
+                "hypothesis": row["hypothesis"], "claim": row["claim"],
+                "over seeds, published": _decided(decided) + f", {decided['study']}" if decided else "",
+                "this study": "" if row["verdict"] == "not tested" else _here(row),
+                "bound": row["bound"], "what is measured": row["experiment"], "figure": row["figure"],
+            }
+        )  # fmt: skip
+    here = [row["verdict"] != "not tested" for row in table.to_dict("records")]
+    columns = ["hypothesis", "claim", "over seeds, published", "this study", "bound", "what is measured", "figure"]
+    both = pd.DataFrame(rows, columns=columns)
+    return {"tested": both[here], "elsewhere": both[[not tested for tested in here]].drop(columns="this study")}
+
+
+def _here(row: dict) -> str:
+    """What one study says of a hypothesis that it tests: the verdict, or with too few seeds for one the side."""
+    if row["seeds"] >= FEWEST_SEEDS:
+        return _decided(row)
+    _, side, bound, *_ = row["bound"].split()
+    holds = row["value"] >= float(bound) if side == "least" else row["value"] <= float(bound)
+    seeds = f"{row['seeds']} seed" + "s" * (row["seeds"] > 1)
+    return f"{row['value']:.3f}, {'on its side' if holds else 'on the other side'} of the bound ({seeds}: no verdict)"
+
+
+def _decided(row: dict) -> str:
+    low, high = row["low"], row["high"]
+    return f"{row['verdict']}: {row['value']:.3f}" + ("" if np.isnan(low) else f" ({low:.3f} to {high:.3f})")
 
 
 def compared(baselines: str, costs: str, talk: str) -> dict:
@@ -150,9 +184,23 @@ def unlabelled(pairs: pd.DataFrame) -> list[str]:
     return sorted(set(pairs.loc[pairs["iou_before"].isna(), "target"]))
 
 
+def answer(said: dict) -> str:
+    """The three sentences and the table of conditions in HTML, escaped; ``said`` as the template of the page has it."""
+    sentences = "".join(f"<p>{escape(said[name])}</p>" for name in ("when", "why", "told") if said[name])
+    columns = ["what it changes", "pairs", "as it is", "refreshed", "best remedy", "remedy", "at home", "effect"]
+    table = pd.DataFrame(said["rows"], columns=Condition._fields).set_axis(columns, axis=1)
+    return "<!DOCTYPE html>\n" + sentences + html(table)
+
+
 def picture(path: str) -> str:
     """A figure as the text that a page embeds."""
     return base64.b64encode(Path(path).read_bytes()).decode()
+
+
+def packed(path: str) -> str:
+    """A file as the text that a page embeds: compressed, the same each time; empty above :data:`PACKED_BYTES`."""
+    content = gzip.compress(Path(path).read_bytes(), mtime=0)
+    return base64.b64encode(content).decode() if len(content) <= PACKED_BYTES else ""
 
 
 def is_blank(path: str) -> bool:
@@ -169,7 +217,9 @@ def html(table: pd.DataFrame) -> str:
     """A table in HTML, escaped, with the columns in words."""
     named = table.rename(columns=lambda name: COLUMNS.get(name, name.replace("_", " ")))
     # Adding 0 makes a rounded -0 positive.
-    return named.to_html(index=False, border=0, na_rep="–", float_format=lambda value: f"{round(value, 3) + 0:.3f}")
+    text = named.to_html(index=False, border=0, na_rep="–", float_format=lambda value: f"{round(value, 3) + 0:.3f}")
+    # On a narrow screen the table scrolls, and the page does not; by keyboard too.
+    return '<div class="scroll" tabindex="0">' + text.replace("<th>", '<th scope="col">') + "</div>"
 
 
 def versions() -> dict[str, str]:

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
+from matplotlib.patches import Polygon, Rectangle
 from matplotlib.textpath import TextPath
 
 from shiftgain.files.tables import replacing
@@ -23,11 +23,14 @@ from shiftgain.study.names import BLANK
 
 WIDTH = 10  # inches
 TICK_SIZE = 7  # points
+CORNER = 0.25  # of a cell's side, cut off to mark it
 BLUE, ORANGE, GREY, MISSING = "#0072b2", "#d55e00", "0.65", "0.92"
 QUANTITIES = {"iou_before": "IoU before", "iou_after": "IoU after", "gain_iou": "gain"}
 GAIN_COLOURS = "vlag_r"
 STATES = {"before": ORANGE, "after": BLUE}
 POLARITY = {"kept": BLUE, "flipped": ORANGE}
+# Colours of the palette, which readers of any colour vision tell apart.
+MOST_COLOURS = 10
 # Domains that fill less of the grid of their means would make a map of empty cells: they stand under their names.
 FILLED_SHARE = 0.2
 
@@ -96,8 +99,8 @@ def text_width(texts: Collection[str], size: float = TICK_SIZE) -> float:
 
 
 def source_colours(sources: list[str]) -> dict[str, tuple]:
-    """One colour per source, the same in every figure."""
-    palette = sns.color_palette("colorblind" if len(sources) <= 10 else "husl", len(sources))
+    """One colour per source, the same in every figure; of more than can be told apart, a scale in their order."""
+    palette = sns.color_palette("colorblind" if len(sources) <= MOST_COLOURS else "viridis", len(sources))
     return dict(zip(sources, palette, strict=True))
 
 
@@ -156,6 +159,13 @@ def heat_map(
 
 def mark_cell(axes: Axes, column: int, row: int) -> None:
     axes.add_patch(Rectangle((column, row), 1, 1, fill=False, edgecolor=ORANGE, linewidth=2, clip_on=False))
+
+
+def cut_corner(axes: Axes, column: int, row: int, upwards: bool = False) -> None:
+    """Cut the upper right corner of a cell of a heat map; ``upwards``: its rows are numbered from below."""
+    y, inwards = (row + 1, row + 1 - CORNER) if upwards else (row, row + CORNER)
+    corner = [(column + 1 - CORNER, y), (column + 1, y), (column + 1, inwards)]
+    axes.add_patch(Polygon(corner, facecolor="0.15", edgecolor="white", linewidth=0.5))
 
 
 def draw_legend(

@@ -55,8 +55,7 @@ class Sample:
     sd: np.ndarray
 
 
-@dataclass(frozen=True)
-class LayerSamples:
+class LayerSamples(NamedTuple):
     """A layer, and state (source, before, after) -> its :class:`Sample`."""
 
     layer: str

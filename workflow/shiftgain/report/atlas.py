@@ -1,0 +1,239 @@
+"""What the atlas of the page knows of every pair: numbers in columns, pictures and histograms for as many as fit.
+
+A pair is a source, a target, a transform and a level; its numbers are means over the seeds, its pictures and histograms
+of the first seed. The page's script reads this as JSON (``workflow/report/atlas.js``).
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import numpy as np
+import pandas as pd
+
+from shiftgain.files import store
+from shiftgain.findings.pairs import (
+    POOR_MARGIN,
+    SMALLEST_GAIN,
+    UNADAPTED,
+    by_condition,
+    conditions,
+    few,
+    main_method,
+    means,
+    on_grid,
+)
+from shiftgain.report import thumbnails
+from shiftgain.report.pictures import first_example
+from shiftgain.shifts.transforms import TRANSFORMS
+from shiftgain.study.names import KEY, PAIR
+
+# Characters of pictures and histograms that a page holds. With figures and numbers, the default study stays below 5 MB.
+PICTURE_CHARACTERS = 2_500_000
+# Numbers of a pair that the page shows, and the decimals that they keep.
+FACTS = {
+    "own_iou": 3, "iou_target_trained": 3, "pixel_ceiling": 3, "theory_after": 3, "true_foreground": 3,
+    "foreground_before": 3, "foreground_after": 3,
+}  # fmt: skip
+EXPECTED = "expected_"
+ADVISED = {"gain": 3, "gain_low": 3, "gain_high": 3}
+# Dimensions of a layer whose histograms are shown: those whose means moved most.
+DIMENSIONS = 3
+STATES = ("source", "before", "after")
+
+
+def pair_rows(pairs: pd.DataFrame) -> pd.DataFrame:
+    """A row per pair, home and pairs without labels included: numbers averaged over seeds, words of the first seed.
+
+    ``seeds``: how many there are. ``pairs``: the table of :func:`pairs.read_pairs`.
+    """
+    groups = pairs.sort_values(KEY, kind="stable").groupby(PAIR, sort=False)
+    numbers = [name for name in pairs.select_dtypes("number") if name not in KEY]
+    rows = groups.first().assign(**groups[numbers].mean(), seeds=groups.size()).reset_index()
+    # `first` skips what is missing: a pair's polarity is empty for all its seeds or for none.
+    return rows.assign(condition=conditions(rows))
+
+
+def contents(
+    rows: pd.DataFrame, advice: pd.DataFrame, distances: pd.DataFrame, specs: dict[str, dict], layers: list[str],
+    remedies: list[str],
+) -> dict:  # fmt: skip
+    """All that the atlas says in words and numbers, ready for JSON.
+
+    ``rows``: of :func:`pair_rows`; ``advice``, ``distances``: the tables of these names, distances of one activation;
+    ``specs``: full name -> parameters of every domain.
+    """
+    main = main_method(rows.dropna(subset=["method"]))
+    methods = [name.removeprefix("iou_") for name in rows if name.startswith("iou_")]
+    methods = [name for name in methods if name not in ("before", "after", "target_trained")]
+    methods = [main, *(name for name in methods if name != main)] if main in methods else methods
+    names = {key: list(dict.fromkeys(rows[key])) for key in ("source", "target")}
+    shifts = sorted(set(zip(rows["transform"], rows["level"], strict=True)), key=lambda shift: (shift[1] != 0, shift))
+    known = by_condition(rows["condition"])
+    facts = {name: _rounded(rows[name], digits) for name, digits in FACTS.items() if name in rows}
+    iou = {UNADAPTED: _rounded(rows["iou_before"], 3)} | {name: _rounded(rows[f"iou_{name}"], 3) for name in methods}
+    return {
+        "main": main,
+        "methods": methods,
+        "remedies": [name for name in remedies if name in methods],
+        "conditions": known,
+        "sources": names["source"],
+        "targets": names["target"],
+        "means": {name: means(specs[name]) for name in names["target"] if name in specs and on_grid(specs[name])},
+        "shifts": [[transform, level, _unit(transform)] for transform, level in shifts],
+        "smallest": SMALLEST_GAIN,
+        "poor": POOR_MARGIN,
+        "pairs": {
+            "source": _places(rows["source"], names["source"]),
+            "target": _places(rows["target"], names["target"]),
+            "shift": _places(zip(rows["transform"], rows["level"], strict=True), shifts),
+            "condition": _places(rows["condition"], known),
+            "polarity": list(rows["polarity"]),
+            "home": list(map(int, rows["home"])),
+            "seed": list(map(int, rows["seed"])),
+            "seeds": list(map(int, rows["seeds"])),
+        }
+        | facts,
+        "iou": iou,
+        "advice": _advised(rows, advice, main),
+        "distances": _distances(rows, distances, few(layers)),
+    }
+
+
+def gathered(
+    rows: pd.DataFrame, splits: Mapping[str, tuple[str, str]], jobs: Mapping[tuple[str, str], str],
+    masks: Mapping[str, str], latents: Mapping[str, str], layers: list[str], activation: str, methods: list[str],
+    budget: int,
+) -> dict:  # fmt: skip
+    """Pictures and histograms of as many of ``rows`` as have room in ``budget`` characters, ready for JSON.
+
+    ``splits``: full name of a target -> (file, group) of its test images; ``jobs``: (source, target) -> a key of
+    ``masks`` and ``latents``, the files of that job. ``shown``: row -> its pictures, as places in ``pool``, and its
+    histograms.
+    """
+    pool: dict[str, int] = {}
+    examples: dict[str, dict] = {}
+    shown: dict[int, dict] = {}
+
+    def place(text: str) -> int:
+        return pool.setdefault(text, len(pool))
+
+    spent = 0
+    for number in spread(rows):
+        source, target = rows.iloc[number][["source", "name"]]
+        if target not in examples:
+            example = first_example(splits[target])
+            mask = None if example.mask is None else place(thumbnails.mask(example.mask))
+            examples[target] = {"image": place(thumbnails.image(example.image)), "mask": mask}
+        with store.read(masks[jobs[source, target]]) as file:
+            group = file[target]
+            stored = {UNADAPTED: "source"} | {name: name for name in methods}
+            predicted = {
+                name: place(thumbnails.mask(group[key][0])) for name, key in stored.items() if key in group
+            }  # fmt: skip
+        with store.read(latents[jobs[source, target]]) as file:
+            states = {"source": file["source/reference"], **file[f"targets/{target}"]}
+            histograms = list(_histograms(states, few(layers), activation))
+        entry = examples[target] | {"predicted": predicted, "latents": histograms}
+        # Pictures that pairs share are counted once.
+        cost = sum(map(len, pool)) + spent + len(repr(entry))
+        if cost > budget:
+            break
+        spent += len(repr(entry))
+        shown[number] = entry
+        size = len(pool)
+    return {
+        "pool": list(pool)[:size] if shown else [],
+        "shown": {str(number): shown[number] for number in sorted(shown)},
+    }
+
+
+def spread(rows: pd.DataFrame) -> list[int]:
+    """Places of all ``rows`` in the order in which they are drawn while there is room.
+
+    Those without labels first, then halves, quarters and so on of the order by gain: whatever number fits, gains and
+    losses of every size are among them.
+    """
+    gain = (rows["iou_after"] - rows["iou_before"]).to_numpy()
+    order = [int(place) for place in np.argsort(gain, kind="stable")]
+    labelled = [place for place in order if np.isfinite(gain[place])]
+    bits = len(labelled).bit_length()
+    halved = sorted(range(len(labelled)), key=lambda k: f"{k:0{bits}b}"[::-1])
+    return sorted(set(order) - set(labelled)) + [labelled[k] for k in halved]
+
+
+def _histograms(states: Mapping, layers: list[str], activation: str) -> Iterator[list]:
+    """For each layer, of the dimensions that moved most: [layer, [dimension, moved, low, high, texts by state]...]."""
+    for layer in layers:
+        groups = {state: states[state][f"{layer}/{activation}/position"] for state in STATES if state in states}
+        source = groups["source"]
+        sd = np.sqrt(np.diagonal(source["covariance"][:]).clip(0))
+        distance = np.abs(groups["before"]["mean"][:] - source["mean"][:])
+        moved = np.divide(distance, sd, out=np.zeros_like(distance), where=sd > 0)
+        samples = {state: group["rows"][:] for state, group in groups.items()}
+        dimensions = []
+        for dimension in np.argsort(-moved, kind="stable")[:DIMENSIONS]:
+            low, high, texts = thumbnails.histograms([values[:, dimension] for values in samples.values()])
+            about = [int(dimension), round(float(moved[dimension]), 1), float(f"{low:.3g}"), float(f"{high:.3g}")]
+            dimensions.append([*about, *texts])
+        yield [layer, dimensions]
+
+
+def _advised(rows: pd.DataFrame, advice: pd.DataFrame, main: str) -> dict:
+    """Columns of the advice, means over seeds, in the order of ``rows``; what is said is of the first seed of a pair.
+
+    ``expected``: method -> IoU, of all columns expected_NAME.
+    """
+    numbers = [name for name in advice if name.startswith(EXPECTED) or name in ADVISED]
+    words = [name for name in ("decision", "action", "drivers", "warning") if name in advice]
+    groups = advice.sort_values(KEY, kind="stable").groupby(PAIR, sort=False)
+    table = groups[words].first().join(groups[numbers].mean())
+    table = rows[PAIR].merge(table, "left", left_on=PAIR, right_index=True)
+    # Where each action has its own column, "after" is that of the action which is advised on.
+    method_of = {"expected_before": UNADAPTED} | ({} if f"{EXPECTED}{main}" in advice else {"expected_after": main})
+    sums = ("expected_before", "expected_after")
+    actions = [name for name in numbers if name.startswith(EXPECTED) and name not in sums]
+    method_of |= {name: name.removeprefix(EXPECTED) for name in actions}
+    spoken = {name: list(table[name].astype(object).where(table[name].notna(), "")) for name in words}
+    return {
+        "expected": {method: _rounded(table[name], 3) for name, method in method_of.items() if name in table},
+        **{name: _rounded(table[name], digits) for name, digits in ADVISED.items() if name in table},
+        **spoken,
+    }
+
+
+def _distances(rows: pd.DataFrame, distances: pd.DataFrame, layers: list[str]) -> dict:
+    """``columns`` (layer, state, distance), and ``values`` and ``nulls`` of each in the order of ``rows``.
+
+    Means over seeds, to three digits; a null is of a source and is given once for each.
+    """
+    place = ["layer", "state", "distance"]
+    table = distances[distances["layer"].isin(layers)]
+    if not len(table):
+        return {"columns": [], "values": [], "nulls": []}
+    keys = list(table[place].drop_duplicates().itertuples(index=False, name=None))
+    keys.sort(key=lambda key: (layers.index(key[0]), key[1] != "before"))
+    values = table.pivot_table(index=PAIR, columns=place, values="value", aggfunc="mean")
+    nulls = table.pivot_table(index="source", columns=place, values="null", aggfunc="mean")
+    values = values.reindex(pd.MultiIndex.from_frame(rows[PAIR]))
+    sources = list(dict.fromkeys(rows["source"]))
+    return {
+        "columns": [list(key) for key in keys],
+        "values": [_digits(values[key]) for key in keys],
+        "nulls": [_digits(nulls[key].reindex(sources)) if key in nulls else [None] * len(sources) for key in keys],
+    }
+
+
+def _places(values: Iterable, known: list) -> list[int]:
+    place = {value: number for number, value in enumerate(known)}
+    return [place[value] for value in values]
+
+
+def _rounded(values: pd.Series, digits: int) -> list[float | None]:
+    return [None if pd.isna(value) else round(float(value), digits) + 0 for value in values]
+
+
+def _digits(values: pd.Series) -> list[float | None]:
+    return [None if pd.isna(value) else float(f"{value:.3g}") for value in values]
+
+
+def _unit(transform: str) -> str:
+    return TRANSFORMS[transform].unit if transform in TRANSFORMS else ""
