@@ -49,8 +49,7 @@ def rehearse(
         for number, target in enumerate(made):
             split = memory.create_group(f"{number}")
             store.append(split, target.images, None)
-            made_of = {name: adapt(split, method) for name, method in methods.items()}
-            actions = {name: Action(artefact.state, artefact.own) for name, artefact in made_of.items()}
+            actions = {name: Action(kept.state, kept.own) for name, kept in adapt(split, methods).items()}
             views = states.views(network, [to_input(target.images, torch_device)], actions, rows, threshold)
             for method, row in scores(reference, views, KEPT).items():
                 key = {"source": source, "seed": seed, "target": number, "kinds": target.kinds, "method": method}
