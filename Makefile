@@ -87,11 +87,11 @@ verdicts:  ## collect the verdicts of those studies in results/published/hypothe
 		$(QUESTIONS:%=results/%/tables/hypotheses.csv) > results/verdicts.csv
 	mv results/verdicts.csv results/published/hypotheses.csv
 
-predictor: .venv/installed  ## make the shipped predictor from nothing (half an hour to an hour on 2 cores)
+predictor: .venv/installed  ## make the shipped predictor from nothing (within an hour on 2 cores)
 	$(BIN)/snakemake --cores $(CORES) --scheduler greedy --configfile config.yaml workflow/studies/grid.yaml -- \
 		results/grid/tables/predictors.csv
 	cp results/grid/predictor.npz workflow/predictor/forest.npz
-	grep -E '^predictor,|,(baseline|transparent|learned),|^bhattacharyya_bottleneck_before_relu_position_before,' \
+	grep -E '^predictor,|,(baseline|unfitted|transparent|learned),|^bhattacharyya_bottleneck_before_relu_position_before,' \
 		results/grid/tables/predictors.csv > results/published/predictors.csv
 
 bench: .venv/developed  ## measure, and write results/bench.json

@@ -5,6 +5,7 @@ Each stage is one word: a rule file, a script, a test, a block of config.yaml. F
     generate -> train -> adapt -> evaluate -> tabulate -> correlate -> draw -> report
                      \\-> oracle            /
                       \\-> latents -> distances
+    train -> rehearse -> advise -> report
     tabulate -> decompose -> draw
     advise -> atlas -> report
     advise -> segment -> report
@@ -99,6 +100,7 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/latents.smk"
 include: "workflow/rules/distances.smk"
 include: "workflow/rules/score.smk"
+include: "workflow/rules/rehearse.smk"
 include: "workflow/rules/tabulate.smk"
 include: "workflow/rules/compare.smk"
 include: "workflow/rules/correlate.smk"

@@ -27,16 +27,24 @@ FROZEN = {
     "predictors_shifted.csv": "real images under known shifts",
 }
 HELD_OUT = {
+    "everything_new": "source, target and transform at once",
     "leave_source_out": "sources",
     "leave_transform_out": "transforms",
     "leave_means_out": "target domains",
     "leave_seed_out": "networks (seeds)",
+    "replication": "none (replication over seeds)",
 }
 PREDICTORS = {
+    "rehearsed": "forest, rehearsed on the source",
     "forest": "forest (shipped)",
     "linear": "linear",
     "small_tree": "tree of a few questions",
     "bhattacharyya_bottleneck_before_relu_position_before": "distance of the talk",
+    "three_conditions": "rule of three conditions",
+    "trusted_iou_unfitted": "grey levels and probabilities, by trust",
+    "expected_iou_classwise_unfitted": "class-wise calibrated confidence",
+    "consistency_unfitted": "consistency under noise",
+    "path_agreement_unfitted": "agreement along the path of statistics",
     "constant": "mean gain",
     "always_adapt": "always adapt",
     "never_adapt": "never adapt",
@@ -69,7 +77,7 @@ def results() -> dict:
         "made_by": made_by(),
         "verdicts": verdicts(published("hypotheses.csv")),
         "correlations": correlations(published("correlations.csv")),
-        "grid": published("predictors.csv").query("predictor == 'forest' and outcome == 'gain_iou'").iloc[0],
+        "grid": of_advice(published("predictors.csv")).iloc[0],
         "held_out": protocol_rows(published("predictors.csv")),
         "predictors": predictors(published("predictors.csv")),
         "frozen": [frozen_row(asked, published(name)) for name, asked in FROZEN.items()],
@@ -204,8 +212,18 @@ def measure(entry: pd.Series, name: str, form: Callable[[float], str]) -> str:
 
 def protocol_rows(table: pd.DataFrame) -> list[list[str]]:
     """A row per protocol: the forest's errors of the gain."""
-    forest = table[(table["predictor"] == "forest") & (table["outcome"] == "gain_iou")].set_index("protocol")
-    return [[words, *errors(forest.loc[protocol])] for protocol, words in HELD_OUT.items()]
+    forest = of_advice(table).set_index("protocol")
+    return [[words, *errors(forest.loc[protocol])] for protocol, words in HELD_OUT.items() if protocol in forest.index]
+
+
+def of_advice(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table of predictors about the gain that users were promised."""
+    return table[(table["predictor"] == advised(table)) & (table["outcome"] == "gain_iou")]
+
+
+def advised(table: pd.DataFrame) -> str:
+    """The predictor that users were advised by when ``table`` was made."""
+    return "rehearsed" if "rehearsed" in set(table["predictor"]) else "forest"
 
 
 def errors(entry: pd.Series) -> list[str]:
@@ -217,13 +235,13 @@ def errors(entry: pd.Series) -> list[str]:
 def predictors(table: pd.DataFrame) -> list[list[str]]:
     """A row per predictor: its errors of the gain where sources are held out."""
     entries = table.query("protocol == 'leave_source_out' and outcome == 'gain_iou'").set_index("predictor")
-    return [[words, *errors(entries.loc[name])] for name, words in PREDICTORS.items()]
+    return [[words, *errors(entries.loc[name])] for name, words in PREDICTORS.items() if name in entries.index]
 
 
 def frozen_row(asked: str, table: pd.DataFrame) -> list[str]:
     """A row of the shipped forest, as it is, beside what always and never adapting loses."""
     gains = table[table["outcome"] == "gain_iou"].set_index("predictor")
-    forest = gains.loc["forest"]
+    forest = gains.loc[advised(table)]
     rules = [measure(gains.loc[rule], "regret", fine) for rule in ("always_adapt", "never_adapt")]
     count = f"{forest['n']:.0f}" + (f" ({forest['n_tellable']:.0f})" if forest["n_tellable"] < forest["n"] else "")
     return [asked, count, *errors(forest), share(forest["base_rate"]), *rules]
@@ -235,7 +253,7 @@ def pairs_with_advice(study: str) -> pd.DataFrame:
     table = published(f"gains_{study}.csv").merge(published(f"advice_{study}.csv"), on=key, validate="one_to_one")
     gain = table["gain_iou"]
     table["always"], table["never"] = (-gain).clip(0), gain.clip(0)
-    table["lost"] = table["always"].where(table["decision"] == "adapt", table["never"])
+    table["lost"] = table["never"].where(table["decision"].isin(["keep", "unknown"]), table["always"])
     table["warned"] = table["warning"].notna()
     return table
 

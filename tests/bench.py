@@ -468,7 +468,7 @@ def stages(folder: str, family: str) -> dict[str, Callable[[], None]]:
         ),
         "latents": lambda: latents(model, source, targets, adapted, kept, **DEFAULT["latents"], seed=0, device="cpu"),
         "distances": lambda: stage_distances(kept, targets, *written, "a", 0),
-        "score": lambda: score(model, source, targets, adapted, {}, tables["scores"], "a", 0, **options),
+        "score": lambda: score(model, source, targets, adapted, {}, tables["scores"], "a", 0, list(methods), **options),
     }
 
 
@@ -515,9 +515,11 @@ def growth_tables(folder: str, n_pairs: int) -> None:
     rows = read_csv(evaluated[0])
     specs = {name: {"level": 0.0} for name in (*full_names(rows), *rows["source"])}
     tabulate(evaluated, [f"{folder}/oracle.csv"], *others, specs, *written.values())
-    read = [written[name] for name in ("pairs", "scores", "distances")]
+    read = [written[name] for name in ("segmentation", "scores", "distances")]
     outputs = (f"{folder}/{name}" for name in ("predictors.csv", "tree.txt", "forest.npz"))
-    stage_predict(*read, None, {}, DEFAULT["predict"], *outputs, figure_paths={}, data_paths={}, threads=1)
+    stage_predict(
+        *read, [], None, {}, ["batchnorm"], DEFAULT["predict"], *outputs, figure_paths={}, data_paths={}, threads=1
+    )
 
 
 def slope(xs: list[int], ys: list[float]) -> tuple[float, float]:

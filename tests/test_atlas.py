@@ -53,10 +53,11 @@ def test_a_pair_has_its_numbers_and_its_words(made):
     assert found["pairs"]["seeds"][number] == 2 and found["conditions"][found["pairs"]["condition"][number]] == (
         "brightness or contrast"
     )
-    assert found["advice"]["decision"][number] == "adapt" and found["advice"]["expected"]["batchnorm"][number] == 0.8
+    assert found["advice"]["decision"][number] == "batchnorm"
+    assert found["advice"]["expected"]["batchnorm"][number] == 0.8
     assert found["means"]["0.50-0.90"] == [0.5, 0.9] and "cells" not in found["means"]
     unlabelled = place(found, "0.30-0.70", "cells")
-    assert found["iou"]["kept"][unlabelled] is None and found["advice"]["warning"][unlabelled] == "far off"
+    assert found["iou"]["kept"][unlabelled] is None and found["advice"]["warning"][unlabelled].endswith("far")
     home = place(found, "0.70-0.30", "0.70-0.30")
     assert found["pairs"]["home"][home] == 1 and sum(found["pairs"]["home"]) == 1
     assert found["methods"] == ["batchnorm", "other"] and found["remedies"] == ["other"]

@@ -104,7 +104,7 @@ def test_a_click_shows_all_of_a_pair(driver, path):
 def test_a_pair_without_labels_says_what_is_expected(driver, path):
     show(driver, path, "#atlas?pair=" + quote("0.30-0.70 cells identity 0"))
     text = driver.execute_script("return document.querySelector('#atlas-pair').innerText")
-    assert "has no masks" in text and "warning: far off" in text and "true mask" not in text
+    assert "has no masks" in text and "warning: 3 of 50 scores" in text and "true mask" not in text
     assert driver.execute_script("return document.querySelector('td.cell.chosen').textContent") == "?"
 
 

@@ -27,6 +27,7 @@ from scripts.hypotheses import hypotheses
 from scripts.latents import latents
 from scripts.oracle import oracle
 from scripts.predict import predict
+from scripts.rehearse import rehearse
 from scripts.score import score
 from scripts.tabulate import tabulate
 from scripts.train import train
@@ -113,7 +114,14 @@ STAGES: dict[str, tuple[list[str], Callable[[Path], None]]] = {
         ["model.h5", "source.h5", "targets.h5", "adapted.h5"],
         lambda d: score(
             *(str(d / name) for name in ("model.h5", "source.h5", "targets.h5", "adapted.h5")),
-            {}, str(d / "out.csv"), "a", 0, 4, 32, 0.5, "cpu",
+            {}, str(d / "out.csv"), "a", 0, ["batchnorm"], 4, 32, 0.5, "cpu",
+        ),
+    ),
+    "rehearse": (
+        ["model.h5", "source.h5"],
+        lambda d: rehearse(
+            *(str(d / name) for name in ("model.h5", "source.h5", "out.csv")), "a", 0, METHODS,
+            {"targets": 2, "pieces": 2, "side": 16}, 4, 32, 0.5, "cpu",
         ),
     ),
 }  # fmt: skip
@@ -243,14 +251,17 @@ TABLE_STAGES: dict[str, tuple[list[str], Callable[..., None]]] = {
         lambda d, *paths: hypotheses(*paths, {}, {}, str(d / "out.csv")),
     ),
     "predict": (
-        ["pairs", "scores", "distances"],
+        ["segmentation", "scores", "distances", "rehearsed"],
         lambda d, *paths: predict(
-            *paths, None, [], {}, *(str(d / name) for name in ("out.csv", "out.txt", "out.npz")), {}, 1
+            *paths[:3], [paths[3]], None, {}, [], {},
+            *(str(d / name) for name in ("out.csv", "out.txt", "out.npz")), {}, 1,
         ),
     ),
     "advise": (
-        ["scores", "segmentation"],
-        lambda d, *paths: advise(*paths, "workflow/predictor/forest.npz", str(d / "out.csv")),
+        ["scores", "segmentation", "rehearsed"],
+        lambda d, *paths: advise(
+            *paths[:2], [paths[2]], "workflow/predictor/forest.npz", str(d / "out.csv"), [], {}
+        ),
     ),
     "compare": (
         ["segmentation", "gains", "benchmark"],
@@ -280,6 +291,10 @@ def tables(tmp_path) -> Path:
         "null",
         "epoch",
         "s",
+        "kinds",
+        "gain_sd",
+        "n_target_images",
+        "n_images",
         "max_rss",
     ]
     numbers += ["predicted_foreground", *(name for name in COLUMNS if name not in texts + numbers)]

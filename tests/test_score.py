@@ -2,7 +2,6 @@
 
 import copy
 import shutil
-from functools import partial
 from pathlib import Path
 
 import h5py
@@ -14,17 +13,18 @@ from scipy import ndimage
 from scipy.stats import skew
 
 from scripts.adapt import adapt
-from scripts.score import first, labelled_view, looked_at, mean_grey, middle, score, view
-from shiftgain.adaptation import batchnorm
+from scripts.score import score
+from shiftgain.adaptation import batchnorm, remedies
 from shiftgain.files import store
 from shiftgain.network import checkpoint
-from shiftgain.network.tiles import Tiled, tiles_of
+from shiftgain.network.tiles import tiles_of
 from shiftgain.network.unet import UNet
-from shiftgain.prediction import shapes
+from shiftgain.prediction import shapes, states
 from shiftgain.prediction.scores import confidence, grey_levels, reference
 from shiftgain.prediction.scores import masks as mask_scores
 from shiftgain.prediction.scores import registry as scores
 from shiftgain.prediction.scores.log_ratio import LARGEST_LOG_RATIO
+from shiftgain.prediction.states import Action, labelled_view, looked_at, middle, refreshed, views
 from shiftgain.prediction.view import View
 from tests.conftest import METHODS, MODEL
 
@@ -42,7 +42,8 @@ def viewed(masks, p_inside=0.9, p_outside=0.1, grey=(0.7, 0.3), labels=None, noi
     images = np.where(masks if labels is None else labels, *grey) + noise * rng.normal(size=masks.shape)
     p = np.where(masks, p_inside, p_outside).astype(np.float32)
     rows = np.stack([p.reshape(-1), images.reshape(-1)], axis=1).astype(float)
-    return View([images.astype(np.float32)], [p], rows, p.reshape(-1), labels=None if labels is None else [labels])
+    labels = None if labels is None else [labels]
+    return View([images.astype(np.float32)], [p], rows, p.reshape(-1), 0.5, labels, [p[:1]], [1 - p[:1]])
 
 
 SOURCE = viewed(square(), labels=square(), noise=0.02)
@@ -55,7 +56,6 @@ COMPLEMENT = viewed(~square(), noise=0.02)
 @pytest.mark.parametrize(
     ("name", "expected"),
     {
-        "confidence": 0.9,
         "entropy": -(0.9 * np.log(0.9) + 0.1 * np.log(0.1)),
         "difference_of_confidences": 0,
         "soft_dice": 2 * 0.9 * 16 / (0.9 * 16 + 0.1 * 48 + 16),
@@ -67,7 +67,14 @@ COMPLEMENT = viewed(~square(), noise=0.02)
         "logit_skewness": 0,
         "latent_contrast": 0,
         "class_distance": 0,
-        "mmd": 0,
+        "inner_uncertainty": 0,
+        "mean_probability_change": 0,
+        "share_spread_change": 0,
+        "empty_change": 0,
+        "consistency": 1,
+        "consistency_change": 0,
+        "path_agreement": 0,
+        "moved": 0,
         "energy": 0,
         "separation": 0,
         "perimeter_change": 0,
@@ -92,6 +99,12 @@ def test_scores_are_finite_for_every_prediction(name, state):
 def test_domain_scores_are_finite_for_a_flat_image(name):
     flat = viewed(square(), grey=(0.5, 0.5))
     assert np.isfinite(scores.DOMAINS[name](SOURCE, flat))
+
+
+def test_images_that_look_empty_are_counted():
+    some = np.concatenate([square(1), np.zeros((3, 8, 8), bool)])
+    assert mask_scores.empty_change(SOURCE, viewed(some)) == 0.75
+    assert mask_scores.share_spread_change(SOURCE, viewed(some)) > 1
 
 
 def test_empty_and_full_masks_are_as_far_as_a_score_goes():
@@ -159,12 +172,12 @@ def test_the_reference_is_the_bright_or_the_dark_class_whatever_the_network_says
         for predicted in (masks, ~masks):
             state = viewed(predicted, labels=None)
             expected = mask_scores.overlap(predicted.reshape(-1), images.reference(grey[0] > grey[1]))
-            assert scores.REFERENCES[name](source, images, state) == expected
+            assert getattr(reference, name)(source, images, state) == expected
             assert reference.explained(source, images, state) > 0.85
         change = "reference_change" + name.removeprefix("reference_iou")
         assert scores.DOMAINS[change](source, images) == pytest.approx(0, abs=0.2)
         assert (reference.polarity_margin(source, images) > 0) == (name == "reference_iou")
-        assert reference.resolved_iou(source, images, state) == scores.REFERENCES[name](source, images, state)
+        assert reference.resolved_iou(source, images, state) == getattr(reference, name)(source, images, state)
     salt = viewed(np.random.default_rng(0).uniform(size=masks.shape) < 0.5)
     assert reference.explained(source, source, salt) < 0.1
 
@@ -231,6 +244,7 @@ def arguments(tmp_path, domain_path, targets_path, network):
         "scores_path": str(tmp_path / "scores.csv"),
         "source": "discs",
         "seed": 3,
+        "methods": ["batchnorm"],
         "images": 6,
         "rows": 30,
         "threshold": 0.5,
@@ -238,15 +252,16 @@ def arguments(tmp_path, domain_path, targets_path, network):
     }
 
 
-def test_a_row_per_target_and_a_column_per_score(arguments):
+def test_a_row_per_target_and_action_and_a_column_per_score(arguments):
     score(**arguments)
     table = pd.read_csv(arguments["scores_path"])
-    assert list(table["level"]) == [0, 0.2] and set(table["seed"]) == {3}
-    states = ("before", "after", "inverted")
-    assert {f"{name}_{state}" for name in scores.SCORES for state in states} | set(scores.DOMAINS) <= set(table)
-    assert {f"{name}_before_after" for name in scores.COMPARISONS} <= set(table)
-    assert table["seed_agreement_before"].isna().all()
-    assert np.isfinite(table.drop(columns=["source", "target", "transform"]).filter(regex="^(?!seed_)")).all(axis=None)
+    assert list(table["level"]) == [0, 0, 0.2, 0.2] and set(table["seed"]) == {3}
+    assert list(table["method"]) == ["source", "batchnorm"] * 2
+    registries = (scores.SCORES, scores.DOMAINS, scores.REFERENCES, scores.COMPARISONS)
+    assert {name for registry in registries for name in registry} < set(table)
+    assert table["seed_agreement"].isna().all()
+    names = [name for registry in registries for name in registry]
+    assert np.isfinite(table[names]).all(axis=None)
 
 
 def test_target_masks_are_never_read(arguments, tmp_path):
@@ -306,8 +321,7 @@ def adapt_source(arguments, methods):
 
 
 def test_each_state_is_of_the_images_it_says(arguments, network, domain_path, targets_path, tmp_path):
-    """Before, and adapted to all images, the network sees the first ones; inverted, it is adapted to these turned about
-    their mean, and sees them so. A partner adapts by its own statistics."""
+    """As it is, and adapted to all images, the network sees the first ones. A partner adapts by its own statistics."""
     torch.manual_seed(1)
     partner = UNet(**MODEL).requires_grad_(False).eval()
     paths = {name: str(tmp_path / f"partner-{name}.h5") for name in ("model", "adapted")}
@@ -318,36 +332,82 @@ def test_each_state_is_of_the_images_it_says(arguments, network, domain_path, ta
     with h5py.File(targets_path) as targets:
         images = torch.from_numpy(targets["discs@brightness=0.2"]["adapt"]["images"][:])[:, None] / 255
     shown = images[:6]
-    turned = 2 * shown.mean() - shown
-    p = {
-        "before": predictions(network, shown, {}),
-        "after": predictions(network, shown, batchnorm.batchnorm(network, tiles_of([images], 2))),
-        "inverted": predictions(network, turned, batchnorm.batchnorm(network, tiles_of([turned], 2))),
-    }
-    threshold = float(np.quantile(p["before"], 0.4))
+    adapted = batchnorm.batchnorm(network, tiles_of([images], 2))
+    p = {"source": predictions(network, shown, {}), "batchnorm": predictions(network, shown, adapted)}
+    threshold = float(np.quantile(p["source"], 0.4))
     masks = {name: values > threshold for name, values in p.items()}
     score(**arguments | {"partner_paths": paths, "threshold": threshold})
-    found = pd.read_csv(arguments["scores_path"]).iloc[1]
+    found = pd.read_csv(arguments["scores_path"]).query("level == 0.2").set_index("method")
     for name, values in p.items():
-        assert found[f"foreground_{name}"] == pytest.approx(masks[name].mean(), abs=1e-3)
-        assert found[f"confidence_{name}"] == pytest.approx(np.maximum(values, 1 - values).mean(), abs=1e-5)
+        row = found.loc[name]
+        assert row["foreground"] == pytest.approx(masks[name].mean(), abs=1e-3)
+        assert row["entropy"] == pytest.approx(
+            -np.mean(values * np.log(values) + (1 - values) * np.log1p(-values)), abs=1e-5
+        )
         # Grey levels are of the images as they are, whatever the network sees; the discs of the source are bright.
         inside, outside = (shown[:, 0].numpy()[chosen].mean() for chosen in (masks[name], ~masks[name]))
-        polarity = (inside - outside) / shown.numpy().std()
-        assert found[f"grey_polarity_{name}"] == pytest.approx(polarity, abs=5e-3)
-    for first_name, second_name in (("before", "after"), ("before", "inverted")):
-        expected = overlap(masks[first_name], masks[second_name])
-        assert found[f"agreement_{first_name}_{second_name}"] == pytest.approx(expected, abs=2e-3)
-    for name, state in {"before": {}, "after": batchnorm.batchnorm(partner, tiles_of([images], 2))}.items():
+        assert row["grey_polarity"] == pytest.approx((inside - outside) / shown.numpy().std(), abs=5e-3)
+        assert row["agreement"] == pytest.approx(overlap(masks["source"], masks[name]), abs=2e-3)
+        state = {} if name == "source" else batchnorm.batchnorm(partner, tiles_of([images], 2))
         other = predictions(partner, shown, state) > threshold
-        assert found[f"seed_agreement_{name}"] == pytest.approx(overlap(masks[name], other), abs=2e-3)
+        assert row["seed_agreement"] == pytest.approx(overlap(masks[name], other), abs=2e-3)
     with h5py.File(domain_path) as file:
         home, true = (file["validation"][name][:6] for name in ("images", "masks"))
     own = predictions(network, torch.from_numpy(home)[:, None] / 255, {}) > threshold
-    assert found["own_iou"] == pytest.approx(overlap(own, true.astype(bool)), abs=2e-3)
-    assert found["grey_shift"] == pytest.approx(
-        (float(shown.mean()) - home.mean() / 255) / (home / 255).std(), rel=1e-4
-    )
+    row = found.loc["source"]
+    assert row["own_iou"] == pytest.approx(overlap(own, true.astype(bool)), abs=2e-3)
+    assert row["grey_shift"] == pytest.approx((float(shown.mean()) - home.mean() / 255) / (home / 255).std(), rel=1e-4)
+
+
+def test_how_far_the_statistics_moved(network):
+    """Root mean square of the means, in deviations of where they came from; no distance of a state from itself."""
+    images = torch.rand(6, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    end = refreshed(network, [images])
+    found = views(network, [images], {"batchnorm": end, "turned": turned_state(network, images)}, 12, 0.5)
+    own = network.state_dict()
+    names = [name for name in own if name.endswith("running_mean")]
+    moves = [(end.state[n] - own[n]) / own[n.replace("mean", "var")].clamp(min=1e-5).sqrt() for n in names]
+    assert found["batchnorm"].moved == pytest.approx(min(10, float(torch.cat(moves).square().mean().sqrt())), rel=1e-4)
+    assert found["source"].moved == 0 == found["batchnorm"].off_refresh and found["source"].off_refresh > 0
+    assert [found[name].turned for name in ("source", "batchnorm", "turned")] == [False, False, True]
+
+
+def turned_state(network, images):
+    return Action(remedies.refreshed(network, tiles_of([images], 2), polarity="turned").state)
+
+
+def test_what_is_half_way_and_what_withstands_noise(network):
+    """The kept network is half-way to a plain refresh, another state half-way back; noise is on the first six
+    images."""
+    images = torch.rand(8, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    end = refreshed(network, [images])
+    found = views(network, [images], {"batchnorm": end}, 12, 0.5)
+    own = network.state_dict()
+    middle_state = {name: (own[name] + tensor) / 2 for name, tensor in end.state.items()}
+    for view in found.values():
+        np.testing.assert_allclose(view.halfway[0], predictions(network, images[:6], middle_state), atol=1e-5)
+        assert view.perturbed[0].shape == (6, 16, 16) and 0 <= view.consistency < 1
+    again = views(network, [images], {"batchnorm": end}, 12, 0.5)["source"]
+    np.testing.assert_array_equal(found["source"].perturbed[0], again.perturbed[0], err_msg="the same noise each time")
+    turned = turned_state(network, images)
+    between = {name: (own[name] + tensor) / 2 for name, tensor in turned.state.items() if "running" in name}
+    between |= {name: turned.state[name] for name in ("input_mean", "input_sd")}
+    view = views(network, [images], {"turned": turned}, 12, 0.5)["turned"]
+    np.testing.assert_allclose(view.halfway[0], predictions(network, images[:6], between), atol=1e-5)
+
+
+def test_each_image_has_its_own_statistics_where_the_action_says_so(network, monkeypatch):
+    monkeypatch.setattr(remedies, "SMALLEST_CONTRAST", -1e9)
+    images = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    images = images * torch.tensor([0.3, 0.6, 1.0])[:, None, None, None]
+    domain = refreshed(network, [images]).state
+    own = remedies.Own(part=1.0, share=0.5, contrast=1.0, weights="plain", polarity="kept")
+    found = views(network, [images], {"image": Action(domain, own)}, 12, 0.5)["image"]
+    for number in range(3):
+        alone = images[number : number + 1]
+        state = remedies.refreshed(network, tiles_of([alone], 2)).state
+        np.testing.assert_allclose(found.probabilities[0][number], predictions(network, alone, state)[0], atol=1e-4)
+    assert found.own_part == 1.0
 
 
 def test_the_reference_is_the_source_with_its_masks(network, domain_path):
@@ -364,7 +424,7 @@ def test_features_are_drawn_at_the_same_places_of_each_image_whatever_the_networ
     torch.manual_seed(1)
     places = []
     for drawn_from in (network, UNet(**MODEL).requires_grad_(False).eval()):
-        found = view(drawn_from, [images[:3], images[3:]], [images], 20, 0.5)
+        found = views(drawn_from, [images[:3], images[3:]], {}, 20, 0.5)["source"]
         p, at = np.concatenate(found.probabilities).reshape(5, -1), found.row_probabilities.reshape(5, 4)
         places.append([[set(np.flatnonzero(p[n] == value)) for value in at[n]] for n in range(5)])
     common = [[first & second for first, second in zip(*image, strict=True)] for image in zip(*places, strict=True)]
@@ -376,20 +436,18 @@ def test_a_partner_that_is_the_network_itself_agrees(arguments):
     partner = {"model": arguments["model_path"], "adapted": arguments["adapted_path"]}
     score(**arguments | {"partner_paths": partner})
     table = pd.read_csv(arguments["scores_path"])
-    assert (table[["seed_agreement_before", "seed_agreement_after"]] == 1).all(axis=None)
+    assert (table["seed_agreement"] == 1).all()
 
 
-def test_without_method_batchnorm_only_the_unadapted_are_scored(arguments):
-    methods = {"mean_only": {"function": "mean_only", "options": {}}}
-    adapt_source(arguments, methods)
-    score(**arguments)
+def test_without_methods_only_the_network_as_it_is_is_scored(arguments):
+    score(**arguments | {"methods": []})
     table = pd.read_csv(arguments["scores_path"])
-    assert "confidence_before" in table and "confidence_after" not in table
+    assert list(table["method"]) == ["source"] * 2 and table["path_agreement"].notna().all()
 
 
 def test_a_view_predicts_what_the_network_predicts(network):
     images = torch.rand(5, 1, 18, 20, generator=torch.Generator().manual_seed(0))
-    found = view(network, [images[:3], images[3:]], [images], 10, 0.5)
+    found = views(network, [images[:3], images[3:]], {}, 10, 0.5)["source"]
     padded = torch.nn.functional.pad(images, (0, 0, 0, 2), mode="reflect")
     expected = torch.sigmoid(network(padded))[:, 0, :18].numpy()
     np.testing.assert_allclose(np.concatenate(found.probabilities), expected, atol=1e-6)
@@ -399,23 +457,9 @@ def test_a_view_predicts_what_the_network_predicts(network):
     np.testing.assert_allclose(torch.sigmoid(logits).numpy(), found.row_probabilities, atol=1e-5)
 
 
-def test_turning_about_the_mean_keeps_the_mean(network):
-    images = torch.rand(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
-    mean = mean_grey([images[:1], images[1:]])
-    torch.testing.assert_close(mean, images.mean((0, 2, 3))[:, None, None])
-    turned = 2 * mean - images
-    torch.testing.assert_close(turned.mean(), images.mean())
-    state = batchnorm.batchnorm(network, tiles_of([turned], 2))
-    torch.testing.assert_close(
-        state["encoder1.norm1.running_var"],
-        batchnorm.batchnorm(network, tiles_of([images], 2))["encoder1.norm1.running_var"],
-        rtol=0.3, atol=1e-3,
-    )  # fmt: skip
-
-
 def test_no_more_of_the_source_is_read_than_is_looked_at(network, domain_path, monkeypatch):
     """The validation split may be larger than the memory of a device: batches after the last image stay on disk."""
-    monkeypatch.setattr("scripts.score.BATCH_PIXELS", 2 * 16**2)
+    monkeypatch.setattr(states, "BATCH_PIXELS", 2 * 16**2)
     read, batches = [], store.batches
 
     def counted(split, pixels):
@@ -432,13 +476,6 @@ def test_no_more_of_the_source_is_read_than_is_looked_at(network, domain_path, m
     np.testing.assert_array_equal(np.concatenate(found.labels), masks.astype(bool))
 
 
-def test_first_images():
-    batches = [torch.arange(4), torch.arange(4, 8)]
-    assert [batch.tolist() for batch in first(batches, 5)] == [[0, 1, 2, 3], [4]]
-    assert [batch.tolist() for batch in first(batches, 4)] == [[0, 1, 2, 3]]
-    assert len(list(first(batches, 100))) == 2
-
-
 def test_a_split_of_several_sizes(tmp_path, network):
     with store.create(tmp_path / "mixed.h5") as file:
         rng = np.random.default_rng(0)
@@ -446,22 +483,23 @@ def test_a_split_of_several_sizes(tmp_path, network):
             images = rng.integers(0, 255, (3, size, size), np.uint8)
             store.append(file.create_group("adapt") if size == 16 else file["adapt"], images, None)
         batches = [torch.from_numpy(batch)[:, None] / 255 for batch in store.image_batches(file["adapt"], 10**6)]
-    found = view(network, batches, batches, 12, 0.5)
+    found = views(network, batches, {}, 12, 0.5)["source"]
     assert len(found.grey) == 3 * 16**2 + 3 * 24**2 == len(found.p)
     assert all(np.isfinite(function(SOURCE, found)) for name, function in scores.SCORES.items()
-               if name not in ("latent_contrast", "class_distance", "mmd", "energy"))  # fmt: skip
+               if name not in ("latent_contrast", "class_distance", "energy"))  # fmt: skip
 
 
-def test_of_large_images_the_middle_is_looked_at(network, domain_path, monkeypatch):
+def test_of_large_images_the_middle_is_looked_at_and_fewer_of_them(network, domain_path, monkeypatch):
     """So many pixels of a domain at most, the same of images and masks; small images are looked at whole."""
     with h5py.File(domain_path) as file:
         split = file["validation"]
         images, masks = (split[name][:4] for name in ("images", "masks"))
-        monkeypatch.setattr("scripts.score.VIEW_PIXELS", 4 * 16 * 16)
-        assert torch.cat(looked_at(split, 4, torch.device("cpu"))).shape == (4, 1, 16, 16)
-        monkeypatch.setattr("scripts.score.VIEW_PIXELS", 4 * 8 * 8)
-        found = labelled_view(network, split, 4, 8, 0.5, torch.device("cpu"))
-        (batch,) = looked_at(split, 4, torch.device("cpu"))
+        monkeypatch.setattr(states, "FEWEST_IMAGES", 4)
+        monkeypatch.setattr(states, "VIEW_PIXELS", 5 * 16 * 16)
+        assert torch.cat(looked_at(split, 6, torch.device("cpu"))).shape == (5, 1, 16, 16)
+        monkeypatch.setattr(states, "VIEW_PIXELS", 4 * 8 * 8)
+        found = labelled_view(network, split, 6, 8, 0.5, torch.device("cpu"))
+        (batch,) = looked_at(split, 6, torch.device("cpu"))
     np.testing.assert_allclose(np.concatenate(found.images), images[:, 4:12, 4:12] / 255, atol=1e-6)
     np.testing.assert_array_equal(np.concatenate(found.labels), masks[:, 4:12, 4:12].astype(bool))
     np.testing.assert_allclose(batch[:, 0], images[:, 4:12, 4:12] / 255, atol=1e-6)
@@ -474,12 +512,3 @@ def test_of_large_images_the_middle_is_looked_at(network, domain_path, monkeypat
 def test_the_middle_keeps_the_proportions(shape, pixels, rest):
     given = middle(np.zeros(shape, np.uint8), pixels)
     assert given.shape[1:3] == rest
-
-
-def test_a_view_does_not_depend_on_the_tiles(network, monkeypatch):
-    images = torch.rand(2, 1, 101, 250, generator=torch.Generator().manual_seed(0))
-    whole = view(network, [images], [images], 40, 0.5)
-    monkeypatch.setattr("scripts.score.Tiled", partial(Tiled, pixels=80**2))
-    tiled = view(network, [images], [images], 40, 0.5)
-    for name in ("probabilities", "rows", "row_probabilities"):
-        np.testing.assert_allclose(np.array(getattr(tiled, name)), np.array(getattr(whole, name)), atol=1e-5)

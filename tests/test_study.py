@@ -304,6 +304,25 @@ def test_every_key_of_the_schema_is_described():
     assert all(node.get("additionalProperties") is False for node in objects(schema))
 
 
+def test_advice_chooses_among_refreshes_of_all_images():
+    """Not among published methods, refreshes of few images or of test batches, and baselines; the simpler first."""
+    config = deepcopy(SHIPPED)
+    config["methods"] |= {
+        "few": {"function": "batchnorm", "images": 4},
+        "batches": {"function": "batchnorm", "at_test": 4},
+    }
+    block = {"sources": ["0.30-0.70"], "targets": ["0.50-0.90"], "transforms": {"identity": [0]}}
+    methods = ["turned", "intent", "few", "batches", "ynet", "alpha_bn", "balanced", "batchnorm"]
+    config["pairs"] = [
+        {"name": "a", "methods": methods} | block,
+        {"name": "b", "methods": ["hybrid_ttn"]} | block | {"sources": ["0.70-0.30"]},
+    ]
+    found = study(config)
+    assert found.actions("a-identity") == ["turned", "balanced", "batchnorm"] and found.actions("b-identity") == []
+    assert found.order == ["batchnorm", "balanced", "turned"] and found.rehearsed == ["0.30-0.70/seed0"]
+    assert found.actions_of("0.30-0.70")["turned"] == {"function": "remedy", "options": {"polarity": "turned"}}
+
+
 def test_families_of_the_default_study():
     default = study(SHIPPED)
     assert {name: len(family.targets) for name, family in default.families.items()} == {

@@ -98,7 +98,10 @@ def tables(tmp_path):
     pd.DataFrame([distance]).to_csv(paths["far"], index=False)
     place = {"source": "a", "seed": 0, "layer": "bottleneck", "activation": "before_relu", "unit": "position"}
     pd.DataFrame([place | {"dead": 0.1, "non_gaussian": 0.2}] * 2).to_csv(paths["shares"], index=False)
-    scored = [{"source": "a", "target": name, "transform": "identity", "level": 0.0, "seed": 0} for name in "cb"]
+    scored = [
+        {"source": "a", "target": name, "transform": "identity", "level": 0.0, "seed": 0, "method": "source"}
+        for name in "cb"
+    ]
     pd.DataFrame(scored).assign(own_iou=0.9).to_csv(paths["scored"], index=False)
     tabulate(
         [paths["first"], paths["again"]],

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 SMOKE = "workflow/studies/smoke.yaml"
-NETWORK_STAGES = {"train", "oracle", "adapt", "evaluate", "latents", "score", "decompose"}
+NETWORK_STAGES = {"train", "oracle", "adapt", "evaluate", "latents", "score", "rehearse", "decompose"}
 TABLE_STAGES = {"tabulate", "correlate", "decompose", "draw", "hypotheses", "predict", "advise", "atlas", "report"}
 TABLES = ("segmentation", "gains", "pairs", "distances", "scores", "correlations")
 
@@ -182,11 +182,13 @@ LINEAGE = {
     "domains/perlin": {"generate"},
     "network/batches": {"train"},
     "network/training": {"train"},
-    "adaptation/batchnorm": {"adapt", "evaluate", "score"},
+    "adaptation/batchnorm": {"adapt", "evaluate", "score", "rehearse"},
     "network/normalisation": NETWORK_STAGES,
-    "network/metrics": {"train", "oracle", "evaluate", "score"},
-    "prediction/shapes": {"score"},
-    "prediction/scores/masks": {"score"},
+    "network/metrics": {"train", "oracle", "evaluate", "score", "rehearse"},
+    "prediction/shapes": {"score", "rehearse"},
+    "prediction/scores/masks": {"score", "rehearse"},
+    "prediction/rehearsal": {"rehearse"},
+    "prediction/estimator": {"predict", "advise"},
     "latents/activations": {"latents", "decompose"},
     "latents/decomposition": {"decompose"},
     "latents/distances": {"distances"},
@@ -212,6 +214,7 @@ FOLLOWS = {
     "latents": {"distances"} | TABLE_STAGES,
     "distances": TABLE_STAGES,
     "score": TABLE_STAGES,
+    "rehearse": {"predict", "advise", "report"},
     "correlate": {"draw", "report"},
     "decompose": {"draw", "report"},
     "draw": {"report"},

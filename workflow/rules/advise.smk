@@ -1,14 +1,16 @@
 """
-Reads   <results>/tables/scores.csv and segmentation.csv (numbers of images), and the fitted predictor (config key advise.predictor)
-Writes  <results>/tables/advice.csv  a row per pair and seed: adapt or keep
+Reads   <results>/tables/scores.csv and segmentation.csv (numbers of images), <results>/rehearsed/**.csv, and the fitted
+        predictor (config key advise.predictor)
+Writes  <results>/tables/advice.csv  a row per pair and seed: what to do, and what to expect of every action
 """
 
 
 rule advise:
-    """Tell for every pair, labelled or not, whether to adapt; nothing is fitted."""
+    """Tell for every pair, labelled or not, what to do: the predictor, corrected by the rehearsal of the source."""
     input:
         scores="<results>/tables/scores.csv",
         segmentation="<results>/tables/segmentation.csv",
+        rehearsals=expand("<results>/rehearsed/{network}.csv", network=STUDY.rehearsed),
         predictor=PREDICTOR,
     output:
         advice=report(
@@ -22,11 +24,13 @@ rule advise:
     benchmark:
         "<benchmarks>/advise.tsv"
     conda:
-        "../../envs/tables.yaml"
+        "../../envs/predict.yaml"
     resources:
         mem_mb=growing(1000),
         runtime=growing(30),
     params:
         *code("advise"),
+        order=STUDY.order,
+        options=config["predict"],
     script:
         "../scripts/advise.py"

@@ -1,19 +1,20 @@
 """
-Reads   <results>/tables/pairs.csv, scores.csv and distances.csv, and the shipped predictor where a
-        study has real domains or networks of another width
+Reads   <results>/tables/segmentation.csv, scores.csv and distances.csv, <results>/rehearsed/**.csv, and the shipped
+        predictor where a study has real domains or networks of another width
 Writes  <results>/tables/predictors.csv   a row per predictor, protocol and outcome
-        <results>/tables/small_tree.txt   the small tree of the gain, in words
+        <results>/tables/small_tree.txt   the small tree of the IoU, in words
         <results>/predictor.npz           a forest fitted on every labelled pair of this study
         <results>/figures/predictors_*.svg, one per protocol, and the pairs in each, *.csv
 """
 
 
 rule predict:
-    """Fit predictors of the gain in folds and judge them on what was held out."""
+    """Fit predictors of what every action reaches in folds and judge them on what was held out."""
     input:
-        pairs="<results>/tables/pairs.csv",
+        segmentation="<results>/tables/segmentation.csv",
         scores="<results>/tables/scores.csv",
         distances="<results>/tables/distances.csv",
+        rehearsals=expand("<results>/rehearsed/{network}.csv", network=STUDY.rehearsed),
         frozen=[PREDICTOR] if STUDY.asks_the_shipped_predictor else [],
     output:
         **{
@@ -45,6 +46,7 @@ rule predict:
     params:
         *code("predict"),
         asked=STUDY.frozen,
+        order=STUDY.order,
         options=config["predict"],
         protocols=STUDY.protocols,
     script:

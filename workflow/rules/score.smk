@@ -3,12 +3,12 @@ Reads   <results>/models/{source}/seed{seed}.h5, <results>/adapted/{source}/seed
         another seed where there is one, <results>/data/{source}/{draw}.h5 (split validation, with masks),
         <results>/targets/{family}/{draw}.h5 (images of split adapt, never masks). The network of another seed is adapted
         to the draw of its own seed.
-Writes  <results>/scores/{source}/seed{seed}/{family}.csv  a row per target, a column per score
+Writes  <results>/scores/{source}/seed{seed}/{family}.csv  a row per target and action, a column per score
 """
 
 
 rule score:
-    """Judge unadapted and adapted predictions without the target's masks."""
+    """Judge the predictions of every action without the target's masks."""
     input:
         model="<results>/models/{source}/seed{seed}.h5",
         source=lambda wildcards: (
@@ -39,6 +39,7 @@ rule score:
         gpu=0 if config["device"] == "cpu" else 1,
     params:
         *code("score"),
+        methods=lambda wildcards: STUDY.actions(wildcards.family),
         images=config["score"]["images"],
         rows=config["score"]["rows"],
         threshold=config["evaluate"]["threshold"],

@@ -3,7 +3,7 @@
 from shiftgain.files import job
 from shiftgain.files.tables import read_csv, write_csv
 from shiftgain.findings.measures.selection import Tables
-from shiftgain.findings.pairs import read_pairs
+from shiftgain.findings.pairs import by_pair, read_pairs
 from shiftgain.findings.verdicts import Hypothesis, judge
 from shiftgain.study.names import DISTANCE, KEY
 
@@ -24,7 +24,7 @@ def hypotheses(
     pairs = read_pairs(pairs_path)
     distances = read_csv(distances_path, [*KEY, *DISTANCE, "value", "null"])
     channels = read_csv(channels_path, ["source", "seed", "dead", "non_gaussian"])
-    scores = read_csv(scores_path, KEY)
+    scores = by_pair(read_csv(scores_path, [*KEY, "method"]))
     tables = Tables(pairs[pairs["iou_before"].notna()], distances, channels, scores, irregular)
     entries = {name: Hypothesis(**entry) for name, entry in judged.items()}
     write_csv(judge(tables, entries), verdicts_path, "%.6g")

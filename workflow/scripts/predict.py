@@ -1,12 +1,12 @@
-"""Judge how well label-free numbers predict the outcomes of adaptation: tables -> predictors, figures and a forest.
+"""Judge how well label-free numbers tell what every action reaches: tables -> predictors, figures and a forest.
 
 Every predictor is fitted inside the folds of a protocol and judged on what was held out. The forest that comes with
-the repository was fitted on synthetic domains and networks of one width; it is judged, as it is, on pairs of real
-domains and on networks of another width.
+the repository was fitted on synthetic domains and networks of one width; it is judged, as it is and corrected by the
+rehearsal of each source, on pairs of real domains and on networks of another width.
 """
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -14,26 +14,30 @@ from joblib import Parallel, delayed
 
 from shiftgain.files import job
 from shiftgain.files.tables import read_csv, replacing, write_csv
-from shiftgain.findings.pairs import read_pairs
-from shiftgain.prediction import forest, predictors
+from shiftgain.prediction import forest, learned, predictors
 from shiftgain.prediction.assessment import MEASURES, judge, tellable
-from shiftgain.prediction.forest import OUTCOMES
-from shiftgain.prediction.predictors import LEARNED, PROTOCOLS
+from shiftgain.prediction.choice import choices
+from shiftgain.prediction.estimator import read_rehearsals
+from shiftgain.prediction.learned import LEARNED
+from shiftgain.prediction.predictors import PROTOCOLS
 from shiftgain.report import panels, predictor_figures
-from shiftgain.study.names import DISTANCE, KEY
+from shiftgain.study.names import DISTANCE, KEPT, KEY, PLAIN
 
-METHOD = "batchnorm"
 ROW = ["predictor", "kind", "protocol", "outcome"]
-# What is judged of a pair beside what is predicted of it.
-JUDGED_COLUMNS = [*KEY, *OUTCOMES, "tellable"]
+# What is shown of each pair, of the action that is preferred.
+SHOWN = [*KEY, "action", "iou_kept", "iou_action", "gain_iou", "predicted", "low", "high", "tellable"]
+# (predictor, kind, what it says of each row, part in the half-width of the interval of a gain, or NaN)
+Run = tuple[str, str, np.ndarray, np.ndarray]
 
 
 def predict(
-    pairs_path: str,
+    segmentation_path: str,
     scores_path: str,
     distances_path: str,
+    rehearsal_paths: list[str],
     frozen_path: str | None,
     asked: dict[str, dict[str, list[str]]],
+    order: list[str],
     options: dict,
     predictors_path: str,
     tree_path: str,
@@ -42,81 +46,46 @@ def predict(
     data_paths: dict[str, str],
     threads: int,
 ) -> None:
-    """Write ``predictors.csv``, the small tree of the gain in words, a forest of all pairs, and a figure per protocol.
+    """Write ``predictors.csv``, the small tree of the IoU in words, a forest of all pairs, and a figure per protocol.
 
     To ``data_paths``, by protocol, go the pairs that its figure shows: what happened to each and what was predicted.
 
     ``asked``: protocol -> the ``source`` and ``target`` names of the pairs that the forest at ``frozen_path`` is
-    judged on as it is; all where a key is missing. ``options``: ``trees``, ``leaf``, ``coverage`` and ``bootstrap``. A
-    protocol with fewer than two groups to hold out is left out.
+    judged on as it is; all where a key is missing. ``order``: actions, the simpler first. ``options``: ``trees``,
+    ``leaf``, ``coverage`` and ``bootstrap``. A protocol with fewer than two groups to hold out is left out.
     """
-    scores = read_csv(scores_path, [*KEY, "own_foreground"])
-    candidates, kinds = predictors.candidates(scores, read_csv(distances_path, [*KEY, *DISTANCE, "value", "null"]))
-    table, names = labelled(read_pairs(pairs_path), candidates), predictors.features(scores)
-    judged, predictions = [], {}
+    scores = read_csv(scores_path, [*KEY, "method", "own_foreground"])
+    measured = read_csv(distances_path, [*KEY, *DISTANCE, "value", "null"])
+    segmentation = read_csv(segmentation_path, [*KEY, "method", "iou", "true_foreground"])
+    rehearsals = read_rehearsals(rehearsal_paths)
+    names, distances = predictors.features(scores), predictors.distances_wide(measured)
+    table = labelled(segmentation, scores).merge(distances, "left", KEY)
+    kinds = {"score": names, "distance": [name for name in distances if name not in KEY]}
+    judged, shown = [], {}
     # Processes, since most of the work is of Python; what each says does not depend on how many there are.
     with Parallel(threads, return_as="generator") as pool:
         for protocol in [*PROTOCOLS, *asked]:
             if protocol in asked:
                 among = [table[role].isin(chosen) for role, chosen in asked[protocol].items()]
-                runs = list(frozen(table[np.logical_and.reduce(among)], frozen_path))
+                rows = table[np.logical_and.reduce(among)].reset_index(drop=True)
+                runs = list(frozen(rows, frozen_path, rehearsals, order, options))
             else:
-                runs = list(in_folds(table, PROTOCOLS[protocol], kinds, names, options, pool))
-            judgements = pool(
-                delayed(judge)(predicted, outcome, bootstraps(kind, outcome, options), seed=0)
-                for _, kind, outcome, predicted in runs
-            )
-            measured = counted(judgements, f"{protocol}: judged", len(runs))
-            for (predictor, kind, outcome, predicted), numbers in zip(runs, measured, strict=True):
-                judged.append(dict(zip(ROW, (predictor, kind, protocol, outcome), strict=True)) | numbers)
-                if (predictor, outcome) == (LEARNED, "gain_iou"):
-                    predictions[protocol] = predicted
+                rows, runs = in_folds(table, PROTOCOLS[protocol], kinds, names, rehearsals, order, options, pool)
+            judgements = pool(delayed(measure)(rows, run, protocol, order, options) for run in runs)
+            for numbers in counted(judgements, f"{protocol}: judged", len(runs)):
+                judged += numbers
+            for run in runs:
+                if run[0] == LEARNED:
+                    shown[protocol] = gain_table(rows, *run[2:], order)
     assessments = pd.DataFrame(judged, columns=[*ROW, *MEASURES]).sort_values(ROW, kind="stable")
     write_csv(assessments, predictors_path, "%.9g")
     with replacing(tree_path) as partial:
-        partial.write_text(predictors.small_tree_text(names, table, "gain_iou") if len(table) else "no labels\n")
-    forest.save(predictors.fit_with_interval(names, table, options, threads), forest_path)
+        partial.write_text(predictors.small_tree_text(names, table) if len(table) else "no labels\n")
+    forest.save(learned.fit_with_interval(names, table, rehearsals, order, options, threads), forest_path)
     for protocol, path in figure_paths.items():
         rows = assessments[(assessments["protocol"] == protocol) & (assessments["outcome"] == "gain_iou")]
-        predicted = predictions.get(protocol, pd.DataFrame(columns=[*JUDGED_COLUMNS, "predicted", "low", "high"]))
-        panels.save(predictor_figures.predictors(rows, predictions.get(protocol)), path)
-        write_csv(predicted, data_paths[protocol], "%.6g")
-
-
-def bootstraps(kind: str, outcome: str, options: dict) -> int:
-    """Intervals of every single number and outcome would take longer than the rest of the study."""
-    return options["bootstrap"] if outcome == "gain_iou" or kind not in ("score", "distance") else 0
-
-
-def labelled(pairs: pd.DataFrame, candidates: pd.DataFrame) -> pd.DataFrame:
-    """Candidates and outcomes of the pairs that have labels and were tried with method ``batchnorm``, sorted."""
-    known = pairs[(pairs["method"] == METHOD) & pairs["gain_iou"].notna()]
-    outcomes = known[[*KEY, *OUTCOMES, "true_foreground"]]
-    table = outcomes.merge(candidates, on=KEY).sort_values(KEY, ignore_index=True)
-    return table.assign(tellable=tellable(table["own_foreground"], table["true_foreground"]))
-
-
-def in_folds(
-    table: pd.DataFrame, column: str, kinds: dict[str, list[str]], names: list[str], options: dict, pool: Parallel
-) -> Iterator[tuple[str, str, str, pd.DataFrame]]:
-    """(predictor, kind, outcome, predictions) of every predictor, each group of ``column`` predicted by the others."""
-    if table[column].nunique() < 2:
-        return
-    held = list(predictors.folds(table[column].to_numpy()))
-    fitted = pool(
-        delayed(predictors.held_out)(table[~rows], table[rows], column, kinds, names, options) for rows in held
-    )
-    parts = counted(fitted, f"{column} held out, fold", len(held))
-    pooled = {key: np.full(len(table), np.nan) for key in parts[0][0]}
-    half = np.full(len(table), np.nan)
-    for rows, (predictions, width) in zip(held, parts, strict=True):
-        half[rows] = width
-        for key, predicted in predictions.items():
-            pooled[key][rows] = predicted
-    for (predictor, kind, outcome), predicted in pooled.items():
-        has_interval = (predictor, outcome) == (LEARNED, "gain_iou")
-        low, high = (predicted - half, predicted + half) if has_interval else (np.nan, np.nan)
-        yield predictor, kind, outcome, table[JUDGED_COLUMNS].assign(predicted=predicted, low=low, high=high)
+        panels.save(predictor_figures.predictors(rows, shown.get(protocol)), path)
+        write_csv(shown.get(protocol, pd.DataFrame(columns=SHOWN))[SHOWN], data_paths[protocol], "%.6g")
 
 
 def counted(results: Iterable, what: str, total: int) -> list:
@@ -128,28 +97,97 @@ def counted(results: Iterable, what: str, total: int) -> list:
     return kept
 
 
-def frozen(table: pd.DataFrame, frozen_path: str | None) -> Iterator[tuple[str, str, str, pd.DataFrame]]:
-    """The forest at ``frozen_path`` on pairs it never saw, as :func:`in_folds`; nothing without pairs."""
+def labelled(segmentation: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """Scores and IoU of every pair that has labels, under each action that was scored, sorted."""
+    known = segmentation.loc[segmentation["iou"].notna(), [*KEY, "method", "iou", "true_foreground"]]
+    table = known.merge(scores, on=[*KEY, "method"]).sort_values([*KEY, "method"], ignore_index=True)
+    return table.assign(tellable=tellable(table["own_foreground"], table["true_foreground"]))
+
+
+def measure(table: pd.DataFrame, run: Run, protocol: str, order: Sequence[str], options: dict) -> list[dict]:
+    """The rows of ``predictors.csv`` about a run over ``table``: of the IoU of every action, where it says that, and of
+    the gain of the action that it prefers."""
+    predictor, kind, predicted, half = run
+    # Intervals of every single number would take longer than the rest of the study.
+    about = {"iou": table.assign(predicted=predicted)} if kind not in ("baseline", "distance") else {}
+    about |= {"gain_iou": gain_table(table, predicted, half, order)}
+    rows = []
+    for outcome, pairs in about.items():
+        times = 0 if outcome == "iou" and kind == "score" else options["bootstrap"]
+        key = dict(zip(ROW, (predictor, kind, protocol, outcome), strict=True))
+        rows.append(key | judge(pairs[pairs["predicted"].notna()], outcome, times, seed=0))
+    return rows
+
+
+def gain_table(table: pd.DataFrame, predicted: np.ndarray, half: np.ndarray, order: Sequence[str]) -> pd.DataFrame:
+    """A row per pair: the gain of the action that ``predicted`` prefers, and what :func:`judge` asks for."""
+    table = table.assign(predicted=predicted, half=half)
+    chosen = choices(table, KEY, "predicted", order)
+    true = choices(table, KEY, "iou", order, actions=chosen["action"])
+    wide = table.pivot(index=KEY, columns="method", values="iou").reindex(true.index)
+    facts = table[table["method"] == KEPT].set_index(KEY)[["tellable"]].reindex(true.index)
+    halves = choices(table.fillna({"half": -1}), KEY, "half", order, actions=chosen["action"]).reindex(true.index)
+    plain = wide.get(PLAIN, np.nan)
+    told, width = chosen["gain"].reindex(true.index), np.hypot(halves["kept"], halves["best"])
+    width = width.where(halves["kept"] >= 0)
+    pairs = true.assign(gain_iou=true["gain"], predicted=told, low=told - width, high=told + width)
+    pairs = pairs.assign(iou_kept=true["kept"], iou_action=true["best"], iou_plain=plain, iou_best=wide.max(axis=1))
+    return pairs.assign(tellable=facts["tellable"].astype(bool)).reset_index()
+
+
+def in_folds(
+    table: pd.DataFrame,
+    columns: list[str],
+    kinds: dict[str, list[str]],
+    names: list[str],
+    rehearsals: pd.DataFrame,
+    order: Sequence[str],
+    options: dict,
+    pool: Parallel,
+) -> tuple[pd.DataFrame, list[Run]]:
+    """The rows of ``table`` that were held out in turn, and what every predictor says of them, fitted on others."""
+    held = list(predictors.folds(table, columns))
+    if len(held) < 2:
+        return table[:0], []
+    fitted = pool(
+        delayed(learned.held_out)(table[seen], table[out], kinds, names, rehearsals, order, options)
+        for out, seen in held
+    )
+    parts = counted(fitted, f"{', '.join(columns)} held out, fold", len(held))
+    asked = np.logical_or.reduce([out for out, _ in held])
+    runs = []
+    for key in parts[0]:
+        predicted, half = np.full((2, len(table)), np.nan)
+        for (out, _), said in zip(held, parts, strict=True):
+            predicted[out], half[out] = said[key]
+        runs.append((*key, predicted[asked], half[asked]))
+    return table[asked].reset_index(drop=True), runs
+
+
+def frozen(
+    table: pd.DataFrame, frozen_path: str | None, rehearsals: pd.DataFrame, order: Sequence[str], options: dict
+) -> Iterator[Run]:
+    """The forest at ``frozen_path`` on pairs it never saw, alone and rehearsed, and all that needs no fitting.
+
+    Nothing without pairs.
+    """
     if frozen_path is None or table.empty:
         return
-    model = forest.load(frozen_path)
-    expected, spread = model.predict(model.rows(table))
-    half = model.width * spread
-    for outcome, predicted in zip(OUTCOMES, expected.T, strict=True):
-        low, high = (predicted - half, predicted + half) if outcome == "gain_iou" else (np.nan, np.nan)
-        yield LEARNED, "learned", outcome, table[JUDGED_COLUMNS].assign(predicted=predicted, low=low, high=high)
-    for name, size in (("always_adapt", 1.0), ("never_adapt", -1.0)):
-        yield name, "baseline", "gain_iou", table[JUDGED_COLUMNS].assign(predicted=size, low=np.nan, high=np.nan)
+    said = learned.unfitted(table, table) | learned.learned(forest.load(frozen_path), table, rehearsals, order, options)
+    for (predictor, kind), (predicted, half) in said.items():
+        yield predictor, kind, predicted, half
 
 
 if __name__ == "__main__":
     with job.run(snakemake.log[0]):
         predict(
-            pairs_path=snakemake.input.pairs,
+            segmentation_path=snakemake.input.segmentation,
             scores_path=snakemake.input.scores,
             distances_path=snakemake.input.distances,
+            rehearsal_paths=list(snakemake.input.rehearsals),
             frozen_path=next(iter(snakemake.input.frozen), None),
             asked=snakemake.params.asked,
+            order=snakemake.params.order,
             options=snakemake.params.options,
             predictors_path=snakemake.output.predictors,
             tree_path=snakemake.output.tree,

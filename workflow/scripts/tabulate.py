@@ -48,7 +48,7 @@ def tabulate(
     evaluated = read(evaluated_paths, [*KEY, "method", "iou", "dice", "predicted_foreground", *FACTS])
     networks = read(oracle_paths, ["target", "seed", "iou"]).rename(columns={"target": "network"})
     distances = read(distances_paths, [*KEY, *PLACE, "state", "distance", "value", "null"])
-    channels, scores = read(channels_paths, ["source", "seed", "layer"]), read(scores_paths, KEY)
+    channels, scores = read(channels_paths, ["source", "seed", "layer"]), read(scores_paths, [*KEY, "method"])
     segmentation = with_oracles(evaluated, networks)
     gained = gains(segmentation)[GAINS]
     tables = {segmentation_path: segmentation.reindex(columns=SEGMENTATION), gains_path: gained}

@@ -13,7 +13,7 @@ import pandas as pd
 from shiftgain.files.tables import read_csv
 from shiftgain.findings.theory import alike, classes, contrast_change, predicted_iou, share_change, share_spread
 from shiftgain.shifts.generation import drawn_compound
-from shiftgain.study.names import KEY, PAIR, DomainName, domain_of, full_names, variant_of
+from shiftgain.study.names import KEPT, KEY, PAIR, PLAIN, DomainName, domain_of, full_names, variant_of
 
 # Every column of tables/pairs.csv, in its order, and what it holds. The adapted IoU of each method follows, in columns
 # iou_METHOD, methods by the alphabet. IoU are empty where the target has no masks.
@@ -251,6 +251,18 @@ def over_seeds(pairs: pd.DataFrame) -> pd.DataFrame:
     """The pairs scored with the main method, home included, averaged over seeds."""
     fixed = [*PAIR, "name", "variant", "home", "shifted", "polarity", "brightness", "method"]
     return pairs[pairs["gain_iou"].notna()].groupby(fixed).mean(numeric_only=True).reset_index()
+
+
+def by_pair(scores: pd.DataFrame) -> pd.DataFrame:
+    """A row per pair and seed of the table of scores, which has one per action: ``NAME_before`` and ``NAME_after``.
+
+    Before is of the network as it is, after of a plain refresh; what is the same in both, of the domain, is ``NAME``.
+    """
+    kept, plain = (scores[scores["method"] == method].set_index(KEY).drop(columns="method") for method in (KEPT, PLAIN))
+    plain = plain.reindex(kept.index)
+    same = [name for name in kept if kept[name].equals(plain[name])]
+    parts = [part.drop(columns=same).add_suffix(f"_{state}") for part, state in ((kept, "before"), (plain, "after"))]
+    return pd.concat([kept[same], *parts], axis=1).reset_index()
 
 
 def abroad(pairs: pd.DataFrame) -> pd.DataFrame:

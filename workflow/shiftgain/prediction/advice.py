@@ -1,62 +1,133 @@
-"""Whether to adapt, for every pair of a source model and a target, labelled or not."""
+"""What to do about every pair of a source network and a target, labelled or not."""
+
+from collections.abc import Iterator, Sequence
+from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
 
+from shiftgain.prediction.choice import KEEP, MARGIN, UNKNOWN
+from shiftgain.prediction.estimator import Estimator, estimator, promised
 from shiftgain.prediction.forest import Forest
-from shiftgain.study.names import KEY
+from shiftgain.study.names import KEPT, KEY
 
 COLUMNS = [
-    *KEY,
-    *["expected_before", "expected_after", "gain", "gain_low", "gain_high", "decision", "drivers", "warning"],
+    *[*KEY, "expected_before", "expected_after", "gain", "gain_low", "gain_high", "action", "decision"],
+    *["images_to_label", "drivers", "warning"],
 ]
+# A loss and a gain of this size, in IoU, that are both inside the interval: then it cannot be told what to do.
+TOLERATED = 0.1
 # Scores that are named for each pair: those that moved the predicted gain most.
 DRIVERS = 3
-# A pair is warned of when at least this share of the scores lies outside all that the forest was fitted on: with over
-# a hundred scores, one alone says little.
-WARNED_SHARE = 0.02
+# A pair is warned of when at least this share of the scores lies outside all that was fitted on: with fifty scores, one
+# alone says little.
+WARNED_SHARE = 0.04
 
 
-def advise(scores: pd.DataFrame, forest: Forest) -> pd.DataFrame:
-    """The sorted rows of ``advice.csv``, from the table of scores: a row per pair and seed that method ``batchnorm``
-    was scored on.
+def advise(
+    scores: pd.DataFrame, prior: Forest, rehearsals: pd.DataFrame, order: Sequence[str], options: dict
+) -> pd.DataFrame:
+    """The sorted rows of ``advice.csv``: one per pair and seed that any action was scored on.
 
-    ``decision`` is ``adapt`` where the expected gain is above 0, else ``keep``; ``drivers`` are the scores that moved
-    the expectation most, with what they are and by how much they moved it; ``warning`` names the scores outside the
-    range of the forest's training pairs, where there are many.
+    ``scores``: the table of that name; ``rehearsals``: those of its networks, as far as there are any; ``order``:
+    actions, the simpler first. ``action`` is the best of them but keeping, ``gain`` what it is expected to bring
+    against keeping, :func:`decision` what to do. ``drivers``: the scores that moved that gain most; ``warning``: those
+    outside all that was fitted on, where there are many; ``expected_NAME``: the expected IoU under every action.
 
     Errors: :class:`StudyError` as :meth:`Forest.rows`.
     """
-    if not any(name.endswith("_after") and not name.startswith("seed_") for name in scores):
-        return pd.DataFrame(columns=COLUMNS)
-    rows = forest.rows(scores)
-    known = np.isfinite(rows).all(axis=1)
-    scores, rows = scores[known], rows[known]
-    expected, spread = forest.predict(rows)
-    before, after, gain = expected.T.clip([[0], [0], [-1]], 1)
-    half = forest.width * spread
-    table = scores[KEY].assign(
-        expected_before=before,
-        expected_after=after,
-        gain=gain,
-        gain_low=(gain - half).clip(-1, 1),
-        gain_high=(gain + half).clip(-1, 1),
-        decision=np.where(gain > 0, "adapt", "keep"),
-        drivers=[_drivers(forest.features, *pair) for pair in zip(rows, forest.drivers(rows), strict=True)],
-        warning=[_warning(forest, *pair) for pair in zip(rows, forest.outside(rows), strict=True)],
+    networks = scores.groupby(["source", "seed"], sort=False)
+    parts = [_of_network(rows, prior, _own(rehearsals, *network), order, options) for network, rows in networks]
+    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
+    rest = [f"expected_{name}" for name in [KEPT, *order] if f"expected_{name}" in table]
+    return table[[*COLUMNS, *rest]].sort_values(KEY, ignore_index=True)
+
+
+def _own(rehearsals: pd.DataFrame, source: str, seed: int) -> pd.DataFrame:
+    return rehearsals[(rehearsals["source"] == source) & (rehearsals["seed"] == seed)]
+
+
+def _of_network(
+    scores: pd.DataFrame, prior: Forest, rehearsal: pd.DataFrame, order: Sequence[str], options: dict
+) -> pd.DataFrame:
+    scores = scores.reset_index(drop=True)
+    model = estimator(prior, rehearsal, order, options)
+    table = scores[[*KEY, "method"]].assign(predicted=model.expected(scores), spread=model.spread(scores))
+    chosen = promised(table, KEY, order)
+    half = model.width * chosen["spread"]
+    low, high = ((chosen["gain"] + side * half).clip(-1, 1) for side in (-1, 1))
+    found = pd.DataFrame(
+        {
+            "expected_before": chosen["kept"],
+            "expected_after": chosen["best"],
+            "gain": chosen["gain"],
+            "gain_low": low,
+            "gain_high": high,
+            "action": chosen["action"],
+            "decision": decision(chosen["action"], chosen["gain"], low, high),
+        }
     )
-    return table[COLUMNS].sort_values(KEY, ignore_index=True)
+    spreads = _spreads(rehearsal)
+    told = found["decision"] != UNKNOWN
+    needed = [
+        images_to_label(spreads.get(row.action, np.nan), row.gain, options["coverage"]) for row in found.itertuples()
+    ]
+    found["images_to_label"] = pd.Series(needed, found.index, dtype="Int64").mask(told)
+    found["drivers"], found["warning"] = _reasons(model, scores, chosen)
+    wide = table.pivot(index=KEY, columns="method", values="predicted").add_prefix("expected_")
+    return found.join(wide).reset_index()
 
 
-def _drivers(names: list[str], values: np.ndarray, moved: np.ndarray) -> str:
-    most = np.argsort(-np.abs(moved), kind="stable")[:DRIVERS]
-    return "; ".join(f"{names[place]} = {values[place]:.2f} ({moved[place]:+.2f})" for place in most)
+def decision(action: pd.Series, gain: pd.Series, low: pd.Series, high: pd.Series) -> np.ndarray:
+    """``unknown`` where low < -TOLERATED and high > TOLERATED; else the action where its gain exceeds MARGIN; else
+    keep.
+
+    ``keep`` is preferred to what promises hardly more.
+    """
+    astride = (low < -TOLERATED) & (high > TOLERATED)
+    return np.select([astride, gain > MARGIN], [UNKNOWN, action], KEEP)
 
 
-def _warning(forest: Forest, values: np.ndarray, outside: np.ndarray) -> str:
+def images_to_label(spread: float, gain: float, coverage: float) -> int | None:
+    """n = ceil((z s / max(abs(gain), TOLERATED))^2), at least 2: labelled images whose mean gain excludes 0.
+
+    s, ``spread``, is the deviation between images of the gain, and z the normal quantile of the interval. None where
+    the spread is not known.
+    """
+    if not np.isfinite(spread):
+        return None
+    z = NormalDist().inv_cdf((1 + coverage) / 2)
+    return max(2, int(np.ceil((z * spread / max(abs(gain), TOLERATED)) ** 2)))
+
+
+def _spreads(rehearsal: pd.DataFrame) -> dict[str, float]:
+    """Root mean square over the rehearsed targets of the deviation of an action's gain between images."""
+    if rehearsal.empty:
+        return {}
+    squares = rehearsal["gain_sd"] ** 2
+    return np.sqrt(squares.groupby(rehearsal["method"]).mean()).to_dict()
+
+
+def _reasons(model: Estimator, scores: pd.DataFrame, chosen: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """Drivers and warning of each pair of ``chosen``."""
+    moved, outside = model.drivers(scores), model.outside(scores)
+    place = pd.Series(scores.index, pd.MultiIndex.from_frame(scores[[*KEY, "method"]]))
+    rows = [(place[(*key, action)], place[(*key, KEPT)]) for key, action in chosen["action"].items()]
+    drivers = [_drivers(scores.loc[after], moved.loc[after] - moved.loc[before]) for after, before in rows]
+    return drivers, [_warning(scores.loc[after], outside.loc[after]) for after, _ in rows]
+
+
+def _drivers(scores: pd.Series, moved: pd.Series) -> str:
+    most = moved.abs().sort_values(ascending=False, kind="stable").index[:DRIVERS]
+    return "; ".join(f"{name} = {scores[name]:.2f} ({moved[name]:+.2f})" for name in most)
+
+
+def _warning(scores: pd.Series, outside: pd.Series) -> str:
     if outside.mean() < WARNED_SHARE:
         return ""
-    beyond = np.maximum(forest.low - values, values - forest.high) / (forest.high - forest.low + 1e-6)
-    most = np.argsort(-np.where(outside, beyond, -np.inf), kind="stable")[: min(DRIVERS, outside.sum())]
-    named = ", ".join(f"{forest.features[place]} = {values[place]:.2f}" for place in most)
-    return f"{outside.sum()} of {len(values)} scores lie outside all that the predictor was fitted on: {named}"
+    named = ", ".join(f"{name} = {scores[name]:.2f}" for name in list(_beyond(outside))[:DRIVERS])
+    return f"{outside.sum()} of {len(outside)} scores lie outside all that the predictor was fitted on: {named}"
+
+
+def _beyond(outside: pd.Series) -> Iterator[str]:
+    return (str(name) for name in outside.index[outside])

@@ -1,7 +1,7 @@
 """The learned predictor as plain arrays: loaded without executing anything, evaluated by numpy alone.
 
-A forest of regression trees that say IoU before and after together, so that their difference is the gain. Beside
-them lie the half-width of its interval and the range of every score it was fitted on.
+A forest of regression trees that say the IoU of a prediction from its scores. Beside them lie the half-width of the
+interval of a gain and the range of every score it was fitted on.
 
 Written here because a shipped file must stay readable: formats of skops and treelite are bound to a version of their
 library, and ONNX does not give what each tree says.
@@ -18,10 +18,6 @@ import pandas as pd
 from shiftgain.files.errors import StudyError
 from shiftgain.files.tables import replacing
 
-# Two scores are IoU estimates already. A forest that has them is fitted to outcome minus estimate.
-ESTIMATES = ["resolved_iou_before", "resolved_iou_after"]
-OUTCOMES = ["iou_before", "iou_after", "gain_iou"]
-GAIN = OUTCOMES.index("gain_iou")
 # Added to the deviation between trees, in IoU: where all trees agree an interval keeps some width.
 SPREAD_FLOOR = 0.02
 # A score is outside when it leaves its range by more than this share of the width: the ends of a sample are not the
@@ -35,9 +31,8 @@ class Forest:
 
     ``features``: names of the scores, in the order of the columns. Node arrays (n,): ``feature`` (negative at a
     leaf), ``threshold``, ``right`` (node number); where the score does not exceed the threshold, the next node
-    follows. ``value`` (n, 2) holds the mean of IoU before and after, less :meth:`estimate`, over the training pairs.
-    ``roots`` (t,) are the first nodes. ``low`` and ``high`` (f,) bound the scores of the training pairs. ``width``:
-    half-width of the interval of the gain, in units of the spread of :meth:`predict`.
+    follows. ``value`` (n,) holds the mean outcome of the training rows. ``roots`` (t,) are the first nodes. ``low`` and
+    ``high`` (f,) bound the scores of the training rows. ``width``: half-width of the interval of a gain, in spreads.
     """
 
     features: list[str]
@@ -54,8 +49,7 @@ class Forest:
     def of(cls, trees: Iterable, features: list[str], rows: np.ndarray) -> "Forest":
         """The forest of ``trees``, each a ``tree_`` of scikit-learn, which were fitted on ``rows`` float32 (n, f).
 
-        Their first two outcomes are IoU before and after, less :meth:`estimate`. Evaluated by float32 scores, the
-        arrays send every pair to the leaf to which scikit-learn sends it.
+        Evaluated by float32 scores, the arrays send every row to the leaf to which scikit-learn sends it.
         """
         parts, roots, start = [], [], 0
         for tree in trees:
@@ -67,7 +61,7 @@ class Forest:
                     "feature": np.where(inner, tree.feature, -1).astype(np.int16),
                     "threshold": _rounded_down(tree.threshold),
                     "right": np.where(inner, tree.children_right + start, 0).astype(np.int32),
-                    "value": tree.value[:, :2, 0].astype(np.float32),
+                    "value": tree.value[:, 0, 0].astype(np.float32),
                 }
             )
             roots.append(start)
@@ -90,48 +84,37 @@ class Forest:
         return table[self.features].to_numpy(np.float32)
 
     def each(self, rows: np.ndarray) -> np.ndarray:
-        """What each tree says: (trees, n, 3)."""
-        iou = self.estimate(rows) + self.value[np.stack([self._leaves(root, rows) for root in self.roots])]
-        return np.concatenate([iou, iou[..., 1:] - iou[..., :1]], axis=-1)
+        """What each tree says (trees, n)."""
+        return self.value[np.stack([self._leaves(root, rows) for root in self.roots])].astype(float)
 
-    def estimate(self, rows: np.ndarray) -> np.ndarray:
-        """What :data:`ESTIMATES` say (n, 2), which the trees correct; 0 for a forest without them."""
-        if not set(ESTIMATES) <= set(self.features):
-            return np.zeros((len(rows), 2))
-        return rows[:, [self.features.index(name) for name in ESTIMATES]].astype(float)
+    def predict(self, rows: np.ndarray) -> np.ndarray:
+        """Mean of what the trees say (n,)."""
+        return self.each(rows).mean(axis=0)
 
-    def predict(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Expected outcomes (n, 3), in the order of :data:`OUTCOMES`, and the spread (n,) of the gain: its standard
-        deviation between trees, plus :data:`SPREAD_FLOOR`."""
-        each = self.each(rows)
-        return each.mean(axis=0), each[..., GAIN].std(axis=0) + SPREAD_FLOOR
+    def spread(self, rows: np.ndarray) -> np.ndarray:
+        """Standard deviation between the trees (n,), plus :data:`SPREAD_FLOOR`."""
+        return self.each(rows).std(axis=0) + SPREAD_FLOOR
 
     def drivers(self, rows: np.ndarray) -> np.ndarray:
-        """How much each score moved the predicted gain (n, f); with the mean of the trees they sum to it.
+        """How much each score moved the prediction (n, f); with the mean of the trees' roots they sum to it.
 
-        The estimates move it by themselves, one up and one down.
-
-        Along the path of a pair the mean gain changes from node to node; each change is put down to the score that
+        Along the path of a row the mean outcome changes from node to node; each change is put down to the score that
         was asked (Saabas 2014, Interpreting random forests), and averaged over trees. Unlike TreeSHAP it depends on
         the order of the questions; shap would bring a compiler (numba) into the environment of the tables.
         """
-        moves, gain = np.zeros(rows.shape), self.value[:, 1].astype(float) - self.value[:, 0]
+        moves, value = np.zeros(rows.shape), self.value.astype(float)
         everyone = np.arange(len(rows))
         for root in self.roots:
             node = np.full(len(rows), root)
             while (inner := self.feature[node] >= 0).any():
                 after = np.where(inner, self._next(node, rows), node)
-                moved = gain[after] - gain[node]
+                moved = value[after] - value[node]
                 np.add.at(moves, (everyone[inner], self.feature[node[inner]]), moved[inner])
                 node = after
-        moves /= len(self.roots)
-        for name, estimate, sign in zip(ESTIMATES, self.estimate(rows).T, (-1, 1), strict=True):
-            if name in self.features:
-                moves[:, self.features.index(name)] += sign * estimate
-        return moves
+        return moves / len(self.roots)
 
     def outside(self, rows: np.ndarray) -> np.ndarray:
-        """Whether each score leaves the range of the training pairs by more than :data:`RANGE_MARGIN` of it (n, f)."""
+        """Whether each score leaves the range of the training rows by more than :data:`RANGE_MARGIN` of it (n, f)."""
         room = RANGE_MARGIN * (self.high - self.low)
         return (rows < self.low - room) | (rows > self.high + room)
 

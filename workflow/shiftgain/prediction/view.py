@@ -24,6 +24,8 @@ EPSILON = 1e-6
 # Added to the deviation of grey levels within classes: a quarter of a level of 8 bits, below which nothing is resolved.
 SMALLEST_SPREAD = 1e-3
 N_QUANTILES = 200
+# Pixels on either side of a boundary that count as near it.
+BOUNDARY = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +36,11 @@ class View:
     ``rows`` (r, C) are the features that the head receives at a sample of positions, ``row_probabilities`` (r,)
     the probabilities there. ``labels``: batches of true masks, boolean (n, H, W), of a labelled source; never of a
     target. A pixel is predicted foreground where its probability exceeds ``threshold``.
+
+    ``perturbed`` and ``halfway``: probabilities for the first images of each batch under noise, and under statistics
+    half-way back to the source's. ``turned``: whether the network sees negatives; ``own_part``: of the statistics, what
+    is of each image; ``moved`` and ``off_refresh``: how far the statistics are from the source's, and from a plain
+    refresh (:func:`shiftgain.prediction.states.distance`).
     """
 
     images: Sequence[np.ndarray]
@@ -42,6 +49,12 @@ class View:
     row_probabilities: np.ndarray
     threshold: float = 0.5
     labels: Sequence[np.ndarray] | None = None
+    perturbed: Sequence[np.ndarray] = ()
+    halfway: Sequence[np.ndarray] = ()
+    turned: bool = False
+    own_part: float = 0.0
+    moved: float = 0.0
+    off_refresh: float = 0.0
 
     # Pixels
 
@@ -85,7 +98,53 @@ class View:
         """Whether each pixel is predicted foreground (p,)."""
         return self.foreground if self.labels is None else flat(self.predicted)
 
+    @cached_property
+    def image_shares(self) -> np.ndarray:
+        """Share of the pixels of each image that are predicted foreground (n,)."""
+        return np.concatenate([batch.mean(axis=(1, 2)) for batch in self.predicted])
+
+    # Stability
+
+    @cached_property
+    def consistency(self) -> float:
+        """IoU of the predictions with and without noise on the images; 1 where both are empty."""
+        return self._overlap(self.perturbed)
+
+    @cached_property
+    def path_agreement(self) -> float:
+        """IoU of the predictions with these statistics and with those half-way back; 1 where both are empty."""
+        return self._overlap(self.halfway)
+
+    def _overlap(self, others: Sequence[np.ndarray]) -> float:
+        both = either = 0
+        for batch, other in zip(self.predicted, others, strict=False):
+            first, second = batch[: len(other)], other > self.threshold
+            both += int(np.count_nonzero(first & second))
+            either += int(np.count_nonzero(first | second))
+        return float(both / either) if either else 1.0
+
     # Confidence
+
+    @cached_property
+    def entropy(self) -> np.ndarray:
+        """-p log p - (1 - p) log(1 - p) of all pixels (p,), in nats."""
+        return -(self.p * np.log(self.p) + (1 - self.p) * np.log1p(-self.p))
+
+    @cached_property
+    def inner_entropy(self) -> float:
+        """Mean entropy of the pixels further than :data:`BOUNDARY` px from the boundary of the prediction.
+
+        Near it any prediction is unsure. That of all pixels where none is further.
+        """
+        window = (1, 2 * BOUNDARY + 1, 2 * BOUNDARY + 1)
+        inner = flat(
+            [ndimage.maximum_filter(b, window) == ndimage.minimum_filter(b, window) for b in self._predicted_bytes]
+        )
+        return float(self.entropy[inner].mean(dtype=float) if inner.any() else self.entropy.mean(dtype=float))
+
+    @property
+    def _predicted_bytes(self) -> list[np.ndarray]:
+        return [batch.view(np.uint8) for batch in self.predicted]
 
     @cached_property
     def logit_skewness(self) -> float:
@@ -102,6 +161,18 @@ class View:
     def calibration(self) -> tuple[float, float]:
         """Slope and offset by :func:`platt` that fit the logits to the masks: needs labels."""
         return platt(self.logits, self.foreground)
+
+    @cached_property
+    def class_calibration(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """:func:`platt` of the pixels predicted background, and of those predicted foreground: needs labels.
+
+        :attr:`calibration` for a class that is never predicted.
+        """
+        background, foreground = (
+            platt(self.logits[chosen], self.foreground[chosen]) if chosen.any() else self.calibration
+            for chosen in (~self.predicted_flat, self.predicted_flat)
+        )
+        return background, foreground
 
     # Grey levels
 
@@ -144,6 +215,15 @@ class View:
         inside, outside = self.grey[self.foreground], self.grey[~self.foreground]
         pooled = np.sqrt((inside.var(dtype=float) + outside.var(dtype=float)) / 2)
         return float(abs(inside.mean(dtype=float) - outside.mean(dtype=float)) / (pooled + SMALLEST_SPREAD))
+
+    @cached_property
+    def grey_spread(self) -> float:
+        """var(m) / mean(s^2) + var(log s) over images of mean grey level m and deviation s."""
+        m, s = (
+            np.concatenate([getattr(batch, part)((1, 2), dtype=float) for batch in self.images])
+            for part in ("mean", "std")
+        )
+        return float(m.var() / (np.mean(s**2) + EPSILON) + np.log(s + SMALLEST_SPREAD).var())
 
     @cached_property
     def gearys_c(self) -> float:

@@ -25,20 +25,23 @@ from shiftgain.findings.pairs import (
     remedy_scores,
     strongest,
 )
+from shiftgain.prediction.choice import KEEP, UNKNOWN
 from shiftgain.study.names import KEY
 
 # protocol -> how its sentence begins; the first that a study has stands in its answer.
 HELD_OUT = {
     "synthetic_to_real": "On real domains, fitted on synthetic ones alone",
     "another_width": "On networks of other widths than it was fitted on",
+    "everything_new": "Where source, target and transformation are all new to it",
     "leave_source_out": "On source domains that it was not fitted on",
     "leave_transform_out": "On transformations that it was not fitted on",
     "leave_means_out": "On target domains that it was not fitted on",
-    "leave_seed_out": "On networks (seeds) that it was not fitted on",
+    "replication": "Replicated over seeds",
 }
+# The predictor by which a user is advised.
+ADVISED = "rehearsed"
 # Adapted IoU at most this far below the source's own is called restored, as in the talk's case `works`.
 RESTORED_MARGIN = 0.03
-CARDS = 12
 # A conclusion over couples of domains is drawn where chance alone gives as uneven a count less often than this.
 SIGNIFICANCE = 0.05
 
@@ -149,89 +152,77 @@ def told(correlations: pd.DataFrame) -> Iterator[str]:
 
 
 def predicted(predictors: pd.DataFrame) -> Iterator[str]:
-    """Sentences on how well the gain is predicted, from the table ``predictors``."""
-    gain = predictors[predictors["outcome"] == "gain_iou"]
+    """Sentences on how well it is told what each action reaches, from the table ``predictors``."""
     for protocol, words in HELD_OUT.items():
-        rows = gain[gain["protocol"] == protocol].set_index("predictor")
-        if "forest" not in rows.index or rows.loc["forest", "n"] < FEWEST_PAIRS:
+        rows = predictors[predictors["protocol"] == protocol].set_index(["predictor", "outcome"])
+        if (ADVISED, "gain_iou") not in rows.index or rows.loc[(ADVISED, "gain_iou"), "n"] < FEWEST_PAIRS:
             continue
-        forest = rows.loc["forest"]
-        edges = f" (interval {forest['ci_low']:.2f} to {forest['ci_high']:.2f})"
-        interval = "" if np.isnan(forest["ci_low"]) else edges
+        gain, iou = rows.loc[(ADVISED, "gain_iou")], rows.loc[(ADVISED, "iou")]
         yield (
-            f"{words} ({forest['n']:.0f} pairs), the forest of label-free scores predicts "
-            f"the gain with a Spearman correlation of {forest['spearman']:.2f}{interval}, R² {forest['r2']:.2f} and a "
-            f"mean error of {forest['mae']:.3f}; where the gain exceeds {SMALLEST_GAIN} in size its sign is right in "
-            f"{forest['sign_accuracy']:.1%} (the commoner sign alone: {forest['base_rate']:.1%}), and following it "
-            f"loses {forest['regret']:.4f} of IoU a pair against the better choice, always adapting "
-            f"{forest['regret_always_adapt']:.4f}.{_tellable(forest)}"
+            f"{words} ({gain['n']:.0f} pairs), the rehearsed predictor expects the IoU under every action with R² "
+            f"{iou['r2']:.2f} and a mean error of {iou['mae']:.3f}. The sign of the gain that it promises is right in "
+            f"{gain['sign_accuracy']:.1%} (the commoner sign alone: {gain['base_rate']:.1%}), its intervals hold "
+            f"{gain['coverage']:.0%} at a mean width of {gain['mean_width']:.2f}, and following it loses "
+            f"{gain['regret']:.4f} of IoU a pair against the best action{_constant_rule(rows)}."
         )
-    rows = gain[gain["protocol"] == "leave_source_out"].set_index("predictor")
-    singles = rows[rows["kind"].isin(["score", "distance"]) & rows["spearman"].notna()]
+    rows = predictors[(predictors["protocol"] == "leave_source_out") & (predictors["outcome"] == "gain_iou")]
+    rows = rows.set_index("predictor")
+    singles = rows[(rows["kind"] == "unfitted") & rows["regret"].notna()]
     if len(singles):
-        best = singles.sort_values("r2", kind="stable").iloc[-1]
-        beside = {TALK: "the talk's Bhattacharyya of the bottleneck", "small_tree": "a tree of five questions"}
-        rest = [f"; {words}: {rows.loc[name, 'r2']:.2f}" for name, words in beside.items() if name in rows.index]
-        yield f"Of single numbers {best.name} predicts an unseen source best, with R² {best['r2']:.2f}{''.join(rest)}."
+        best = singles.sort_values("regret", kind="stable").iloc[0]
+        beside = {TALK: "the talk's Bhattacharyya of the bottleneck", "three_conditions": "a rule of three conditions"}
+        rest = [f"; {words}: {rows.loc[name, 'regret']:.4f}" for name, words in beside.items() if name in rows.index]
+        yield (
+            f"Of single numbers that nothing was fitted to, {best.name.removesuffix('_unfitted')} chooses best for an "
+            f"unseen source, and loses {best['regret']:.4f}{''.join(rest)}."
+        )
 
 
-def _tellable(forest: pd.Series) -> str:
-    if not 0 < forest["n_tellable"] < forest["n"]:
+def _constant_rule(rows: pd.DataFrame) -> str:
+    """What the best constant rule loses; ``rows``: of one protocol, by predictor and outcome."""
+    gain = rows.xs("gain_iou", level="outcome")
+    rules = gain[(gain["kind"] == "baseline") & (gain.index != "constant")].sort_values("regret", kind="stable")
+    if rules.empty:
         return ""
-    return (
-        f" In {forest['n'] - forest['n_tellable']:.0f} of these pairs the foreground shares of source and target lie "
-        "on no common side of one half. "
-        f"Of the other {forest['n_tellable']:.0f} the Spearman correlation is {forest['spearman_tellable']:.2f}, "
-        f"R² {forest['r2_tellable']:.2f}, the sign right in {forest['sign_accuracy_tellable']:.1%} and the loss "
-        f"{forest['regret_tellable']:.4f}."
-    )
-
-
-def cards(advice: pd.DataFrame, unlabelled: list[str]) -> list[dict]:
-    """At most :data:`CARDS` rows of ``advice``, unlabelled targets first, then the most and the least to be gained.
-
-    ``images`` of a card says how many the advice is about.
-    """
-    first = advice[advice["target"].isin(unlabelled)]
-    rest = advice[~advice["target"].isin(unlabelled)].sort_values(["gain", *KEY], kind="stable")
-    room = max(0, CARDS - len(first))
-    rows = pd.concat([first, rest.tail(room - room // 2)[::-1], rest.head(room // 2)])
-    rows = rows.drop_duplicates(KEY).head(CARDS)
-    return [row | {"images": _images(row, row["target"] in unlabelled)} for row in rows.to_dict("records")]
-
-
-def _images(row: dict, unlabelled: bool) -> str:
-    """How many images of the target were adapted to and segmented; empty where the advice does not say."""
-    adapted, segmented = (row.get(name, np.nan) for name in ("n_target_images", "n_images"))
-    if pd.isna(adapted) or pd.isna(segmented):
-        return ""
-    verb = "predicted for" if unlabelled else "scored on"
-    return f"adapted to {_count(adapted)}, {verb} {_count(segmented)}" + " without masks" * unlabelled
-
-
-def _count(images: float) -> str:
-    return f"{images:.0f} image" + ("" if images == 1 else "s")
+    name = rules.index[0].replace("always_adapt", "always a plain refresh").replace("never_adapt", "always to keep")
+    return f", the best constant rule ({name.replace('_', ' ')}) {rules['regret'].iloc[0]:.4f}"
 
 
 def advised(advice: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[str]:
     """What the advice comes to over the study, and how it did where there are labels."""
     if advice.empty:
-        yield "This study does not adapt with method batchnorm, so that there is nothing to advise on."
+        yield "This study tries no action that could be advised, neither plain refreshing nor a remedy."
         return
-    adapt, warned = (advice["decision"] == "adapt").sum(), (advice["warning"] != "").sum()
+    counts = advice["decision"].value_counts()
+    named = [f"{name.replace('_', ' ')} in {n}" for name, n in counts.drop([UNKNOWN, KEEP], errors="ignore").items()]
+    keep, unknown, warned = counts.get(KEEP, 0), counts.get(UNKNOWN, 0), (advice["warning"] != "").sum()
     yield (
-        f"Of {len(advice)} pairs the shipped predictor advises to adapt in {adapt} and to keep the network in "
-        f"{len(advice) - adapt}; it warns of {warned} as unlike anything it was fitted on."
+        f"Of {len(advice)} pairs the advice is to keep the network in "
+        f"{', '.join([str(keep), *named])}; in {unknown} it cannot be told. It warns of {warned} as unlike "
+        f"anything it was fitted on."
     )
-    table = advice.merge(pairs[[*KEY, "iou_before", "iou_after", "gain_iou"]], on=KEY)
-    table = table[table["gain_iou"].notna()]
+    table = advice.merge(pairs, on=KEY, suffixes=("", "_of_pair"))
+    table = table[table["iou_before"].notna()]
     if len(table) >= FEWEST_PAIRS:
-        followed = np.where(table["decision"] == "adapt", table["iou_after"], table["iou_before"])
-        yield (
-            f"Where there are labels ({len(table)} pairs) following it gives a mean IoU of {followed.mean():.3f}: "
-            f"always adapting {table['iou_after'].mean():.3f}, never {table['iou_before'].mean():.3f}, the better "
-            f"of both each time {np.maximum(table['iou_before'], table['iou_after']).mean():.3f}."
+        followed, best = _followed(table)
+        plain = (
+            f"always refreshing plainly {table['iou_after'].mean():.3f}, " if table["iou_after"].notna().all() else ""
         )
+        yield (
+            f"Where there are labels ({len(table)} pairs) following it gives a mean IoU of {followed.mean():.3f}, "
+            f"keeping where it cannot be told: {plain}always keeping {table['iou_before'].mean():.3f}, the best action "
+            f"each time {best.mean():.3f}."
+        )
+
+
+def _followed(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """IoU under the advised action of each pair, and under the best of those advised on."""
+    actions = [name.removeprefix("expected_") for name in table if str(name).startswith("expected_")]
+    known = {name: table[f"iou_{name}"] for name in actions if f"iou_{name}" in table}
+    reached = pd.DataFrame({KEEP: table["iou_before"], UNKNOWN: table["iou_before"]} | known)
+    tried = [column for name, column in known.items() if f"expected_{name}" in table]
+    followed = [reached.loc[row, decision] for row, decision in table["decision"].items()]
+    return np.array(followed, float), pd.concat([table["iou_before"], *tried], axis=1).max(axis=1).to_numpy()
 
 
 def explained(pairs: pd.DataFrame, scores: pd.DataFrame) -> Iterator[str]:

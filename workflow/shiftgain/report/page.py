@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from shiftgain.files.tables import read_csv
-from shiftgain.findings.pairs import CASES, by_training, example_cases, label, method_scores, strongest
+from shiftgain.findings.pairs import CASES, by_pair, by_training, example_cases, label, method_scores, strongest
 from shiftgain.findings.verdicts import FEWEST_SEEDS
-from shiftgain.report import answers
+from shiftgain.report import answers, cards
 from shiftgain.report.summary import Condition
 from shiftgain.study.names import BLANK, base_of, full_names
 
@@ -175,8 +175,8 @@ def prediction(paths: dict[str, str], pairs: pd.DataFrame, drawn: dict[str, str]
     return {
         "predicted": list(answers.predicted(predictors)),
         "advised": list(answers.advised(advice, pairs)),
-        "explained": list(answers.explained(pairs, scores)),
-        "cards": answers.cards(advice, unlabelled(pairs)),
+        "explained": list(answers.explained(pairs, by_pair(scores))),
+        "cards": cards.cards(advice, unlabelled(pairs)),
         "tree": Path(tree_path).read_text(),
         "protocols": {name: picture(path) for name, path in drawn.items() if name in judged},
     }

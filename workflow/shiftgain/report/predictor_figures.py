@@ -1,4 +1,4 @@
-"""One figure per protocol: how the predictors compare, and what the forest predicted of each pair."""
+"""One figure per protocol: how the predictors compare, and what the rehearsed forest predicted of each pair."""
 
 import numpy as np
 import pandas as pd
@@ -18,12 +18,19 @@ PANELS = {
 }
 # Single scores, and distances, that are shown beside the talk's own: the best by absolute Spearman.
 BEST_PREDICTORS = 6
-COLOURS = {"baseline": GREY, "score": "#56b4e9", "distance": "#e69f00", "transparent": "#009e73", "learned": BLUE}
+COLOURS = {
+    "baseline": GREY,
+    "score": "#56b4e9",
+    "distance": "#e69f00",
+    "transparent": "#009e73",
+    "unfitted": "#cc79a7",
+    "learned": BLUE,
+}
 
 
 def predictors(judged: pd.DataFrame, predicted: pd.DataFrame | None) -> Figure:
     """``judged``: the rows of one protocol and outcome of ``predictors.csv``; ``predicted``: pairs with ``gain_iou``,
-    ``tellable``, and ``predicted``, ``low`` and ``high`` of the forest."""
+    ``tellable``, and ``predicted``, ``low`` and ``high`` of the rehearsed forest."""
     if judged.empty or predicted is None:
         return blank("this study has too few labelled groups to hold out")
     rows = chosen(judged)
@@ -40,14 +47,14 @@ def predictors(judged: pd.DataFrame, predicted: pd.DataFrame | None) -> Figure:
 
 
 def chosen(judged: pd.DataFrame) -> pd.DataFrame:
-    """The rows to show: baselines, the best single scores and distances and the talk's, the models."""
+    """The rows to show: constant rules, the best single scores and distances and the talk's, the models."""
     parts = [judged[judged["kind"] == "baseline"]]
     for kind in ("distance", "score"):
         of_kind = judged[judged["kind"] == kind]
         best = of_kind.sort_values("spearman", key=lambda value: -value.abs(), kind="stable").head(BEST_PREDICTORS)
         talk = of_kind[(of_kind["predictor"] == TALK) & ~of_kind.index.isin(best.index)]
         parts += [talk, best[::-1]]
-    return pd.concat([*parts, judged[judged["kind"].isin(["transparent", "learned"])]])
+    return pd.concat([*parts, judged[judged["kind"].isin(["unfitted", "transparent", "learned"])]])
 
 
 def _bars(axes: Axes, rows: pd.DataFrame, measure: str, low: float, high: float | None) -> None:
@@ -81,13 +88,13 @@ def _scatter(axes: Axes, predicted: pd.DataFrame) -> None:
     for tellable, colour, label in ((True, BLUE, "images can tell"), (False, ORANGE, "they cannot")):
         chosen = (predicted["tellable"] == tellable).to_numpy()
         if chosen.any():
-            look = {"s": 5, "color": colour, "linewidth": 0, "alpha": 0.7, "rasterized": True}
-            axes.scatter(true[chosen], estimates[chosen], label=label, **look)
+            points = axes.scatter(true[chosen], estimates[chosen], s=5, color=colour, lw=0, alpha=0.7, label=label)
+            points.set_rasterized(True)
     axes.legend(loc="lower right", frameon=False, markerscale=2)
     axes.axline((0, 0), slope=1, color="black", linewidth=0.6)
     axes.axhline(0, color="black", linewidth=0.4)
     axes.axvline(0, color="black", linewidth=0.4)
     axes.set(xlim=(-1.05, 1.05), ylim=(-1.05, 1.05), aspect="equal", anchor="W")
-    axes.set_xlabel("true gain")
-    axes.set_ylabel("gain predicted by the forest, without labels")
+    axes.set_xlabel("true gain of that action")
+    axes.set_ylabel("gain promised for the preferred action, without labels")
     axes.set_title(f"{len(predicted)} held-out pairs and their intervals")

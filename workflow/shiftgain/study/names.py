@@ -16,6 +16,8 @@ KEY = [*PAIR, "seed"]
 # Columns that name a place in a network, and a distance that is measured there.
 PLACE = ["layer", "activation", "unit"]
 DISTANCE = ["distance", *PLACE, "state"]
+# Methods by which tables know a network that is left as it is, and the plain refresh of its statistics.
+KEPT, PLAIN = "source", "batchnorm"
 # Id, in its SVG, of a figure that has nothing to show.
 BLANK = "blank"
 

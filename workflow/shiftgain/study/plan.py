@@ -16,6 +16,8 @@ from shiftgain.study.names import DomainName, base_of, domain_of, layer_names, t
 
 # Options of training that make a network irregular: too brief, too fast, with stale statistics.
 IRREGULAR = {"epochs", "learning_rate", "batchnorm_momentum"}
+# Functions of methods that advice chooses from; others are there to be compared with.
+ACTIONS = ("batchnorm", "remedy")
 # The draw of what is read from the user's files, the same for all seeds.
 FILES = "files"
 
@@ -346,6 +348,31 @@ class Study:
                 continue
             methods[name] = self.method(name)
         return methods
+
+    def actions(self, family: str) -> list[str]:
+        """Methods of a shift family that advice chooses from: plain refreshing and the remedies, of all images."""
+        return [name for name in self.families[family].methods if self._is_action(name)]
+
+    def actions_of(self, source: str) -> dict[str, dict]:
+        """The :meth:`actions` of all shift families that a source meets: name -> :meth:`method`."""
+        met = [family for one, family in self.pairs if one == source]
+        return {name: self.method(name) for family in met for name in self.actions(family)}
+
+    @cached_property
+    def order(self) -> list[str]:
+        """All actions of the study, the simpler first: a plain refresh, then in the order of the config."""
+        met = {name for family in self.families for name in self.actions(family)}
+        return [name for name in dict.fromkeys(["batchnorm", "remedy", *self.config["methods"]]) if name in met]
+
+    @cached_property
+    def rehearsed(self) -> list[str]:
+        """``NETWORK/seedSEED`` of the networks that are rehearsed: every source that has an action to choose."""
+        networks = [f"{source}/seed{seed}" for source, seed, family in self.jobs if self.actions(family)]
+        return list(dict.fromkeys(networks))
+
+    def _is_action(self, name: str) -> bool:
+        entry = {} if baseline_of(name) in self.config["baselines"] else method_entry(self.config["methods"], name)
+        return entry.get("function") in ACTIONS and not {"images", "at_test"} & entry.keys()
 
     def method(self, name: str) -> dict:
         """``function``, ``options``, and ``images`` or ``at_test`` of an adaptation method."""

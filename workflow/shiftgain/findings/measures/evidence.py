@@ -16,7 +16,7 @@ POLARITY_SCORES = [
     # shift of each predicted class, which remains when the statistics of all pixels agree
     "class_distance_after",
     # overlap of the predictions before and after: low where adaptation turns a prediction into its complement
-    "agreement_before_after",
+    "agreement_after",
 ]
 
 

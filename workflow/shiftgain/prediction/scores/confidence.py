@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from shiftgain.prediction.view import View
+from shiftgain.prediction.view import View, share_logit
 
 
 def confidence(source: View, state: View) -> float:
@@ -12,7 +12,7 @@ def confidence(source: View, state: View) -> float:
 
 def entropy(source: View, state: View) -> float:
     """Mean over pixels of -p log p - (1 - p) log(1 - p), in nats."""
-    return float(-(state.p * np.log(state.p) + (1 - state.p) * np.log1p(-state.p)).mean())
+    return float(state.entropy.mean())
 
 
 def difference_of_confidences(source: View, state: View) -> float:
@@ -48,6 +48,33 @@ def expected_iou_calibrated(source: View, state: View) -> float:
     """
     slope, offset = source.calibration
     return _expected_iou(1 / (1 + np.exp(-(slope * state.logits + offset))), state.predicted_flat)
+
+
+def expected_iou_classwise(source: View, state: View) -> float:
+    """:func:`expected_iou` of probabilities calibrated on the source for each predicted class by itself.
+
+    Class-wise calibrated confidence as an estimate of overlap (Li et al. 2022, arXiv:2207.09957, and its successor
+    MOVAL), the confidence of a class by slope and offset instead of a temperature.
+    """
+    p = np.empty_like(state.logits)
+    for (slope, offset), chosen in zip(
+        source.class_calibration, (~state.predicted_flat, state.predicted_flat), strict=True
+    ):
+        p[chosen] = 1 / (1 + np.exp(-(slope * state.logits[chosen] + offset)))
+    return _expected_iou(p, state.predicted_flat)
+
+
+def inner_uncertainty(source: View, state: View) -> float:
+    """:attr:`View.inner_entropy` minus that on the source: doubt inside of objects and far from them.
+
+    Where doubt lies says more than how much there is (spatially aware aggregation of uncertainty, arXiv:2603.29941).
+    """
+    return state.inner_entropy - source.inner_entropy
+
+
+def mean_probability_change(source: View, state: View) -> float:
+    """Logit of the mean foreground probability minus that on the source: the share at which a fixed point arrived."""
+    return share_logit(float(state.p.mean(dtype=float))) - share_logit(float(source.p.mean(dtype=float)))
 
 
 def cot(source: View, state: View) -> float:

@@ -27,21 +27,6 @@ def class_distance(source: View, state: View) -> float:
     return float(np.mean([np.sqrt(np.mean(shift**2)) for shift in shifts]))
 
 
-def mmd(source: View, state: View) -> float:
-    """sqrt(E k(t, t') + E k(s, s') - 2 E k(s, t)), k(d) = exp(-d^2 / 2 w^2).
-
-    s are rows of the source and t of the target. Biased estimate of the maximum mean discrepancy (Gretton et al.
-    2012, JMLR 13, equation 5), as a root: 0 between equal samples. The width w is the median distance of the source's
-    rows; features are in their deviations.
-    """
-    width = float(np.median(_distances(source, source, source))) + EPSILON
-    of_target, of_source, between = (
-        np.exp(-((_distances(first, second, source) / width) ** 2) / 2).mean()
-        for first, second in ((state, state), (source, source), (source, state))
-    )
-    return float(np.sqrt(max(0.0, of_target + of_source - 2 * between)))
-
-
 def energy(source: View, state: View) -> float:
     """sqrt(2 E d(s, t) - E d(t, t') - E d(s, s')) over rows s of the source and t of the target.
 

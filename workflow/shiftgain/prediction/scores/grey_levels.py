@@ -14,6 +14,14 @@ def grey_polarity(source: View, state: View) -> float:
     return float(state.grey_contrast * np.sign(source.grey_contrast))
 
 
+def seen_polarity(source: View, state: View) -> float:
+    """:func:`grey_polarity` as the network sees it: negated where it sees negatives.
+
+    Positive where what it calls objects stands out as the objects of the source do.
+    """
+    return (-1 if state.turned else 1) * grey_polarity(source, state)
+
+
 def separation(source: View, state: View) -> float:
     """log(d' / d' of the source): :attr:`View.d_prime` of the predicted classes, over that of the source's masks."""
     return log_ratio(state.d_prime, source.d_prime)
@@ -56,6 +64,11 @@ def grey_skewness(source: View, state: View) -> float:
     Negative where the polarity flipped; near 0 at a foreground share of one half.
     """
     return state.grey_skewness * float(np.sign(source.grey_skewness))
+
+
+def grey_spread(source: View, state: View) -> float:
+    """Log-ratio of :attr:`View.grey_spread` to the source's: exposures that differ between images."""
+    return log_ratio(state.grey_spread, source.grey_spread)
 
 
 def geary_change(source: View, state: View) -> float:

@@ -6,6 +6,9 @@ from shiftgain.network import metrics
 from shiftgain.prediction.scores.log_ratio import log_ratio
 from shiftgain.prediction.view import View, share_logit
 
+# An image of which a smaller share is predicted foreground looks empty.
+EMPTY = 0.002
+
 
 def foreground(source: View, state: View) -> float:
     """Share of pixels that are predicted foreground."""
@@ -20,6 +23,16 @@ def foreground_change(source: View, state: View) -> float:
 def foreground_distance(source: View, state: View) -> float:
     """Absolute :func:`foreground_change`."""
     return abs(foreground_change(source, state))
+
+
+def share_spread_change(source: View, state: View) -> float:
+    """Standard deviation between images of the logit of the predicted share, minus that on the source."""
+    return _share_spread(state) - _share_spread(source)
+
+
+def empty_change(source: View, state: View) -> float:
+    """Share of images in which less than :data:`EMPTY` of the pixels is predicted, minus that on the source."""
+    return float((state.image_shares < EMPTY).mean() - (source.image_shares < EMPTY).mean())
 
 
 def own_iou(source: View, state: View) -> float:
@@ -61,7 +74,7 @@ def length_change(source: View, state: View) -> float:
 
 
 def agreement(source: View, first: View, second: View) -> float:
-    """IoU between two predictions on the same images.
+    """IoU between two predictions on the same images: of the network as it is, and under the action.
 
     Jiang et al. 2022 (arXiv:2106.13799): two networks disagree as often as each errs, if calibrated.
     """
@@ -76,6 +89,10 @@ def complement_agreement(source: View, first: View, second: View) -> float:
 def foreground_moved(source: View, first: View, second: View) -> float:
     """Predicted foreground share of the second minus that of the first."""
     return second.share - first.share
+
+
+def _share_spread(view: View) -> float:
+    return float(np.std([share_logit(share) for share in view.image_shares]))
 
 
 def overlap(first: np.ndarray, second: np.ndarray) -> float:

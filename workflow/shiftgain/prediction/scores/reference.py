@@ -5,6 +5,7 @@ the source's polarity, the other if it flips it. See :meth:`View.reference`.
 """
 
 from shiftgain.prediction import otsu
+from shiftgain.prediction.scores.confidence import expected_iou_classwise
 from shiftgain.prediction.scores.masks import overlap
 from shiftgain.prediction.view import EPSILON, View, share_logit
 
@@ -27,6 +28,15 @@ def resolved_iou(source: View, images: View, state: View) -> float:
     """
     keeps_polarity = polarity_margin(source, images) >= 0
     return (reference_iou if keeps_polarity else reference_iou_flipped)(source, images, state)
+
+
+def trusted_iou(source: View, images: View, state: View) -> float:
+    """t r + (1 - t) e: :func:`resolved_iou` r and :func:`expected_iou_classwise` e, t = :func:`own_reference`.
+
+    Grey levels count as far as they are right on the source. Nothing is fitted.
+    """
+    trust = own_reference(source, source)
+    return trust * resolved_iou(source, images, state) + (1 - trust) * expected_iou_classwise(source, state)
 
 
 def explained(source: View, images: View, state: View) -> float:

@@ -1,14 +1,12 @@
 """Label-free scores: what can be known of a prediction on a target without its masks.
 
-Four registries, each a function per column of the table ``scores``; the order is that of the columns:
+Four registries, each a function per column of the table ``scores``; the order is that of the columns. A row is about
+one state of the network on the target, kept or under one method:
 
-* :data:`SCORES`, of one state of the network on the target (``source, state``): columns ``NAME_before``, ``_after``
-  adaptation, and ``_inverted``, adapted to the images turned about their mean grey level. The last is a probe of
-  polarity: where the target flips it, the turned images are like the source's. ``NAME_change`` is after less before;
-* :data:`REFERENCES`, of one state against a segmentation of the images that no network made (``source, images,
-  state``): columns as those of :data:`SCORES`. ``images`` is a view whose grey levels are looked at;
-* :data:`COMPARISONS` of two states (``source, first, second``): columns ``NAME_before_after`` and so on;
-* :data:`DOMAINS` of the source and the images of the target (``source, state``): column ``NAME``.
+* :data:`DOMAINS` of the source and the images of the target (``source, kept``): the same in all rows of a target;
+* :data:`SCORES` of one state (``source, state``);
+* :data:`REFERENCES` of one state against a segmentation of the images that no network made (``source, kept, state``);
+* :data:`COMPARISONS` of the state with the network that is kept (``source, kept, state``).
 
 ``source`` is a :class:`View` of labelled validation images of the source by the unadapted network; the others are
 of the target, without labels. Every score is finite for every prediction, empty and full masks included. Most are
@@ -19,48 +17,8 @@ A new score is a function in the module of what it is made of, a line here, and 
 
 from collections.abc import Callable
 
-from shiftgain.prediction.scores import confidence, features, grey_levels, masks, reference
+from shiftgain.prediction.scores import confidence, features, grey_levels, masks, reference, stability
 from shiftgain.prediction.view import View
-
-SCORES: dict[str, Callable[[View, View], float]] = {
-    "confidence": confidence.confidence,
-    "entropy": confidence.entropy,
-    "difference_of_confidences": confidence.difference_of_confidences,
-    "atc": confidence.atc,
-    "soft_dice": confidence.soft_dice,
-    "expected_iou": confidence.expected_iou,
-    "expected_iou_calibrated": confidence.expected_iou_calibrated,
-    "foreground": masks.foreground,
-    "foreground_change": masks.foreground_change,
-    "foreground_distance": masks.foreground_distance,
-    "cot": confidence.cot,
-    "logit_skewness": confidence.logit_skewness,
-    "grey_polarity": grey_levels.grey_polarity,
-    "separation": grey_levels.separation,
-    "latent_contrast": features.latent_contrast,
-    "class_distance": features.class_distance,
-    "mmd": features.mmd,
-    "energy": features.energy,
-    "perimeter_change": masks.perimeter_change,
-    # The name that published tables and the shipped forest know it by.
-    "roughness_change": masks.join_count_change,
-    "component_change": masks.component_change,
-    "hole_change": masks.hole_change,
-    "length_change": masks.length_change,
-}
-
-COMPARISONS: dict[str, Callable[[View, View, View], float]] = {
-    "agreement": masks.agreement,
-    "complement_agreement": masks.complement_agreement,
-    "foreground_moved": masks.foreground_moved,
-}
-
-REFERENCES: dict[str, Callable[[View, View, View], float]] = {
-    "reference_iou": reference.reference_iou,
-    "reference_iou_flipped": reference.reference_iou_flipped,
-    "resolved_iou": reference.resolved_iou,
-    "explained": reference.explained,
-}
 
 DOMAINS: dict[str, Callable[[View, View], float]] = {
     "own_iou": masks.own_iou,
@@ -72,7 +30,8 @@ DOMAINS: dict[str, Callable[[View, View], float]] = {
     "grey_shape": grey_levels.grey_shape,
     "grey_shape_inverted": grey_levels.grey_shape_inverted,
     "grey_skewness": grey_levels.grey_skewness,
-    # The name that published tables and the shipped forest know it by.
+    "grey_spread": grey_levels.grey_spread,
+    # The name that published tables know it by.
     "texture": grey_levels.geary_change,
     "own_reference": reference.own_reference,
     "reference_change": reference.reference_change,
@@ -81,20 +40,68 @@ DOMAINS: dict[str, Callable[[View, View], float]] = {
     "reference_quality": reference.reference_quality,
 }
 
+SCORES: dict[str, Callable[[View, View], float]] = {
+    "difference_of_confidences": confidence.difference_of_confidences,
+    "entropy": confidence.entropy,
+    "inner_uncertainty": confidence.inner_uncertainty,
+    "atc": confidence.atc,
+    "soft_dice": confidence.soft_dice,
+    "expected_iou": confidence.expected_iou,
+    "expected_iou_calibrated": confidence.expected_iou_calibrated,
+    "expected_iou_classwise": confidence.expected_iou_classwise,
+    "mean_probability_change": confidence.mean_probability_change,
+    "foreground": masks.foreground,
+    "foreground_change": masks.foreground_change,
+    "foreground_distance": masks.foreground_distance,
+    "share_spread_change": masks.share_spread_change,
+    "empty_change": masks.empty_change,
+    "cot": confidence.cot,
+    "logit_skewness": confidence.logit_skewness,
+    "grey_polarity": grey_levels.grey_polarity,
+    "seen_polarity": grey_levels.seen_polarity,
+    "separation": grey_levels.separation,
+    "latent_contrast": features.latent_contrast,
+    "class_distance": features.class_distance,
+    "energy": features.energy,
+    "perimeter_change": masks.perimeter_change,
+    # The name that published tables know it by.
+    "roughness_change": masks.join_count_change,
+    "component_change": masks.component_change,
+    "hole_change": masks.hole_change,
+    "length_change": masks.length_change,
+    "consistency": stability.consistency,
+    "consistency_change": stability.consistency_change,
+    "path_agreement": stability.path_agreement,
+    "moved": stability.moved,
+    "off_refresh": stability.off_refresh,
+    "own_part": stability.own_part,
+    "turned": stability.turned,
+}
 
-def scores(source: View, states: dict[str, View]) -> dict[str, float]:
-    """Every score of a target. ``states``: name, ``before`` among them, -> :class:`View` of the same images."""
-    before = states["before"]
-    row = {name: function(source, before) for name, function in DOMAINS.items()}
-    for state, view in states.items():
-        row |= {f"{name}_{state}": function(source, view) for name, function in SCORES.items()}
-        row |= {f"{name}_{state}": function(source, before, view) for name, function in REFERENCES.items()}
-    if "after" in states:
-        names = [*SCORES, *REFERENCES]
-        row |= {f"{name}_change": row[f"{name}_after"] - row[f"{name}_before"] for name in names}
-    names = list(states)
-    for place, first in enumerate(names):
-        for second in names[place + 1 :]:
-            views = states[first], states[second]
-            row |= {f"{name}_{first}_{second}": function(source, *views) for name, function in COMPARISONS.items()}
-    return row
+REFERENCES: dict[str, Callable[[View, View, View], float]] = {
+    "reference_iou": reference.reference_iou,
+    "resolved_iou": reference.resolved_iou,
+    "trusted_iou": reference.trusted_iou,
+    "explained": reference.explained,
+}
+
+COMPARISONS: dict[str, Callable[[View, View, View], float]] = {
+    "agreement": masks.agreement,
+    "complement_agreement": masks.complement_agreement,
+    "foreground_moved": masks.foreground_moved,
+}
+
+
+def scores(source: View, states: dict[str, View], kept: str) -> dict[str, dict[str, float]]:
+    """Every score of a target: name of a state -> its row.
+
+    ``states``: name, ``kept`` among them, -> :class:`View` of the same images.
+    """
+    domain = {name: function(source, states[kept]) for name, function in DOMAINS.items()}
+    return {state: domain | _of_state(source, states[kept], view) for state, view in states.items()}
+
+
+def _of_state(source: View, kept: View, state: View) -> dict[str, float]:
+    row = {name: function(source, state) for name, function in SCORES.items()}
+    row |= {name: function(source, kept, state) for name, function in REFERENCES.items()}
+    return row | {name: function(source, kept, state) for name, function in COMPARISONS.items()}

@@ -1,0 +1,42 @@
+"""Which action a number chooses: the network as it is, or the best of what can be done with its statistics."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from shiftgain.study.names import KEPT
+
+# Decisions that are no action.
+KEEP, UNKNOWN = "keep", "unknown"
+# Expected gain above which the network is not kept, in IoU: what is called a gain elsewhere.
+MARGIN = 0.02
+# An action must promise so much more than one that is simpler to be taken in its place, in IoU.
+SIMPLER = 0.01
+
+
+def choices(
+    table: pd.DataFrame, by: list[str], value: str, order: Sequence[str], actions: pd.Series | None = None
+) -> pd.DataFrame:
+    """For each target, named by the columns ``by``: ``kept``, ``action``, ``best`` and ``gain`` = best - kept.
+
+    ``table``: a row per target and ``method``, the network as it is among them, whose ``value`` is ``kept``. Of the
+    other methods ``action`` is the first in ``order`` whose ``value``, ``best``, lies within :data:`SIMPLER` of the
+    highest; or that which ``actions`` names. Targets without other methods, or without a value of the kept network, are
+    left out.
+    """
+    wide = table.pivot(index=by, columns="method", values=value)
+    names = [name for name in order if name in wide and name != KEPT]
+    names += sorted(set(wide.columns) - {KEPT, *names})
+    others = wide[names].to_numpy(float)
+    known = np.isfinite(others).any(axis=1) & wide[KEPT].notna().to_numpy()
+    wide, others = wide[known], others[known]
+    if actions is None:
+        enough = others >= np.nanmax(others, axis=1, keepdims=True) - SIMPLER if len(others) else others > 0
+        place = enough.argmax(axis=1) if len(others) else np.zeros(0, int)
+    else:
+        place = np.array([names.index(name) for name in actions.reindex(wide.index)], int)
+    best = others[np.arange(len(others)), place]
+    kept = wide[KEPT].to_numpy(float)
+    chosen = np.array(names, dtype=object)[place] if names else np.zeros(0, object)
+    return pd.DataFrame({"kept": kept, "action": chosen, "best": best, "gain": best - kept}, index=wide.index)

@@ -1,0 +1,166 @@
+"""Expected IoU of a prediction, from its scores: a forest fitted on synthetic domains, corrected by a rehearsal.
+
+expected = clip(prior(x) + correction(x), 0, 1). The prior is the shipped forest. The correction is a second forest,
+fitted to what the prior gets wrong on the rehearsal of the user's own source; without a rehearsal there is none.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from sklearn.ensemble import ExtraTreesRegressor
+
+from shiftgain.files.tables import read_csv
+from shiftgain.prediction.choice import choices
+from shiftgain.prediction.forest import Forest
+
+OUTCOME = "iou"
+# Kinds of change that every rehearsal has: they break a condition of refreshing, whatever else a target changes.
+ALWAYS = {"inversion", "share"}
+# Of each combination of kinds one more forest is fitted, some forty for a network: smaller ones than that of advice.
+CALIBRATING_TREES = 15
+# Columns that name a rehearsed target.
+REHEARSED = ["source", "seed", "target", "kinds"]
+
+
+def read_rehearsals(paths: list[str]) -> pd.DataFrame:
+    """The rehearsals of some networks, as stage rehearse wrote them; none without ``paths``."""
+    columns = [*REHEARSED, "method", OUTCOME, "gain_sd"]
+    tables = [read_csv(path, columns) for path in paths]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+
+
+@dataclass(frozen=True, eq=False)
+class Estimator:
+    """``prior`` and ``correction`` forests; ``width``: half-width of the interval of a gain, in spreads."""
+
+    prior: Forest
+    correction: Forest | None
+    width: float
+
+    def expected(self, table: pd.DataFrame) -> np.ndarray:
+        """Expected IoU (n,) of the rows of a table of scores."""
+        return expected(self.prior, self.correction, table)
+
+    def spread(self, table: pd.DataFrame) -> np.ndarray:
+        """:func:`spread` (n,) of the rows of a table of scores."""
+        return spread(self.prior, self.correction, table)
+
+    def drivers(self, table: pd.DataFrame) -> pd.DataFrame:
+        """How much each score moved the expectation: a row per row of ``table``, a column per score."""
+        moved = pd.DataFrame(self.prior.drivers(self.prior.rows(table)), columns=self.prior.features)
+        if self.correction is not None:
+            own = self.correction.drivers(self.correction.rows(table))
+            moved = moved.add(pd.DataFrame(own, columns=self.correction.features), fill_value=0)
+        return moved
+
+    def outside(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Whether each score leaves the range of all that was fitted on, prior and rehearsal: as :meth:`drivers`."""
+        beyond = self.prior.outside(self.prior.rows(table))
+        if self.correction is not None:
+            beyond &= self.correction.outside(self.correction.rows(table))
+        return pd.DataFrame(beyond, columns=self.prior.features)
+
+
+def expected(prior: Forest, correction: Forest | None, table: pd.DataFrame) -> np.ndarray:
+    """clip(prior + correction, 0, 1) of the rows of ``table`` (n,)."""
+    values = prior.predict(prior.rows(table))
+    if correction is not None:
+        values = values + correction.predict(correction.rows(table))
+    return values.clip(0, 1)
+
+
+def spread(prior: Forest, correction: Forest | None, table: pd.DataFrame) -> np.ndarray:
+    """How far the trees of the correction disagree (n,), or without one those of the prior: :meth:`Forest.spread`."""
+    model = prior if correction is None else correction
+    return model.spread(model.rows(table))
+
+
+def fit(names: list[str], rows: pd.DataFrame, options: dict, threads: int = 1, outcome: str = OUTCOME) -> Forest:
+    """Extremely randomised trees (Geurts et al. 2006) on scores ``names``, as plain arrays.
+
+    A third of the scores is tried at each split, at least ``leaf`` rows are in a leaf. ``options``: ``trees`` and
+    ``leaf``. Without rows, one tree that says 0.
+    """
+    if rows.empty:
+        rows = pd.DataFrame([dict.fromkeys([*names, outcome], 0.0)])
+    model = ExtraTreesRegressor(
+        options["trees"], min_samples_leaf=options["leaf"], max_features=1 / 3, random_state=0, n_jobs=threads
+    )
+    scores = rows[names].to_numpy(np.float32)
+    model.fit(scores, rows[outcome].to_numpy())
+    return Forest.of([estimator.tree_ for estimator in model.estimators_], names, scores)
+
+
+def correct(prior: Forest, rehearsal: pd.DataFrame, options: dict) -> Forest:
+    """The forest of IoU minus what ``prior`` expects, over the rows of a rehearsal."""
+    wrong = rehearsal[OUTCOME] - prior.predict(prior.rows(rehearsal))
+    return fit(prior.features, rehearsal.assign(wrong=wrong), options, outcome="wrong")
+
+
+def estimator(prior: Forest, rehearsal: pd.DataFrame, order: Sequence[str], options: dict) -> Estimator:
+    """The :class:`Estimator` of a network whose rehearsal this is, its interval from kinds of change held out.
+
+    ``order``: actions, the simpler first. ``options``: ``trees``, ``leaf`` and ``coverage``.
+    """
+    if rehearsal.empty:
+        return Estimator(prior, None, prior.width)
+    told = held_out_kinds(prior, rehearsal, options)
+    return Estimator(
+        prior, correct(prior, rehearsal, options), quantile(errors(told, REHEARSED, order), options["coverage"])
+    )
+
+
+def held_out_kinds(prior: Forest, rehearsal: pd.DataFrame, options: dict) -> pd.DataFrame:
+    """A rehearsal with ``predicted`` IoU and ``spread`` of each row by other kinds of change: none that it shares."""
+    told = np.full((2, len(rehearsal)), np.nan)
+    options = options | {"trees": min(options["trees"], CALIBRATING_TREES)}
+    for out, rest in kinds_held_out(rehearsal["kinds"]):
+        correction = correct(prior, rehearsal[rest], options) if rest.any() else None
+        told[:, out] = [function(prior, correction, rehearsal[out]) for function in (expected, spread)]
+    return rehearsal.assign(predicted=told[0], spread=told[1])
+
+
+def kinds_held_out(kinds: pd.Series) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(rows of one combination of ``kinds``, rows that share none of them): boolean (n,) each.
+
+    :data:`ALWAYS` are not held out: a new kind of change may come with another polarity or share, which every rehearsal
+    shows. A combination that is of these alone is told without its own rows.
+    """
+    parts = {name: set(name.split("+")) for name in kinds.unique()}
+    for name in sorted(parts):
+        new = parts[name] - ALWAYS
+        apart = {other for other in parts if other != name and not parts[other] & new}
+        yield (kinds == name).to_numpy(), kinds.isin(apart).to_numpy()
+
+
+def promised(table: pd.DataFrame, by: list[str], order: Sequence[str]) -> pd.DataFrame:
+    """:func:`choices` by ``predicted``, and ``spread`` = hypot of the spreads of the action and of the kept network.
+
+    ``table``: a row per target and action, with ``predicted`` and ``spread``.
+    """
+    chosen = choices(table, by, "predicted", order)
+    spreads = choices(table, by, "spread", order, actions=chosen["action"])
+    return chosen.assign(spread=np.hypot(spreads["kept"], spreads["best"]))
+
+
+def errors(table: pd.DataFrame, by: list[str], order: Sequence[str]) -> np.ndarray:
+    """|true - predicted| / spread (m,) of the gain of the action that is chosen, for each target named by ``by``.
+
+    ``table``: as for :func:`promised`, with the true :data:`OUTCOME`.
+    """
+    chosen = promised(table, by, order)
+    true = choices(table, by, OUTCOME, order, actions=chosen["action"])
+    return (np.abs(chosen["gain"] - true["gain"]) / chosen["spread"]).to_numpy()
+
+
+def quantile(wrong: np.ndarray, coverage: float) -> float:
+    """The ceil((n + 1) coverage)-th smallest of n errors: split-conformal, in spreads (Lei et al. 2018, JASA 113, 5.2).
+
+    The largest where there are too few for that, and NaN without any.
+    """
+    if not len(wrong):
+        return float("nan")
+    rank = min(len(wrong), int(np.ceil((len(wrong) + 1) * coverage)))
+    return float(np.sort(wrong)[rank - 1])

@@ -1,0 +1,120 @@
+"""What every predictor says of pairs that it was not fitted on, the learned ones among them.
+
+Two are learned: the forest by itself, and corrected by the rehearsal of the network that is asked about. A rehearsal
+that holds the very transform which is asked about is used without it, so that what is judged is new to it; negatives
+stay, since they are a condition that every rehearsal shows.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from shiftgain.prediction import predictors
+from shiftgain.prediction.estimator import (
+    ALWAYS,
+    OUTCOME,
+    REHEARSED,
+    correct,
+    errors,
+    expected,
+    fit,
+    held_out_kinds,
+    quantile,
+    spread,
+)
+from shiftgain.prediction.forest import Forest
+from shiftgain.study.names import IDENTITY, KEY
+
+FOREST, LEARNED = "forest", "rehearsed"
+# For the width of an interval, in each fold and for the shipped forest: every inner fold fits one more forest.
+INNER_FOLDS = 4
+# (predictor, kind) -> what it says of each row, and its part in the half-width of the interval of a gain
+Said = dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]
+
+
+def held_out(
+    train: pd.DataFrame,
+    test: pd.DataFrame,
+    kinds: dict[str, list[str]],
+    names: list[str],
+    rehearsals: pd.DataFrame,
+    order: Sequence[str],
+    options: dict,
+) -> Said:
+    """What every predictor, fitted on ``train``, says of ``test``.
+
+    ``kinds``: names of single numbers by kind, ``score`` and ``distance``; ``names``: those that are learned from.
+    """
+    none = np.full(len(test), np.nan)
+    said = unfitted(train, test)
+    said |= {(name, "score"): (predictors.single(name, train, test), none) for name in kinds["score"]}
+    said |= {(name, "distance"): (predictors.single_gain(name, train, test), none) for name in kinds["distance"]}
+    fitted = {name: function(names, train, test) for name, function in predictors.TRANSPARENT.items()}
+    said |= {(name, "transparent"): (values, none) for name, values in fitted.items()}
+    known = rehearsals[rehearsals["source"].isin(train["source"])] if len(rehearsals) else rehearsals
+    known = known[_without(known["kinds"], {*test["transform"]} - {IDENTITY})]
+    prior = fit_with_interval(names, train, known, order, options)
+    return said | learned(prior, test, rehearsals, order, options)
+
+
+def unfitted(train: pd.DataFrame, test: pd.DataFrame) -> Said:
+    """The constant rules, whose size alone is of ``train``, and single numbers taken for the IoU as they are."""
+    none = np.full(len(test), np.nan)
+    said: Said = {
+        (name, "baseline"): (rule(train, test), none)
+        for name, rule in predictors.rules(pd.concat([train, test])).items()
+    }
+    known = [name for name in predictors.UNFITTED if name in test]
+    return said | {(f"{name}_unfitted", "unfitted"): (test[name].to_numpy(float), none) for name in known}
+
+
+def learned(prior: Forest, test: pd.DataFrame, rehearsals: pd.DataFrame, order: Sequence[str], options: dict) -> Said:
+    """The forest, and the forest corrected by the rehearsal of each network: expected IoU and half-widths."""
+    alone, own_half = expected(prior, None, test), prior.width * spread(prior, None, test)
+    told, half = alone.copy(), own_half.copy()
+    for (source, seed), rows in test.reset_index(drop=True).groupby(["source", "seed"]):
+        own = rehearsals[(rehearsals["source"] == source) & (rehearsals["seed"] == seed)]
+        if own.empty:
+            continue
+        width = quantile(errors(held_out_kinds(prior, own, options), REHEARSED, order), options["coverage"])
+        for transform, part in rows.groupby("transform"):
+            correction = correct(prior, own[_without(own["kinds"], {transform})], options)
+            told[part.index] = expected(prior, correction, part)
+            half[part.index] = width * spread(prior, correction, part)
+    return {(FOREST, "learned"): (alone, own_half), (LEARNED, "learned"): (told, half)}
+
+
+def _without(kinds: pd.Series, transforms: set[str]) -> np.ndarray:
+    """Rows of a rehearsal that share none of ``transforms``, :data:`ALWAYS` aside."""
+    return np.array([not {*names.split("+")} & (transforms - ALWAYS) for names in kinds], bool)
+
+
+def fit_with_interval(
+    names: list[str],
+    table: pd.DataFrame,
+    rehearsals: pd.DataFrame,
+    order: Sequence[str],
+    options: dict,
+    threads: int = 1,
+) -> Forest:
+    """A forest of all rows of ``table`` and ``rehearsals``, its interval of the gain from pairs of sources held out.
+
+    :func:`quantile` of the errors of whole sources held out, so that it speaks of sources not seen: libraries of
+    conformal prediction leave that grouping to their user, and the quantile is two lines. NaN with fewer than two
+    sources.
+    """
+    rows = pd.concat([part[["source", OUTCOME, *names]] for part in (table, rehearsals) if len(part)] or [table])
+    prior = fit(names, rows, options, threads)
+    if table.empty or table["source"].nunique() < 2:
+        return prior
+    told = np.full((2, len(table)), np.nan)
+    part = np.unique(table["source"].astype(str), return_inverse=True)[1] % INNER_FOLDS
+    for number in np.unique(part):
+        out = part == number
+        others = rows[~rows["source"].isin(table.loc[out, "source"])]
+        model = fit(names, others, options, threads)
+        told[:, out] = [function(model, None, table[out]) for function in (expected, spread)]
+    wrong = errors(table.assign(predicted=told[0], spread=told[1]), KEY, order)
+    return replace(prior, width=quantile(wrong, options["coverage"]))
