@@ -9,6 +9,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -266,8 +267,9 @@ def test_all_stages_take_it(tmp_path, home, targets_path):
     with h5py.File(files[1]) as file:
         rows = file["source/reference/bottleneck/before_relu/position/rows"][...]
         assert rows.shape == (50, 6) and (rows < 0).any(), "before the ReLU"
-    score(path, home, str(targets_path), files[0], {}, files[2], "home", 0, 8, 40, 0.5, "cpu")
-    assert "confidence_after" in Path(files[2]).read_text().splitlines()[0]
+    score(path, home, str(targets_path), files[0], {}, files[2], "home", 0, ["batchnorm", "own"], 8, 40, 0.5, "cpu")
+    scores = pd.read_csv(files[2])
+    assert set(scores["method"]) == {"source", "batchnorm", "own"} and scores["expected_iou"].notna().all()
 
 
 def test_a_network_without_batch_norm_is_kept_and_scored(tmp_path, home, targets_path, caplog):
@@ -290,9 +292,9 @@ def test_a_network_without_batch_norm_is_kept_and_scored(tmp_path, home, targets
         0,
         "cpu",
     )
-    score(path, home, str(targets_path), files[0], {}, files[2], "home", 0, 8, 40, 0.5, "cpu")
-    header = Path(files[2]).read_text().splitlines()[0]
-    assert "confidence_before" in header and "confidence_after" not in header
+    score(path, home, str(targets_path), files[0], {}, files[2], "home", 0, list(METHODS), 8, 40, 0.5, "cpu")
+    scores = pd.read_csv(files[2])
+    assert set(scores["method"]) == {"source"} and scores["expected_iou"].notna().all()
 
 
 def handed_over(network, model: dict, folder: Path, **facts) -> dict:

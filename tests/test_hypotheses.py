@@ -579,7 +579,7 @@ def test_stage_judges_labelled_pairs(tmp_path):
     rows = each_seed(brightness(), brightness(0.2, iou_before=np.nan, iou_batchnorm=0.1))
     pairs = tables(rows).pairs.reindex(columns=[*COLUMNS, "iou_batchnorm"])
     paths = [str(tmp_path / f"{name}.csv") for name in ("pairs", "distances", "channels", "scores")]
-    for path, table in zip(paths, (pairs, NO_DISTANCES, EMPTY, NO_SCORES), strict=True):
+    for path, table in zip(paths, (pairs, NO_DISTANCES, EMPTY, NO_SCORES.assign(method=[])), strict=True):
         table.to_csv(path, index=False)
     judged = {name: catalogue("hypotheses")[name] for name in ("H2a", "H1a")}
     hypotheses(*paths, {}, judged, str(tmp_path / "h.csv"))

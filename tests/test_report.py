@@ -339,6 +339,6 @@ def test_the_page_begins_with_the_masks_where_some_were_written(arguments, tmp_p
     report(**arguments | {"page_path": str(tmp_path / "page.html"), "segmented": [str(folder)]})
     text = (tmp_path / "page.html").read_text()
     masks, rest = text.index('id="masks"'), text.index('id="hypotheses"')
-    assert text.index('id="answer"') < masks < text.index("expected IoU") < text.index("files passed over") < rest
+    assert text.index('id="answer"') < masks < text.index('<div class="card ') < text.index("files passed over") < rest
     assert "segmented/cells/0.30-0.70/advised" in text[masks:rest] and "7 images, 25.0 % foreground" in text[masks:rest]
     assert f"base64,{base64.b64encode(b'a picture').decode()}" in text[masks:rest]

@@ -21,7 +21,7 @@ rule rehearse:
     # Longer than other jobs of a source: taken last, one of these would keep a single core busy at the end.
     priority: 2
     conda:
-        "../../envs/torch.yaml"
+        "../../envs/rehearse.yaml"
     threads: 1
     resources:
         mem_mb=growing(2000),
