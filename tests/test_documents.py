@@ -36,6 +36,10 @@ def test_what_a_document_names_exists(document):
         assert (document.parent / link).exists(), link
 
 
+def test_the_readme_stays_short():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 110
+
+
 def test_the_citation_has_the_version_and_licence_of_the_project():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
