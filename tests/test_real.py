@@ -11,7 +11,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from shiftgain.domains import real, series
+from shiftgain.domains import real
 from shiftgain.files.errors import StudyError
 
 WHOLE = {"test": 1.0}
@@ -483,7 +483,7 @@ class TestBlocks:
 
     def test_check_reads_no_pixels(self, tmp_path, monkeypatch):
         spec = spec_of(write_folder(tmp_path, {"a.png": pixels((4, 4)), "b.tif": pixels((2, 5, 6))}))
-        monkeypatch.setattr(series, "_decoded", None)
+        monkeypatch.setattr("shiftgain.domains.series._decoded", None)
         real.check("mine", spec)
 
 
