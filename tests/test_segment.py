@@ -126,7 +126,7 @@ def test_nothing_of_the_targets_masks_is_read(study, tmp_path):
 @pytest.mark.parametrize(
     ("decision", "unknown", "method", "why"),
     [
-        ("adapt", "keep", "batchnorm", "the advice is adapt"),
+        ("batchnorm", "keep", "batchnorm", "the advice is batchnorm"),
         ("keep", "batchnorm", "source", "the advice is keep"),
         ("image_balanced", "keep", "image_balanced", "the advice is image_balanced"),
         ("unknown", "keep", "source", "the advice says unknown, where config key segment.unknown says keep"),
@@ -148,12 +148,12 @@ def test_without_images_of_the_source_nothing_is_advised():
 
 def test_what_was_decided_is_said_and_done(study, tmp_path, caplog):
     given = study(folder_of(tmp_path / "mine", foreground=0.9, background=0.5))
-    given |= {"action": "advised", "advice_path": write_advice(tmp_path / "advice.csv", "adapt")}
+    given |= {"action": "advised", "advice_path": write_advice(tmp_path / "advice.csv", "batchnorm")}
     with caplog.at_level(logging.INFO):
         segment(**given)
-    assert "mine: batchnorm, the advice is adapt" in caplog.text
+    assert "mine: batchnorm, the advice is batchnorm" in caplog.text
     said = about(given["folder"])
-    assert said["method"] == "batchnorm" and said["action"] == "advised" and said["why"] == "the advice is adapt"
+    assert said["method"] == "batchnorm" and said["action"] == "advised" and said["why"] == "the advice is batchnorm"
     followed = masks_in(given["folder"])
     segment(**given | {"action": "batchnorm", "advice_path": None, "folder": str(tmp_path / "asked")})
     assert all((followed[name] == mask).all() for name, mask in masks_in(str(tmp_path / "asked")).items())

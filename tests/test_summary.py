@@ -26,10 +26,10 @@ def test_each_sentence_follows_the_data_and_is_absent_without_any():
     [
         (
             0.97,
-            ["adapt", "keep"],
+            ["batchnorm", "keep"],
             "nearly always told rightly from unlabelled images whether it helps; so ask the predictor",
         ),
-        (0.9, ["keep", "adapt"], "mostly told rightly from unlabelled images whether it helps; but here never"),
+        (0.9, ["keep", "batchnorm"], "mostly told rightly from unlabelled images whether it helps; but here never"),
         (
             0.6,
             ["keep", "keep"],
@@ -43,7 +43,7 @@ def test_what_to_do_is_what_did_best(right, decisions, expected):
     keys = [dict(zip(KEY, ("s", f"t{n}", "identity", 0.0, 0), strict=True)) for n in range(4)]
     outcome = [{"iou_before": 0.4, "iou_after": 0.7, "iou_other": 0.9}, {"iou_before": 0.8, "iou_after": 0.3}] * 2
     pairs = pd.DataFrame([key | scores for key, scores in zip(keys, outcome, strict=True)])
-    pairs["gain_iou"] = pairs["iou_after"] - pairs["iou_before"]
+    pairs["gain_iou"], pairs["iou_batchnorm"] = pairs["iou_after"] - pairs["iou_before"], pairs["iou_after"]
     advice = pd.DataFrame(keys).assign(decision=decisions * 2)
     forest = {"predictor": "forest", "outcome": "gain_iou", "protocol": "leave_source_out", "n": 4, "base_rate": 0.6}
     assert expected in summary.told(pd.DataFrame([forest | {"sign_accuracy": right}]), advice, pairs)
@@ -51,8 +51,8 @@ def test_what_to_do_is_what_did_best(right, decisions, expected):
 
 def test_advice_that_falls_short_of_refreshing_always_is_not_recommended():
     keys = [dict(zip(KEY, ("s", f"t{n}", "identity", 0.0, 0), strict=True)) for n in range(4)]
-    pairs = pd.DataFrame(keys).assign(iou_before=0.4, iou_after=0.7, gain_iou=0.3)
-    advice = pd.DataFrame(keys).assign(decision=["adapt", "keep"] * 2)
+    pairs = pd.DataFrame(keys).assign(iou_before=0.4, iou_after=0.7, iou_batchnorm=0.7, gain_iou=0.3)
+    advice = pd.DataFrame(keys).assign(decision=["batchnorm", "keep"] * 2)
     nothing = pd.DataFrame(columns=["predictor", "outcome", "protocol", "n", "sign_accuracy", "base_rate"])
     assert (
         summary.told(nothing, advice, pairs)

@@ -24,11 +24,10 @@ from shiftgain.network import checkpoint, devices, normalisation
 from shiftgain.network.handover import hand_over
 from shiftgain.network.inference import BATCH_PIXELS, of_images
 from shiftgain.network.unet import UNet
+from shiftgain.prediction.choice import KEEP
 from shiftgain.report import outlines
-from shiftgain.study.names import IDENTITY, KEY
+from shiftgain.study.names import IDENTITY, KEPT, KEY
 
-# What the advice calls a plain refresh.
-ADAPT = {"adapt": "batchnorm", "keep": "source"}
 SHEET_IMAGES = 12
 OWN_RULE = (
     "No single state dict holds this method. These weights hold the statistics of the domain; of each image the "
@@ -85,20 +84,25 @@ def segment(
         partial.write_text(json.dumps(about, indent=1) + "\n")
 
 
+def method_of(decision: str) -> str:
+    """The method that a decision names; to keep the network is method source."""
+    return KEPT if decision == KEEP else decision
+
+
 def advised(advice_path: str | None, source: str, target: str, seed: int, unknown: str) -> tuple[str, str]:
     """(method, why in words) that the advice decides for a pair; without advice, ``unknown`` does."""
     left = f"where config key segment.unknown says {unknown}"
     if advice_path is None:
         why = f"nothing is advised without labelled images of {source}, by which advice is calibrated, {left}"
-        return ADAPT.get(unknown, unknown), why
+        return method_of(unknown), why
     advice = read_csv(advice_path, [*KEY, "decision"])
     pair = dict(zip(KEY, (source, target, IDENTITY, 0.0, seed), strict=True))
     rows = advice[(advice[list(pair)] == list(pair.values())).all(axis=1)]
     decision = str(rows["decision"].iloc[0]) if len(rows) else "unknown"
     if decision == "unknown":
         said = "the advice says unknown" if len(rows) else "there is no advice for it"
-        return ADAPT.get(unknown, unknown), f"{said}, {left}"
-    return ADAPT.get(decision, decision), f"the advice is {decision}"
+        return method_of(unknown), f"{said}, {left}"
+    return method_of(decision), f"the advice is {decision}"
 
 
 def found(adapted_path: str, target: str, method: str, network: UNet) -> tuple[dict, dict, dict]:

@@ -207,8 +207,6 @@ def _advisable(advice: pd.DataFrame, pairs: pd.DataFrame) -> str:
 
 def _followed(pair: pd.Series) -> float:
     """The IoU of doing what the ``decision`` of a pair says: the network as it is where that names no method."""
-    if pair["decision"] == "adapt":
-        return pair["iou_after"]
     return pair.get(f"iou_{pair['decision']}", pair["iou_before"])
 
 
