@@ -13,13 +13,13 @@ from sklearn.ensemble import ExtraTreesRegressor
 
 from shiftgain.files.tables import read_csv
 from shiftgain.prediction.choice import choices
-from shiftgain.prediction.forest import Forest
+from shiftgain.prediction.forest import Forest, disagreement
 
 OUTCOME = "iou"
 # Kinds of change that every rehearsal has: they break a condition of refreshing, whatever else a target changes.
 ALWAYS = {"inversion", "share"}
 # Of each combination of kinds one more forest is fitted, some forty for a network: smaller ones than that of advice.
-CALIBRATING_TREES = 15
+CALIBRATING_TREES = 8
 # Columns that name a rehearsed target.
 REHEARSED = ["source", "seed", "target", "kinds"]
 
@@ -114,12 +114,16 @@ def estimator(prior: Forest, rehearsal: pd.DataFrame, order: Sequence[str], opti
 
 def held_out_kinds(prior: Forest, rehearsal: pd.DataFrame, options: dict) -> pd.DataFrame:
     """A rehearsal with ``predicted`` IoU and ``spread`` of each row by other kinds of change: none that it shares."""
-    told = np.full((2, len(rehearsal)), np.nan)
+    rows = prior.rows(rehearsal)
+    alone = prior.each(rows)
+    said, apart = alone.mean(axis=0), disagreement(alone)
+    wrong = rehearsal.assign(wrong=rehearsal[OUTCOME] - said)
     options = options | {"trees": min(options["trees"], CALIBRATING_TREES)}
     for out, rest in kinds_held_out(rehearsal["kinds"]):
-        correction = correct(prior, rehearsal[rest], options) if rest.any() else None
-        told[:, out] = [function(prior, correction, rehearsal[out]) for function in (expected, spread)]
-    return rehearsal.assign(predicted=told[0], spread=told[1])
+        if rest.any():
+            each = fit(prior.features, wrong[rest], options, outcome="wrong").each(rows[out])
+            said[out], apart[out] = said[out] + each.mean(axis=0), disagreement(each)
+    return rehearsal.assign(predicted=said.clip(0, 1), spread=apart)
 
 
 def kinds_held_out(kinds: pd.Series) -> Iterator[tuple[np.ndarray, np.ndarray]]:

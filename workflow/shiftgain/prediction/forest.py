@@ -85,15 +85,18 @@ class Forest:
 
     def each(self, rows: np.ndarray) -> np.ndarray:
         """What each tree says (trees, n)."""
-        return self.value[np.stack([self._leaves(root, rows) for root in self.roots])].astype(float)
+        node = np.broadcast_to(self.roots[:, np.newaxis], (len(self.roots), len(rows)))
+        while (inner := self.feature[node] >= 0).any():
+            node = np.where(inner, self._next(node, rows), node)
+        return self.value[node].astype(float)
 
     def predict(self, rows: np.ndarray) -> np.ndarray:
         """Mean of what the trees say (n,)."""
         return self.each(rows).mean(axis=0)
 
     def spread(self, rows: np.ndarray) -> np.ndarray:
-        """Standard deviation between the trees (n,), plus :data:`SPREAD_FLOOR`."""
-        return self.each(rows).std(axis=0) + SPREAD_FLOOR
+        """:func:`disagreement` of what the trees say (n,)."""
+        return disagreement(self.each(rows))
 
     def drivers(self, rows: np.ndarray) -> np.ndarray:
         """How much each score moved the prediction (n, f); with the mean of the trees' roots they sum to it.
@@ -118,15 +121,14 @@ class Forest:
         room = RANGE_MARGIN * (self.high - self.low)
         return (rows < self.low - room) | (rows > self.high + room)
 
-    def _leaves(self, root: int, rows: np.ndarray) -> np.ndarray:
-        node = np.full(len(rows), root)
-        while (inner := self.feature[node] >= 0).any():
-            node = np.where(inner, self._next(node, rows), node)
-        return node
-
     def _next(self, node: np.ndarray, rows: np.ndarray) -> np.ndarray:
         values = rows[np.arange(len(rows)), self.feature[node].clip(0)]
         return np.where(values <= self.threshold[node], node + 1, self.right[node])
+
+
+def disagreement(each: np.ndarray) -> np.ndarray:
+    """Standard deviation between what trees say (trees, n), plus :data:`SPREAD_FLOOR` (n,)."""
+    return each.std(axis=0) + SPREAD_FLOOR
 
 
 def _rounded_down(thresholds: np.ndarray) -> np.ndarray:
