@@ -85,7 +85,14 @@ def test_a_click_shows_all_of_a_pair(driver, path):
     text = driver.execute_script("return document.querySelector('#atlas-pair').innerText")
     for words in ("IoU 0.30 as it is, and refreshing helps: 0.88", "brightness or contrast", "true mask", "other"):
         assert words in text, words
-    for words in ("Advice, without labels: adapt", "told = 1.00", "expected IoU", "encoder1", "dimension", "null"):
+    for words in (
+        "Advice, without labels: batchnorm",
+        "agreement = 1.00",
+        "expected IoU",
+        "encoder1",
+        "dimension",
+        "null",
+    ):
         assert words in text, words
     pictures = driver.execute_script(
         """return [...document.querySelectorAll('#atlas-pair img')].map((i) => [i.alt, i.naturalWidth])"""

@@ -254,7 +254,7 @@ TABLE_STAGES: dict[str, tuple[list[str], Callable[..., None]]] = {
         ["segmentation", "scores", "distances", "rehearsed"],
         lambda d, *paths: predict(
             *paths[:3], [paths[3]], None, {}, [], {},
-            *(str(d / name) for name in ("out.csv", "out.txt", "out.npz")), {}, 1,
+            *(str(d / name) for name in ("out.csv", "out.txt", "out.npz")), {}, {}, 1,
         ),
     ),
     "advise": (

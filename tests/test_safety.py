@@ -23,12 +23,20 @@ MODULES = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "subp
 PROCESSES = {"joblib": {"Parallel", "delayed"}}
 BUILT_IN = {"eval", "exec", "compile", "__import__"}
 METHODS = {"system", "popen", "read_pickle", "to_pickle", "unsafe_load", "full_load"}
-QUALIFIED = {"torch.load", "torch.save", "yaml.Loader", "yaml.UnsafeLoader", "yaml.FullLoader"}
+QUALIFIED = {"torch.save", "yaml.Loader", "yaml.UnsafeLoader", "yaml.FullLoader"}
+# Read tensors and arrays alone, by this option.
+GUARDED = {"np.load": "allow_pickle=False", "torch.load": "weights_only=True"}
+# (module, what it may use): the network of a run is handed over as a file of tensors, and git is asked for the commit.
+ALLOWED = {("handover", "torch.save"), ("commit", "subprocess")}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
 def test_no_source_unpickles_or_starts_a_shell(path):
-    for node in ast.walk(ast.parse(path.read_text())):
+    tree = ast.parse(path.read_text())
+    called = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in GUARDED:
+            assert node in called, "by another name it would escape this test"
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [alias.name for alias in node.names]
             if isinstance(node, ast.ImportFrom):
@@ -36,13 +44,14 @@ def test_no_source_unpickles_or_starts_a_shell(path):
                 if own or set(names) <= PROCESSES.get(node.module or "", set()):
                     continue
                 names.append(node.module or "")
-            assert not {name.split(".")[0] for name in names} & MODULES, ast.unparse(node)
+            used = {name.split(".")[0] for name in names} & MODULES
+            assert {(path.stem, name) for name in used} <= ALLOWED, ast.unparse(node)
         if isinstance(node, ast.Call):
             name = ast.unparse(node.func)
-            assert name != "np.load" or ast.unparse(node).endswith("allow_pickle=False)"), ast.unparse(node)
+            assert name not in GUARDED or ast.unparse(node).endswith(f"{GUARDED[name]})"), ast.unparse(node)
             assert name not in BUILT_IN and name.split(".")[-1] not in METHODS, name
         if isinstance(node, ast.Attribute):
-            assert ast.unparse(node) not in QUALIFIED, ast.unparse(node)
+            assert ast.unparse(node) not in QUALIFIED or (path.stem, ast.unparse(node)) in ALLOWED, ast.unparse(node)
         if isinstance(node, ast.keyword):
             assert node.arg != "shell" and not (node.arg == "allow_pickle" and ast.unparse(node.value) != "False")
 

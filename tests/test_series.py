@@ -25,7 +25,7 @@ from shiftgain.network import checkpoint
 from shiftgain.network.batches import TrainingImages
 from shiftgain.network.inference import Inputs
 from shiftgain.report import page
-from shiftgain.report.answers import cards
+from shiftgain.report.cards import cards
 from shiftgain.study.checks import study, typed
 from shiftgain.study.plan import Study
 from tests.conftest import METHODS, MODEL, discs
@@ -344,7 +344,7 @@ class TestIdentity:
         study(config)
         digests, looks = [], []
         digest, look = identity._digest, real.look
-        monkeypatch.setattr(real, "_digest", lambda file: digests.append(file) or digest(file))
+        monkeypatch.setattr(identity, "_digest", lambda file: digests.append(file) or digest(file))
         monkeypatch.setattr(real, "look", lambda *each: looks.append(each) or look(*each))
         study(config)
         assert not digests
@@ -475,7 +475,16 @@ class TestTables:
         assert {"hypothesis", "verdict", "value"} <= set(read_csv(tmp_path / "hypotheses.csv"))
 
     def test_cards_say_how_many_images(self):
-        row = {"source": "a", "transform": "identity", "level": 0.0, "seed": 0, "gain": 0.1}
+        row = {
+            "source": "a",
+            "transform": "identity",
+            "level": 0.0,
+            "seed": 0,
+            "decision": "keep",
+            "action": "batchnorm",
+        }
+        row |= dict.fromkeys(["expected_before", "expected_after", "gain", "gain_low", "gain_high"], 0.1)
+        row |= {"drivers": "", "warning": ""}
         rows = [row | {"target": "b"} | dict(zip(NUMBERS, (60, 60), strict=True))]
         rows += [row | {"target": "c"} | dict(zip(NUMBERS, (1, 12), strict=True))]
         found = {card["target"]: card["images"] for card in cards(page.pd.DataFrame(rows), ["b"])}

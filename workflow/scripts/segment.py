@@ -181,7 +181,9 @@ def write(
         with TemporaryFile() as file:
             writers.write(folder / "masks" / name, stack, (page > threshold for page in kept(pages, file)))
             file.seek(0)
-            writers.write(folder / "probabilities" / tiff, stack, (np.load(file) for _ in stack.shapes))
+            writers.write(
+                folder / "probabilities" / tiff, stack, (np.load(file, allow_pickle=False) for _ in stack.shapes)
+            )
 
 
 def kept(pages: Iterator[np.ndarray], file) -> Iterator[np.ndarray]:

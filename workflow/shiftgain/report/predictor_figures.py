@@ -23,7 +23,7 @@ COLOURS = {
     "score": "#56b4e9",
     "distance": "#e69f00",
     "transparent": "#009e73",
-    "unfitted": "#cc79a7",
+    "unfitted": "0.15",
     "learned": BLUE,
 }
 

@@ -1,6 +1,7 @@
 """Scores of how sure the network is: of its probabilities alone."""
 
 import numpy as np
+from scipy.special import expit
 
 from shiftgain.prediction.view import View, share_logit
 
@@ -60,7 +61,7 @@ def expected_iou_classwise(source: View, state: View) -> float:
     for (slope, offset), chosen in zip(
         source.class_calibration, (~state.predicted_flat, state.predicted_flat), strict=True
     ):
-        p[chosen] = 1 / (1 + np.exp(-(slope * state.logits[chosen] + offset)))
+        p[chosen] = expit(slope * state.logits[chosen] + offset)
     return _expected_iou(p, state.predicted_flat)
 
 
