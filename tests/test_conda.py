@@ -59,7 +59,9 @@ def stand_in(tmp_path) -> Path:
     return folder
 
 
-# With a baseline, so that every rule has a job.
+# Stages of networks and images from elsewhere, which this study has none of.
+ELSEWHERE = {"adopt", "segment"}
+# With a baseline, so that every other rule has a job.
 STUDY = TINY | {"pairs": [TINY["pairs"][0] | {"transforms": {"identity": [0]}, "methods": ["batchnorm", "ynet"]}]}
 
 
@@ -88,7 +90,7 @@ def test_every_rule_runs_in_its_environment(stand_in, tmp_path):
             file = yaml.safe_load((ROOT / "envs" / f"{environments()[stage]}.yaml").read_text())
             assert names[Path(python).parents[1].name] == file["dependencies"], stage
             started[stage] += 1
-    assert started.keys() == environments().keys(), json.dumps(started)
+    assert started.keys() == environments().keys() - ELSEWHERE, json.dumps(started)
 
 
 def test_versions_that_cannot_be_had_stop_the_run(stand_in, tmp_path):
