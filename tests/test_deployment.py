@@ -93,5 +93,5 @@ def test_a_copy_without_git_runs_to_the_page_as_a_module_with_a_prefix(tmp_path)
     write_user(user, checkout, {"one": "a"}, {"one": TINY | {"results": "out", "seeds": [0, 1]}})
     snakemake(user)
     assert (user / "a/out/report.html").stat().st_size > 10_000
-    assert "seed_agreement_after" in next((user / "a/out/scores").rglob("*.csv")).read_text().splitlines()[0]
+    assert "seed_agreement" in next((user / "a/out/scores").rglob("*.csv")).read_text().splitlines()[0]
     assert sorted(path.name for path in user.iterdir()) == [".snakemake", "Snakefile", "a", "one.yaml"]
