@@ -454,6 +454,7 @@ TINY = {
     "model": {"width": 4, "depth": 1},
     "train": {"epochs": 4, "batch": 8},
     "latents": {"rows": 32, "layers": ["bottleneck"]},
+    "rehearse": {"targets": 6, "pieces": 2},
     "correlate": {"bootstrap": 10},
     "predict": {"trees": 10, "bootstrap": 10},
 }
