@@ -214,7 +214,7 @@ FOLLOWS = {
     "latents": {"distances"} | TABLE_STAGES,
     "distances": TABLE_STAGES,
     "score": TABLE_STAGES,
-    "rehearse": {"predict", "advise", "report"},
+    "rehearse": {"predict", "advise", "atlas", "report"},
     "correlate": {"draw", "report"},
     "decompose": {"draw", "report"},
     "draw": {"report"},
