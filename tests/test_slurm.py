@@ -159,7 +159,7 @@ STUDY = ["--configfile", "config.yaml", "tiny.yaml"]
 def checkout_in(folder: Path) -> Path:
     """A copy of the checkout that holds the smallest study."""
     checkout = copy(folder)
-    (checkout / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+    (checkout / "tiny.yaml").write_text(yaml.safe_dump(TINY | {"device": "auto"}))
     return checkout
 
 
