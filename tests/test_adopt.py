@@ -31,6 +31,7 @@ from shiftgain.network.unet import UNet
 from shiftgain.study.checks import _description_faults, study
 from shiftgain.study.descriptions import described
 from tests.conftest import METHODS, MODEL, discs, write_domain
+from tests.test_safety import Trap
 
 CPU = torch.device("cpu")
 # A network of somebody else's: functional ReLU and pooling, three classes, unlike names, and a layer that never runs.
@@ -244,6 +245,11 @@ def test_a_refresh_is_that_of_torch_and_brightness_is_undone(tmp_path, home):
             torch.testing.assert_close(network(0.4 * images + 0.1), expected, rtol=1e-3, atol=1e-3)
 
 
+def latents_of(path: str, home: str, targets_path: Path, files: list[str]) -> None:
+    place = (["encoder1", "bottleneck"], ["before_relu"], ["position"])
+    latents(path, home, str(targets_path), *files[:2], *place, 50, 0, "cpu")
+
+
 def test_all_stages_take_it(tmp_path, home, targets_path):
     path, _ = adopted_at(tmp_path, home, preprocessing={"id": "zero_mean_unit_variance"})
     own = {"function": "remedy", "options": {"scope": "image", "weights": "balanced", "polarity": "told"}}
@@ -251,19 +257,7 @@ def test_all_stages_take_it(tmp_path, home, targets_path):
     adapt(path, home, str(targets_path), files[0], METHODS | {"own": own}, 0, "cpu", "home")
     with h5py.File(files[0]) as file:
         assert set(file["discs/batchnorm/"]) >= {"module.n1.running_mean", "module.n3.running_var"}
-    latents(
-        path,
-        home,
-        str(targets_path),
-        files[0],
-        files[1],
-        ["encoder1", "bottleneck"],
-        ["before_relu"],
-        ["position"],
-        50,
-        0,
-        "cpu",
-    )
+    latents_of(path, home, targets_path, files)
     with h5py.File(files[1]) as file:
         rows = file["source/reference/bottleneck/before_relu/position/rows"][...]
         assert rows.shape == (50, 6) and (rows < 0).any(), "before the ReLU"
@@ -279,19 +273,7 @@ def test_a_network_without_batch_norm_is_kept_and_scored(tmp_path, home, targets
     adapt(path, home, str(targets_path), files[0], METHODS, 0, "cpu", "home")
     with h5py.File(files[0]) as file:
         assert list(file["discs"]) == []
-    latents(
-        path,
-        home,
-        str(targets_path),
-        files[0],
-        files[1],
-        ["encoder1", "bottleneck"],
-        ["before_relu"],
-        ["position"],
-        50,
-        0,
-        "cpu",
-    )
+    latents_of(path, home, targets_path, files)
     score(path, home, str(targets_path), files[0], {}, files[2], "home", 0, list(METHODS), 8, 40, 0.5, "cpu")
     scores = pd.read_csv(files[2])
     assert set(scores["method"]) == {"source"} and scores["expected_iou"].notna().all()
@@ -454,15 +436,11 @@ def test_weights_come_in_the_forms_that_people_save(kind, tmp_path):
 FORGED = {"callable": "Theirs", "source": "theirs.py", "sha256": "0" * 64}
 
 
-class Evil:
-    def __reduce__(self):
-        return (Path("/tmp/never").touch, ())
-
-
 def test_what_is_no_state_dict_is_one_line_and_nothing_is_unpickled(tmp_path):
-    torch.save({"weight": Evil()}, tmp_path / "w.pt")
+    torch.save({"weight": Trap(tmp_path / "sprung")}, tmp_path / "w.pt")
     with pytest.raises(StudyError, match=r"w\.pt: no state dict of tensors .*; save it by torch\.save"):
         adopted.load_weights(nn.Conv2d(1, 1, 1), tmp_path / "w.pt")
+    assert not (tmp_path / "sprung").exists()
     torch.save(nn.Conv2d(1, 2, 1).state_dict(), tmp_path / "w.pt")
     with pytest.raises(StudyError, match=r"w\.pt: the weights do not fit the architecture .*size mismatch"):
         adopted.load_weights(nn.Conv2d(1, 1, 1), tmp_path / "w.pt")

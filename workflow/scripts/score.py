@@ -10,7 +10,7 @@ from collections.abc import Collection
 import h5py
 import numpy as np
 
-from shiftgain.adaptation import remedies
+from shiftgain.adaptation import artefacts
 from shiftgain.files import job, store
 from shiftgain.files.tables import write_rows
 from shiftgain.network import checkpoint, devices
@@ -71,11 +71,11 @@ def score(
 
 def actions(group: h5py.Group, network: UNet, methods: Collection[str]) -> dict[str, Action]:
     """What stage ``adapt`` kept of each of ``methods`` for a target."""
-    kept = {}
-    for method in [method for method in methods if method in group]:
-        own = remedies.Own(**store.get_json(group[method], "own")) if "own" in group[method].attrs else None
-        kept[method] = Action(checkpoint.get_state(group[method], network), own)
-    return kept
+    tried = [method for method in methods if method in group]
+    return {
+        method: Action(checkpoint.get_state(group[method], network), artefacts.own_of(group[method]))
+        for method in tried
+    }
 
 
 if __name__ == "__main__":

@@ -72,14 +72,17 @@ def adapter(
 def kept(group: h5py.Group, network: UNet) -> tuple[State, dict]:
     """What stage adapt kept: (tensors to put in place, how :func:`predict` adapts to each image or batch besides)."""
     if "method" not in group.attrs:
-        state, how = checkpoint.get_state(group, network), {}
-        if "own" in group.attrs:
-            own = remedies.Own(**store.get_json(group, "own"))
-            how = {"adapt": partial(remedies.of_image, own=own), "at_most": 1}
-        return state, how
+        own = own_of(group)
+        how = {} if own is None else {"adapt": partial(remedies.of_image, own=own), "at_most": 1}
+        return checkpoint.get_state(group, network), how
     method = store.get_json(group, "method")
     function = partial(batchnorm.METHODS[method["function"]], **method["options"])
     return {}, {"adapt": function, "at_most": method["at_test"]}
+
+
+def own_of(group: h5py.Group) -> remedies.Own | None:
+    """How each image gets statistics of its own, where stage adapt kept that."""
+    return remedies.Own(**store.get_json(group, "own")) if "own" in group.attrs else None
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,8 @@ SMALLEST_CONTRAST = 0.5
 # The fixed point of a domain is sought on so many pixels first, of no fewer images than these, and then on all.
 SKETCH_PIXELS = 2**20
 SKETCH_IMAGES = 8
-# Passes over all images that follow: what is left to find is what those of the sketch do not share with the rest.
+# Passes that follow where all images pass together: what is left to find is what those of the sketch do not share with
+# the rest. In tiles, a layer settles after those before it, whatever the start.
 SKETCHED_PASSES = 4
 
 Images = Iterable[Tile]
@@ -210,8 +211,8 @@ def refreshed(
     before, probabilities = plain.biased, plain.probabilities
     if start is not None:
         before, probabilities = start, gather(network, tiles, layers, mix, start, turned=turned).probabilities
-    passes = BALANCING_PASSES if together else 2 * len(layers)
-    for _ in range(passes if start is None else SKETCHED_PASSES):
+    once = BALANCING_PASSES if start is None else SKETCHED_PASSES
+    for _ in range(once if together else 2 * len(layers)):
         weighting = balancing(probabilities, share)
         gathered = gather(network, tiles, layers, mix, None if together else before, weighting, turned)
         moved = movement(before, gathered.biased)

@@ -24,6 +24,11 @@ SMALLEST_INPUT_SD = 1 / 255
 Adapt = Callable[[UNet, Iterable[Tile]], State | Mixture]
 
 
+def evenly(numbers: np.ndarray, n: int) -> np.ndarray:
+    """``n`` of ``numbers``, evenly over all, the first and the last among them."""
+    return numbers[np.linspace(0, len(numbers) - 1, n).round().astype(int)]
+
+
 @dataclass(frozen=True)
 class Inputs:
     """The images of a split, or those ``chosen``, in order, as tiles for a network of ``depth``.
@@ -74,7 +79,7 @@ class Inputs:
     def spread(self, n: int) -> Self:
         """``n`` of the images, evenly over all."""
         images = np.arange(store.count(self.split)) if self.chosen is None else self.chosen
-        return replace(self, chosen=images[np.linspace(0, len(images) - 1, n).round().astype(int)])
+        return replace(self, chosen=evenly(images, n))
 
     def draw(self, n: int, seed: int) -> Self:
         """``n`` of the images, drawn without repetition from ``seed``; all where there are no more."""

@@ -16,7 +16,7 @@ from shiftgain.adaptation import batchnorm, remedies
 from shiftgain.adaptation.statistics import INPUT_TENSORS
 from shiftgain.files import store
 from shiftgain.network import normalisation
-from shiftgain.network.inference import BATCH_PIXELS
+from shiftgain.network.inference import BATCH_PIXELS, evenly
 from shiftgain.network.normalisation import State
 from shiftgain.network.tiles import tiles_of
 from shiftgain.network.unet import UNet, to_input
@@ -81,7 +81,7 @@ def looked_at(split: h5py.Group, images: int, device: torch.device, chosen: np.n
     numbers = np.arange(store.count(split)) if chosen is None else chosen
     n, pixels = _amount(split, images, len(numbers))
     if "look" in split.attrs:
-        numbers = numbers[np.linspace(0, len(numbers) - 1, n).round().astype(int)]
+        numbers = evenly(numbers, n)
     return [
         to_input(middle(batch, pixels), device)
         for batch in store.image_batches(split, BATCH_PIXELS, chosen=numbers[:n])
