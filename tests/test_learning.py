@@ -566,3 +566,12 @@ def test_pairs_are_tellable_whose_shares_lie_on_the_same_side_of_one_half():
 def test_a_share_within_a_twentieth_of_one_half_lies_on_neither_side(share, told):
     near, far = pd.Series([share]), pd.Series([0.2 if share < 0.5 else 0.8])
     assert list(tellable(near, far)) == list(tellable(far, near)) == [told]
+
+
+def test_a_held_out_kind_is_told_by_the_correction_of_the_others_alone():
+    """Blur alone is right, and one score says that it is blur: who has seen its rows would know."""
+    kinds = ["blur"] * 12 + ["noise"] * 12
+    rows = pd.DataFrame({"kinds": kinds, "x": [1.0] * 12 + [0.0] * 12, "iou": [1.0] * 12 + [0.0] * 12})
+    prior = estimator.fit(["x"], rows.assign(iou=0.0), {"trees": 4, "leaf": 1})
+    told = estimator.held_out_kinds(prior, rows, {"trees": 4, "leaf": 1})
+    assert told["predicted"].tolist() == [0.0] * 12 + [1.0] * 12

@@ -224,6 +224,13 @@ def test_a_prior_of_images_stands_behind_an_image(trained):
     assert parts == [1, 1 / 4]
 
 
+def test_an_image_is_compared_with_images_of_the_source_and_a_domain_with_all_of_them(trained):
+    target, home = domain(4), remedies.Reference(share=0.2, image_share=0.4, contrast=3, spread=0.1)
+    state, own = remedy(remedies.Domain(trained, target.inputs), home, scope="image", weights="balanced")
+    assert own.share == 0.4
+    torch.testing.assert_close(state, refreshed(trained, target.inputs, 0.2, "balanced").state)
+
+
 def test_contrast_by_hand():
     image = torch.zeros(1, 1, 32, 32)
     image[..., 16:] = 1
