@@ -1,5 +1,6 @@
 """The answer to say aloud: every sentence follows from tables made up for it."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -86,3 +87,8 @@ def test_of_remedies_as_good_the_simplest_is_named():
     table = table.assign(**pd.DataFrame(rows), gain_iou=-0.1, share_change=0.0, share_spread=0.0, contrast_change=0.0)
     (row,) = summary.condition_rows(table, ["balanced", "turned_balanced", "untried"])
     assert (row.name, row.remedy, row.pairs) == ("polarity", "balanced", 3) and row.remedied == pytest.approx(0.89)
+    # Pairs of the same condition on which no remedy was tried count for what a refresh does there, not for the means.
+    others = table.assign(iou_before=0.1, gain_iou=0.3, iou_balanced=np.nan, iou_turned_balanced=np.nan)
+    untried = [others.assign(target=f"untried{number}") for number in range(3)]
+    both = summary.condition_rows(pd.concat([table, *untried]), ["balanced", "turned_balanced"])[0]
+    assert both[:6] == row[:6] and both.effect == "helps" and row.effect == "harms"

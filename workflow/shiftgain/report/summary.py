@@ -81,7 +81,7 @@ class Condition(NamedTuple):
 def condition_rows(pairs: pd.DataFrame, remedies: list[str]) -> list[Condition]:
     """A row per condition that at least :data:`FEWEST_PAIRS` pairs of a study break, from the table of pairs.
 
-    The best remedy is the simplest, by the parts of its name, of those within :data:`AS_GOOD` of the highest mean IoU;
+    The effect is of all of them, the means of those on which a remedy was tried, where they are enough. The best remedy is the simplest, by the parts of its name, of those within :data:`AS_GOOD` of the highest mean IoU;
     only remedies that all pairs of the row tried count.
     """
     table = abroad(pairs)
@@ -91,6 +91,9 @@ def condition_rows(pairs: pd.DataFrame, remedies: list[str]) -> list[Condition]:
         part = table[condition == name]
         if len(part) < FEWEST_PAIRS:
             continue
+        verb = effect(part["gain_iou"])
+        treated = part[part.filter([f"iou_{remedy}" for remedy in remedies]).notna().any(axis=1)]
+        part = treated if len(treated) >= FEWEST_PAIRS else part
         means = {remedy: part[f"iou_{remedy}"] for remedy in remedies if f"iou_{remedy}" in part}
         tried = {remedy: values.mean() for remedy, values in means.items() if values.notna().all()}
         good = [remedy for remedy in tried if tried[remedy] >= max(tried.values()) - AS_GOOD]
@@ -104,7 +107,7 @@ def condition_rows(pairs: pd.DataFrame, remedies: list[str]) -> list[Condition]:
                 tried.get(best, np.nan),
                 best,
                 part["own_iou"].mean(),
-                effect(part["gain_iou"]),
+                verb,
             )
         )
     return rows
