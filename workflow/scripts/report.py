@@ -65,7 +65,7 @@ def report(
         captions={name: page.paragraphs(path) for name, path in captions.items()},
         data={name: Path(path).name for name, path in data.items()},
         numbers=json.dumps({Path(path).name: page.packed(path) for path in data.values()}),
-        pictures={name: page.picture(path) for name, path in figures.items() if not page.is_blank(path)},
+        pictures={name: page.drawing(path) for name, path in figures.items() if not page.is_blank(path)},
         glossary=yaml.safe_load(Path(glossary_path).read_text()),
         tables=page.tables(pairs, gains, networks, correlations, hypotheses, published),
         readings=page.readings(read_csv(tables["domains"])),

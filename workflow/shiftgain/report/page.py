@@ -6,6 +6,7 @@ import json
 from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -37,6 +38,8 @@ COLUMNS = {
 SPLITS = ("train", "validation", "adapt", "test")
 # A table that is larger when it is compressed is not embedded, so that the page stays small.
 PACKED_BYTES = 250_000
+# What may stand as it is in a data address in single quotes: not what ends it, nor what HTML reads as an entity.
+UNQUOTED = " <>\"/=:;,()!?+*@$[]{}|^~"
 PACKAGES = ("snakemake", "torch", "numpy", "scipy", "pandas", "matplotlib", "seaborn", "h5py")
 
 
@@ -178,7 +181,7 @@ def prediction(paths: dict[str, str], pairs: pd.DataFrame, drawn: dict[str, str]
         "explained": list(answers.explained(pairs, by_pair(scores))),
         "cards": cards.cards(advice, unlabelled(pairs)),
         "tree": Path(tree_path).read_text(),
-        "protocols": {name: picture(path) for name, path in drawn.items() if name in judged},
+        "protocols": {name: drawing(path) for name, path in drawn.items() if name in judged},
     }
 
 
@@ -206,8 +209,13 @@ def segmented(folders: list[str]) -> dict[str, list[dict]]:
 
 
 def picture(path: str) -> str:
-    """A figure as the text that a page embeds."""
+    """A PNG as the text that a page embeds."""
     return base64.b64encode(Path(path).read_bytes()).decode()
+
+
+def drawing(path: str) -> str:
+    """An SVG as the text of an attribute in single quotes: a quarter shorter than base64."""
+    return quote(" ".join(Path(path).read_text().split("\n")), safe=UNQUOTED)
 
 
 def packed(path: str) -> str:
