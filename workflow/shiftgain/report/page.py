@@ -39,7 +39,7 @@ SPLITS = ("train", "validation", "adapt", "test")
 # A table that is larger when it is compressed is not embedded, so that the page stays small.
 PACKED_BYTES = 250_000
 # What may stand as it is in a data address in single quotes: not what ends it, nor what HTML reads as an entity.
-UNQUOTED = " <>\"/=:;,()!?+*@$[]{}|^~"
+UNQUOTED = ' <>"/=:;,()!?+*@$[]{}|^~'
 PACKAGES = ("snakemake", "torch", "numpy", "scipy", "pandas", "matplotlib", "seaborn", "h5py")
 
 

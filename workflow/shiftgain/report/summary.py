@@ -81,8 +81,9 @@ class Condition(NamedTuple):
 def condition_rows(pairs: pd.DataFrame, remedies: list[str]) -> list[Condition]:
     """A row per condition that at least :data:`FEWEST_PAIRS` pairs of a study break, from the table of pairs.
 
-    The effect is of all of them, the means of those on which a remedy was tried, where they are enough. The best remedy is the simplest, by the parts of its name, of those within :data:`AS_GOOD` of the highest mean IoU;
-    only remedies that all pairs of the row tried count.
+    The effect is of all of them, the means of those on which a remedy was tried, where they are enough. The best remedy
+    is the simplest, by the parts of its name, of those within :data:`AS_GOOD` of the highest mean IoU; only remedies
+    that all pairs of the row tried count.
     """
     table = abroad(pairs)
     condition = conditions(table)
