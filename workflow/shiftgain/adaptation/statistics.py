@@ -38,6 +38,8 @@ SETTLED = 5e-4
 ONE_PASS_VALUES = 48 * 2**20
 # Positions that are centred at a time: of few channels, as large layers have, they fit a cache.
 CHUNK_POSITIONS = 2**15
+# Positions whose weighted values are one product.
+RUN = 256
 # Of a channel that is constant, rounding alone moves; batch norm itself adds 1e-5 to every variance.
 SMALLEST_SCALE = 1e-5
 
@@ -80,15 +82,14 @@ class Pooled:
             self._add(part, share)
 
     def _add(self, positions: Tensor, weights: Tensor | None) -> None:
-        # Sums, not products with a vector of ones: those add up in float32 without pairing and lose three digits.
         if weights is None:
             weight = torch.full_like(self.weight, len(positions))
             mean = positions.mean(0)
             squares = (positions - mean).square_().sum(0)
         else:
             weight = weights.sum(dtype=torch.float64)
-            mean = (positions * weights).sum(0) / weight.float()
-            squares = (positions - mean).square_().mul_(weights).sum(0)
+            mean = _weighted_sum(positions, weights) / weight.float()
+            squares = _weighted_sum((positions - mean).square_(), weights)
         total = self.weight + weight
         step = mean.double() - self.mean
         self.mean += step * (weight / total)
@@ -101,6 +102,16 @@ class Pooled:
         if unbiased:
             variance = variance * (self.positions / max(1, self.positions - 1))
         return self.mean.float(), variance.float()
+
+
+def _weighted_sum(values: Tensor, weights: Tensor) -> Tensor:
+    """sum_i w_i x_i (channels,) of ``values`` (n, channels) and ``weights`` (n, 1).
+
+    Products of :data:`RUN` positions, added up in pairs: one product over all of them loses three digits in float32.
+    """
+    whole = len(values) // RUN * RUN
+    runs = weights[:whole].view(-1, 1, RUN) @ values[:whole].view(-1, RUN, values.shape[1])
+    return runs.sum(0)[0] + (weights[whole:].T @ values[whole:])[0]
 
 
 def refresh(network: UNet, tiles: Iterable[Tile], layers: Collection[str], mix: Mixes = target_alone) -> State:
