@@ -77,6 +77,7 @@ COMPLEMENT = viewed(~square(), noise=0.02)
         "moved": 0,
         "energy": 0,
         "separation": 0,
+        "edge_change": 0,
         "perimeter_change": 0,
         "roughness_change": 0,
         "component_change": 0,

@@ -257,6 +257,16 @@ def length(view):
     return sum((kept[k] + kept[k + 1]) / 2 * (lags[k + 1] - lags[k]) for k in range(5))
 
 
+@cache
+def edge_contrast(view):
+    """Grey level inside less outside over pairs of pixels, 4 apart, that the mask parts; in the RMS over all pairs."""
+    images = [smoothed(image) for batch in view.images for image in batch]
+    all_pairs = [pair for image in images for pair in neighbours(image, 4)]
+    sides = [pair for mask in masks(view) for pair in neighbours(mask, 4)]
+    steps = [(x - y) * (1 if a else -1) for (x, y), (a, b) in zip(all_pairs, sides, strict=True) if a != b]
+    return np.mean(steps) / np.sqrt(np.mean([(x - y) ** 2 for x, y in all_pairs]))
+
+
 def component_size(images):
     """Pixels over 4-connected components, each filled from a seed."""
     components = n = 0
@@ -377,6 +387,8 @@ SLOW = {
     "logit_skewness": lambda s, t: skew(logits(t)) - skew(logits(s)),
     "grey_polarity": lambda s, t: contrast(t) * np.sign(contrast(s)),
     "separation": lambda s, t: log_ratio(d_prime(t), d_prime(s)),
+    "edge_change": lambda s, t: log_ratio(abs(edge_contrast(t)), abs(edge_contrast(s))),
+    "seen_edge": lambda s, t: edge_contrast(t) * np.sign(edge_contrast(s)) * (-1 if t.turned else 1),
     "latent_contrast": lambda s, t: log_ratio(dispersion(t, s), dispersion(s, s)),
     "class_distance": class_distance,
     "energy": energy,

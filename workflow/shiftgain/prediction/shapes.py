@@ -4,7 +4,7 @@ Written here and not taken from scikit-image because images come in batches of s
 of them; its perimeters are other estimators, which the shipped forest does not know.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from scipy import ndimage
@@ -18,14 +18,17 @@ LAGS = (1, 2, 4, 8, 16)
 def changes(masks: Sequence[np.ndarray], lag: int) -> float:
     """Share of the pairs of pixels ``lag`` apart, along rows and columns, that differ; 0 where there are none."""
     differ = pairs = 0
-    for batch in masks:
-        for first, second in (
-            (batch[:, lag:], batch[:, :-lag]),
-            (batch[:, :, lag:], batch[:, :, :-lag]),
-        ):
-            differ += int(np.count_nonzero(first != second))
-            pairs += first.size
+    for first, second in apart(masks, lag):
+        differ += int(np.count_nonzero(first != second))
+        pairs += first.size
     return differ / pairs if pairs else 0.0
+
+
+def apart(batches: Sequence[np.ndarray], lag: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Of each batch (n, H, W) the pixels ``lag`` further and those before them, along columns and along rows."""
+    for batch in batches:
+        yield batch[:, lag:], batch[:, :-lag]
+        yield batch[:, :, lag:], batch[:, :, :-lag]
 
 
 def perimeter_per_area(masks: Sequence[np.ndarray]) -> float:

@@ -26,6 +26,8 @@ SMALLEST_SPREAD = 1e-3
 N_QUANTILES = 200
 # Pixels on either side of a boundary that count as near it.
 BOUNDARY = 2
+# Pixels between the two sides of a boundary whose grey levels are compared: blurred edges are some pixels wide.
+ACROSS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +74,11 @@ class View:
     def grey(self) -> np.ndarray:
         """Grey levels of all pixels (p,)."""
         return flat(self.images)
+
+    @cached_property
+    def smoothed(self) -> list[np.ndarray]:
+        """Grey levels, means over 3 x 3 pixels: batches (n, H, W)."""
+        return [ndimage.uniform_filter(batch, (0, 3, 3)) for batch in self.images]
 
     @cached_property
     def p(self) -> np.ndarray:
@@ -217,6 +224,22 @@ class View:
         return float(abs(inside.mean(dtype=float) - outside.mean(dtype=float)) / (pooled + SMALLEST_SPREAD))
 
     @cached_property
+    def edge_contrast(self) -> float:
+        """Mean of x_in - x_out over pairs of pixels across a boundary of :attr:`masks`, over the RMS of all pairs.
+
+        x: :attr:`smoothed` grey levels; pairs lie :data:`ACROSS` px apart, along rows and columns. Large where the
+        boundary follows edges of the image, whatever the illumination; 0 without a boundary.
+        """
+        step = crossing = squared = pairs = 0.0
+        for (x, y), (a, b) in zip(shapes.apart(self.smoothed, ACROSS), shapes.apart(self.masks, ACROSS), strict=True):
+            difference, side = x - y, a.astype(np.int8) - b.astype(np.int8)
+            step += float((difference * side).sum(dtype=float))
+            crossing += int(np.count_nonzero(side))
+            squared += float(np.square(difference, dtype=float).sum())
+            pairs += difference.size
+        return step / crossing / (np.sqrt(squared / pairs) + EPSILON) if crossing else 0.0
+
+    @cached_property
     def grey_spread(self) -> float:
         """var(m) / mean(s^2) + var(log s) over images of mean grey level m and deviation s."""
         m, s = (
@@ -243,13 +266,14 @@ class View:
 
     @cached_property
     def split(self) -> otsu.Split:
-        """:func:`otsu.split` of the images smoothed over 3 x 3 pixels, or of these less a plane each.
+        """:func:`otsu.split` of :attr:`smoothed` images, or of these less a plane each.
 
         Of the two, the one whose classes explain the larger share of variance: a plane takes off uneven illumination.
         """
-        smoothed = [ndimage.uniform_filter(batch, (0, 3, 3)) for batch in self.images]
-        levelled = [otsu.without_plane(batch) for batch in smoothed]
-        return max((otsu.split(flat(batches)) for batches in (smoothed, levelled)), key=lambda split: split.explained)
+        levelled = [otsu.without_plane(batch) for batch in self.smoothed]
+        return max(
+            (otsu.split(flat(batches)) for batches in (self.smoothed, levelled)), key=lambda split: split.explained
+        )
 
     @cached_property
     def bright_class(self) -> np.ndarray:

@@ -27,6 +27,19 @@ def separation(source: View, state: View) -> float:
     return log_ratio(state.d_prime, source.d_prime)
 
 
+def edge_change(source: View, state: View) -> float:
+    """Log-ratio of the size of :attr:`View.edge_contrast` of the prediction to that of the source's masks.
+
+    Low where boundaries are drawn through what is even in the image.
+    """
+    return log_ratio(abs(state.edge_contrast), abs(source.edge_contrast))
+
+
+def seen_edge(source: View, state: View) -> float:
+    """:attr:`View.edge_contrast` times its sign on the source, negated where the network sees negatives."""
+    return float((-1 if state.turned else 1) * state.edge_contrast * np.sign(source.edge_contrast))
+
+
 def own_separation(source: View, state: View) -> float:
     """log(1 + d') of the source's masks, in grey level."""
     return float(np.log1p(source.d_prime))

@@ -60,6 +60,8 @@ SCORES: dict[str, Callable[[View, View], float]] = {
     "grey_polarity": grey_levels.grey_polarity,
     "seen_polarity": grey_levels.seen_polarity,
     "separation": grey_levels.separation,
+    "edge_change": grey_levels.edge_change,
+    "seen_edge": grey_levels.seen_edge,
     "latent_contrast": features.latent_contrast,
     "class_distance": features.class_distance,
     "energy": features.energy,
