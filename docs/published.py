@@ -11,9 +11,10 @@ import pandas as pd
 import yaml
 from snakemake.utils import update_config
 
-from shiftgain.findings.pairs import by_condition, conditions, with_relations
+from shiftgain.findings.conditions import by_condition, conditions
+from shiftgain.findings.relations import with_relations
+from shiftgain.study.entries import domain_spec
 from shiftgain.study.names import domain_of, full_names
-from shiftgain.study.plan import domain_spec
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = ROOT / "results/published"

@@ -115,6 +115,13 @@ def test_the_snakefile_does_not_import_torch():
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT / "workflow").returncode == 0
 
 
+def test_every_fault_changes_one_place_and_names_its_tests():
+    """A fault whose line has moved would be put nowhere: ``python -m tests.faults`` stops at it, after hours."""
+    for fault in yaml.safe_load((ROOT / "tests/faults.yaml").read_text()):
+        assert (ROOT / fault["file"]).read_text().count(fault["old"]) == 1, fault["wrong"]
+        assert all((ROOT / word).is_file() for word in fault["tests"].split() if word.startswith("tests/")), fault
+
+
 def test_make_alone_prints_help():
     printed = subprocess.run(["make", "-C", str(ROOT)], capture_output=True, text=True).stdout
     targets = ("run", "test", "check", "bench", "gpu", "faults", "clean", "dag")
