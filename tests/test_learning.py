@@ -397,7 +397,7 @@ def test_a_prediction_depends_on_the_training_pairs_and_the_scores_of_its_own_pa
         np.testing.assert_allclose(alone[key][0], values[4:8], err_msg=str(key))
         np.testing.assert_allclose(alone[key][1], half[4:8], err_msg=str(key))
         np.testing.assert_array_equal(blind[key][0], values, err_msg=str(key))
-    unfitted = {(f"{name}_unfitted", "unfitted") for name in predictors.UNFITTED if name in NAMES}
+    unfitted = {(f"{name}_unfitted", "unfitted") for name in predictors.IOU_SCORES if name in NAMES}
     rules = {
         (name, "baseline") for name in ("constant", "never_adapt", "always_adapt", "always_balanced", "always_turned")
     }
