@@ -75,7 +75,7 @@ def folds(table: pd.DataFrame, columns: list[str]) -> Iterator[tuple[np.ndarray,
 
     Value k in the order of the alphabet is held out in part k modulo the number of parts. ``identity`` is no transform
     that could be new. Where source and target are both among the columns, a domain held out in one role is new in the
-    other.
+    other. GroupKFold of scikit-learn holds out the groups of one column; here several are new at once.
     """
     parts = {name: _parts(table[name], len(columns)) for name in columns}
     combinations = pd.DataFrame(parts).drop_duplicates().sort_values(columns).itertuples(index=False)
