@@ -27,7 +27,8 @@ sys.path.insert(0, str(Path(HERE, "workflow")))
 
 from shiftgain.files.errors import StudyError
 from shiftgain.report.contents import figures
-from shiftgain.study.checks import duplicate_keys, study, typed
+from shiftgain.study.checks import study
+from shiftgain.study.given import duplicate_keys, typed
 from shiftgain.study.lineage import beside, code
 from shiftgain.study.names import domain_of
 from shiftgain.study.resources import growing

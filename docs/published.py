@@ -11,14 +11,14 @@ import pandas as pd
 import yaml
 from snakemake.utils import update_config
 
-from shiftgain.findings.pairs import by_condition, conditions, with_relations
+from shiftgain.findings.conditions import by_condition, conditions
+from shiftgain.findings.pairs import SMALLEST_GAIN
+from shiftgain.findings.relations import with_relations
+from shiftgain.study.entries import domain_spec
 from shiftgain.study.names import domain_of, full_names
-from shiftgain.study.plan import domain_spec
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = ROOT / "results/published"
-# A gain smaller than this has no sign worth telling (as in the measures of table predictors).
-SMALLEST_GAIN = 0.02
 # A method is ahead of another by more than this (ours: what two decimals show).
 LEAD = 0.005
 FROZEN = {

@@ -41,7 +41,7 @@ from shiftgain.network import devices, metrics, normalisation, training
 from shiftgain.network.batches import TrainingImages
 from shiftgain.network.inference import Inputs, input_moments, predict
 from shiftgain.network.unet import UNet, pad, to_input
-from shiftgain.study.plan import domain_spec
+from shiftgain.study.entries import domain_spec
 from tests import together
 
 ROOT = Path(__file__).parents[1]

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from scripts.adapt import adapt
-from shiftgain.adaptation import batchnorm, remedies
+from shiftgain.adaptation import artefacts, batchnorm, remedies
 from shiftgain.adaptation.remedies import Reference
 from shiftgain.files import store
 from shiftgain.network import checkpoint, normalisation
+from shiftgain.network.inference import Inputs
 from shiftgain.network.tiles import tiles_of
 from tests.conftest import METHODS, MODEL, delete
 
@@ -245,6 +246,21 @@ def test_neither_masks_nor_the_test_split_are_read(tmp_path, domain_path, target
                 rtol=0,
                 atol=0,
             )
+
+
+def test_a_source_is_known_by_training_images_that_the_seed_draws(domain_path, targets_path, network, monkeypatch):
+    monkeypatch.setattr(artefacts, "REFERENCE_IMAGES", 3)
+    taken, reference = [], remedies.reference
+    monkeypatch.setattr(
+        remedies, "reference", lambda network, images: taken.append(images) or reference(network, images)
+    )
+    methods = {"balanced": {"function": "remedy", "options": {"weights": "balanced"}}}
+    with store.read(domain_path) as source, store.read(targets_path) as targets:
+        for seed in (0, 1):
+            artefacts.adapter(network, source, seed, torch.device("cpu"))(targets["discs/adapt"], methods)
+            drawn = Inputs(source["train"], torch.device("cpu"), network.depth).draw(3, seed)
+            assert taken[-1].split == source["train"] and list(taken[-1].chosen) == list(drawn.chosen)
+    assert list(taken[0].chosen) != list(taken[1].chosen)
 
 
 @pytest.mark.gpu

@@ -28,8 +28,9 @@ from shiftgain.network import adopted, checkpoint, examination, handover, normal
 from shiftgain.network.inference import Inputs, of_images
 from shiftgain.network.tiles import Frame, Tiled, halo, tiles_of, up
 from shiftgain.network.unet import UNet
-from shiftgain.study.checks import _description_faults, study
+from shiftgain.study.checks import study
 from shiftgain.study.descriptions import described
+from shiftgain.study.faults.schema import description_faults
 from tests.conftest import METHODS, MODEL, discs, write_domain
 from tests.test_safety import Trap
 
@@ -86,7 +87,7 @@ def describe(folder: Path, kwargs: dict | None = None, name: str = "Theirs", **m
     torch.save(module.state_dict(), folder / "theirs.pt")
     entry = {"architecture": {"callable": name, "source": "theirs.py", "kwargs": kwargs or {}}, "weights": "theirs.pt"}
     (folder / "network.yaml").write_text(yaml.safe_dump(entry | OUTPUT | more))
-    return described("domains.home.network", str(folder / "network.yaml"), _description_faults)
+    return described("domains.home.network", str(folder / "network.yaml"), description_faults)
 
 
 @pytest.fixture
@@ -328,7 +329,7 @@ def test_what_is_handed_over_gives_its_test_output_and_may_be_adopted_again(prep
     for axis in about["inputs"][0]["axes"][2:]:
         assert axis["size"]["min"] > 2 * about["outputs"][0]["axes"][2]["halo"], "something is left of the smallest"
     assert about["config"]["shiftgain"]["commit"] == "abc"
-    again = described("domains.a.network", str(tmp_path / "out/bioimageio.yaml"), _description_faults)
+    again = described("domains.a.network", str(tmp_path / "out/bioimageio.yaml"), description_faults)
     adopt(home, str(tmp_path / "again.h5"), again, 1)
     np.testing.assert_allclose(
         said(checkpoint.load(tmp_path / "again.h5", CPU), images), said(network, images), atol=1e-4
@@ -364,7 +365,7 @@ def monai(folder: Path, name: str, kwargs: dict, **more) -> dict:
     before = {"id": "scale_linear", "kwargs": {"gain": 1 / 255}}
     entry = {"architecture": architecture, "weights": str(folder / "monai.pt"), "preprocessing": before}
     outputs = {"activation": "softmax", "foreground": 1} if kwargs["out_channels"] > 1 else {}
-    return described("domains.home.network", entry | outputs | more, _description_faults)
+    return described("domains.home.network", entry | outputs | more, description_faults)
 
 
 @pytest.mark.parametrize(
@@ -465,7 +466,7 @@ def test_a_description_that_cannot_be_is_one_line(change, message, tmp_path):
     entry = yaml.safe_load((tmp_path / "network.yaml").read_text()) | change
     (tmp_path / "network.yaml").write_text(yaml.safe_dump(entry))
     with pytest.raises(StudyError, match=message):
-        described("domains.home.network", str(tmp_path / "network.yaml"), _description_faults)
+        described("domains.home.network", str(tmp_path / "network.yaml"), description_faults)
 
 
 @pytest.mark.parametrize(
@@ -507,17 +508,17 @@ def test_descriptions_of_bioimageio_of_either_form(tmp_path):
     }  # fmt: skip
     path = tmp_path / "rdf.yaml"
     path.write_text(yaml.safe_dump(old))
-    found = described("k", str(path), _description_faults)
+    found = described("k", str(path), description_faults)
     assert found["architecture"]["callable"] == "Theirs" and found["architecture"]["kwargs"] == {"classes": 3}
     assert found["preprocessing"] == {"id": "scale_linear", "kwargs": {"gain": 2.0, "axes": "xy"}}
     assert (found["activation"], found["foreground"], found["halo"]) == ("sigmoid", 2, 16)
     path.write_text(yaml.safe_dump(old | {"weights": {"onnx": {}}}))
     with pytest.raises(StudyError, match=r"rdf.yaml: weights: only onnx; take a model with pytorch_state_dict"):
-        described("k", str(path), _description_faults)
+        described("k", str(path), description_faults)
     steps = [{"preprocessing": [{"id": "scale_range"}]}]
     path.write_text(yaml.safe_dump(old | {"inputs": steps}))
     with pytest.raises(StudyError, match=r"preprocessing scale_range; one step can be followed"):
-        described("k", str(path), _description_faults)
+        described("k", str(path), description_faults)
 
 
 def config_of(folder: Path, home: dict, **block) -> dict:
@@ -557,7 +558,7 @@ def test_without_images_of_its_own_masks_are_made_and_nothing_else(tmp_path):
         study(config_of(tmp_path, {}, methods=["image"]))
     with pytest.raises(StudyError, match=r"config key domains.home: no path, so that it can be a source only"):
         study(config_of(tmp_path, {}, targets=["home", "mine"]))
-    adopt(None, str(tmp_path / "model.h5"), described("k", str(tmp_path / "network.yaml"), _description_faults), 1)
+    adopt(None, str(tmp_path / "model.h5"), described("k", str(tmp_path / "network.yaml"), description_faults), 1)
     images = discs(3, 24, 9)[0]
     network = checkpoint.load(tmp_path / "model.h5", CPU)
     np.testing.assert_allclose(said(network, images), said(adopted_at(tmp_path, None)[1], images))

@@ -109,6 +109,13 @@ def test_a_rehearsal_corrects_what_the_forest_expects_of_its_own_source():
     assert other["expected_after"] == pytest.approx(0.9)
 
 
+def test_a_network_is_advised_by_its_own_rehearsal_and_not_by_that_of_another_seed():
+    own = rehearsed(dict.fromkeys(["noise", "blur", "gamma", "zoom"], 0.5))
+    other = rehearsed(dict.fromkeys(["noise", "blur", "gamma", "zoom"], 0.7)).assign(seed=1)
+    found = advised((MIDDLE, LOW, HIGH), rehearsals=pd.concat([own, other]))
+    pd.testing.assert_frame_equal(found, advised((MIDDLE, LOW, HIGH), rehearsals=own))
+
+
 def test_the_interval_is_of_rehearsed_kinds_that_were_held_out():
     """Three kinds of four agree; the fourth is told by them, and is off by as much as it differs: the largest error."""
     found = advised(

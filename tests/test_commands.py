@@ -12,8 +12,8 @@ from commands import advise, folders
 
 from shiftgain.domains import real
 from shiftgain.files.errors import StudyError
-from shiftgain.study.checks import schema_faults
 from shiftgain.study.checks import study as checked
+from shiftgain.study.faults.schema import schema_faults
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = yaml.safe_load((ROOT / "config.yaml").read_text())

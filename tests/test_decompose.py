@@ -7,7 +7,8 @@ import torch
 
 from scripts.decompose import decompose
 from shiftgain.files import store
-from shiftgain.findings.pairs import decomposed_cases, read_pairs
+from shiftgain.findings.cases import decomposed_cases
+from shiftgain.findings.pairs import read_pairs
 from shiftgain.latents.decomposition import ClassMeans, class_means, decomposition
 from shiftgain.network import checkpoint
 from shiftgain.network.inference import Inputs

@@ -18,17 +18,9 @@ from matplotlib.transforms import Bbox
 
 from scripts.draw import MODULES, draw
 from shiftgain.files import store
-from shiftgain.findings.pairs import (
-    CASES,
-    abroad,
-    by_method,
-    by_training,
-    example_cases,
-    method_scores,
-    of_jobs,
-    over_seeds,
-    read_pairs,
-)
+from shiftgain.findings.cases import CASES, example_cases
+from shiftgain.findings.pairs import abroad, of_jobs, over_seeds, read_pairs
+from shiftgain.findings.summaries import by_method, by_training, method_scores
 from shiftgain.report import of_images, of_latents, of_outcomes, of_remedies, page, panels, predictor_figures
 from shiftgain.report.contents import figures
 from shiftgain.report.latent_tables import channel_histograms

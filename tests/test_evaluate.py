@@ -119,6 +119,21 @@ def test_a_baseline_is_scored_and_adapted_with_its_own_weights(tmp_path, domain_
         assert found.loc[method, "iou"] == own.loc[same, "iou"] != found.loc[same, "iou"]
 
 
+def test_a_baseline_adapts_to_no_image_that_it_was_trained_on(tmp_path, domain_path, targets_path, network):
+    checkpoint.save(tmp_path / "model.h5", network, MODEL, {"image_presentations": 0, "status": ""})
+    with h5py.File(targets_path, "a") as targets:
+        for group in targets.values():
+            store.put_json(group["adapt"], "trained_on", {"dark": [0, 1, 2]})
+    paths = [str(tmp_path / stem) for stem in ("model.h5", "targets.h5", "adapted.h5", "scores.csv", "masks.h5")]
+    adapt(paths[0], str(domain_path), paths[1], paths[2], METHODS, 0, "cpu")
+    evaluate(
+        *paths, source="dark~brief", seed=3, threshold=0.5, examples=2, device="cpu",
+        baseline_paths={("discs", "ynet"): paths[0]}, methods=["ynet+batchnorm"],
+    )  # fmt: skip
+    rows = pd.read_csv(tmp_path / "scores.csv").set_index(["transform", "method"])
+    assert rows.loc[("identity", "ynet+batchnorm"), "image_presentations"] == 5
+
+
 def test_adapting_to_one_test_batch_of_all_is_adapting_to_the_test_split(tmp_path, domain_path, targets_path, network):
     path = str(tmp_path / "a.h5")
     checkpoint.save(tmp_path / "model.h5", network, MODEL, {})

@@ -16,11 +16,12 @@ from shiftgain.findings.measures import outcomes
 from shiftgain.findings.measures.evidence import POLARITY_SCORES
 from shiftgain.findings.measures.remedies import REMEDIES
 from shiftgain.findings.measures.selection import Tables
-from shiftgain.findings.pairs import COLUMNS, with_relations
+from shiftgain.findings.pairs import COLUMNS
+from shiftgain.findings.relations import with_relations
 from shiftgain.findings.verdicts import FEWEST_SEEDS, MODULES, Hypothesis, interval, judge, verdict
+from shiftgain.study.entries import domain_spec
 from shiftgain.study.lineage import catalogue
 from shiftgain.study.names import KEY, domain_of, full_names
-from shiftgain.study.plan import domain_spec
 
 ROOT = Path(__file__).parents[1]
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())

@@ -20,7 +20,9 @@ from shiftgain.prediction.assessment import INTERVALS, MEASURES, judge, measures
 from shiftgain.prediction.choice import choices
 from shiftgain.prediction.learned import FOREST, LEARNED
 from shiftgain.prediction.predictors import PROTOCOLS
+from shiftgain.report.answers import HELD_OUT
 from shiftgain.study.names import KEY
+from shiftgain.study.plan import Study
 
 OPTIONS = {"trees": 20, "leaf": 2, "coverage": 0.9, "bootstrap": 20}
 FEWER = OPTIONS | {"trees": 5}
@@ -209,6 +211,10 @@ def test_what_is_held_out_is_new(table, protocol):
             assert shared <= {"identity"} and (not shared or protocol == "everything_new"), name
 
 
+def test_every_protocol_is_told_in_words():
+    assert {*PROTOCOLS, *Study({"domains": {}, "variants": {}}, {}, ()).frozen} == HELD_OUT.keys()
+
+
 def test_a_domain_that_is_new_is_new_in_both_roles():
     """Real domains are each other's sources and targets: one that is asked about as a target was no source before."""
     names = ["a", "b", "c", "d"]
@@ -334,6 +340,26 @@ def test_a_rehearsal_is_used_without_the_transform_that_is_asked_about(table):
     assert (said[0][~under] != said[1][~under]).mean() > 0.5
 
 
+def test_a_network_is_told_by_its_own_rehearsal_and_not_by_that_of_another_seed(table):
+    prior, own = estimator.fit(NAMES, table, FEWER), rehearsal(table)
+    nonsense = own.assign(iou=own["iou"].where(own["seed"] == 0, 1.0))
+    said = [learned.learned(prior, table, rows, ORDER, FEWER)[LEARNED, "learned"] for rows in (own, nonsense)]
+    first = (table["seed"] == 0).to_numpy()
+    for values, again in zip(*said, strict=True):
+        np.testing.assert_array_equal(values[first], again[first])
+    assert (said[0][0][~first] != said[1][0][~first]).mean() > 0.5
+
+
+def test_errors_are_of_the_action_that_is_promised():
+    """Balanced is promised 0.2 of gain and brings 0.05; that turned brings 0.3, or is told worst, is no part of it."""
+    rows = {"source": (0.5, 0.3, 0.5), "balanced": (0.7, 0.4, 0.55), "turned": (0.6, 0.9, 0.8)}
+    table = pd.DataFrame(
+        [dict(zip(("predicted", "spread", "iou"), row, strict=True)) | {"method": name, "target": "a"}
+         for name, row in rows.items()]
+    )  # fmt: skip
+    assert estimator.errors(table, ["target"], ORDER) == pytest.approx([0.15 / 0.5])
+
+
 def test_the_forest_is_fitted_on_rehearsals_too(table):
     """Those of sources that are asked about bear on neither the forest's interval nor, in folds, on the forest."""
     own = rehearsal(table)
@@ -397,7 +423,7 @@ def test_a_prediction_depends_on_the_training_pairs_and_the_scores_of_its_own_pa
         np.testing.assert_allclose(alone[key][0], values[4:8], err_msg=str(key))
         np.testing.assert_allclose(alone[key][1], half[4:8], err_msg=str(key))
         np.testing.assert_array_equal(blind[key][0], values, err_msg=str(key))
-    unfitted = {(f"{name}_unfitted", "unfitted") for name in predictors.UNFITTED if name in NAMES}
+    unfitted = {(f"{name}_unfitted", "unfitted") for name in predictors.IOU_SCORES if name in NAMES}
     rules = {
         (name, "baseline") for name in ("constant", "never_adapt", "always_adapt", "always_balanced", "always_turned")
     }

@@ -101,10 +101,10 @@ def test_the_same_seed_makes_the_same_targets_and_another_others(labelled):
 
 
 def test_of_large_pieces_there_are_fewer(labelled, monkeypatch):
-    monkeypatch.setattr(rehearsal, "PIXELS", 5 * 48**2)
+    monkeypatch.setattr(rehearsal, "TARGET_PIXELS", 5 * 48**2)
     assert len(made(labelled, targets=1, pieces=9)[0].images) == 5
     assert len(made(labelled, targets=1, pieces=4)[0].images) == 4
-    monkeypatch.setattr(rehearsal, "PIXELS", 1)
+    monkeypatch.setattr(rehearsal, "TARGET_PIXELS", 1)
     assert len(made(labelled, targets=1, pieces=9)[0].images) == 3
 
 

@@ -157,7 +157,7 @@ def test_a_fixed_point_sought_on_some_images_first_is_that_of_all(trained, monke
     assert list(sketched._sketch().chosen[[0, 1, -1]]) == [0, 4, 39] and sketched._sketch().count == 10
     found = sketched.refreshed(share, "balanced")
     alone = refreshed(trained, target.inputs, share, "balanced")
-    assert statistics.movement(alone.biased, found.biased) < 5 * statistics.SETTLED
+    assert statistics.movement(alone.biased, found.biased) < 5 * statistics.SETTLED_MOVEMENT
     assert sketched.refreshed(share, "balanced") is found
     monkeypatch.setattr(remedies, "SKETCH_PIXELS", 21 * SIZE * SIZE)
     assert remedies.Domain(trained, target.inputs)._sketch() is None

@@ -13,7 +13,8 @@ import pytest
 from scripts.atlas import atlas
 from scripts.draw import draw
 from scripts.report import report
-from shiftgain.findings.pairs import CASES, by_training
+from shiftgain.findings.cases import CASES
+from shiftgain.findings.summaries import by_training
 from shiftgain.prediction.scores import registry
 from shiftgain.report import answers, cards
 from shiftgain.report import page as written

@@ -303,6 +303,23 @@ def test_the_first_images_are_looked_at_and_no_others(arguments, domain_path, ta
         assert pd.read_csv(arguments["scores_path"]).equals(first_four) == same
 
 
+def test_at_home_images_that_were_trained_on_are_not_looked_at(arguments, targets_path):
+    """Of images 0 to 7 a network on their domain has seen two: what they show bears on no score."""
+    with h5py.File(targets_path, "r+") as targets:
+        for group in targets.values():
+            store.put_json(group["adapt"], "trained_on", {"discs": [1, 4]})
+    adapt_source(arguments, METHODS, "discs")
+    score(**arguments)
+    before = pd.read_csv(arguments["scores_path"])
+    with h5py.File(targets_path, "r+") as targets:
+        for group in targets.values():
+            group["adapt/images"][1] = 255 - group["adapt/images"][1]
+    score(**arguments)
+    assert pd.read_csv(arguments["scores_path"]).equals(before)
+    score(**arguments | {"source": "another"})
+    assert not pd.read_csv(arguments["scores_path"])["entropy"].equals(before["entropy"])
+
+
 def predictions(model, batch, state):
     """The probabilities (n, H, W) of a network with these statistics, no library code between."""
     with torch.no_grad():
@@ -315,10 +332,10 @@ def overlap(first, second):
     return (first & second).sum() / (first | second).sum()
 
 
-def adapt_source(arguments, methods):
+def adapt_source(arguments, methods, home=""):
     """Put what ``methods`` make of the targets into the place from which the stage reads it."""
     paths = [arguments[f"{name}_path"] for name in ("model", "source", "targets", "adapted")]
-    adapt(*paths, methods, 0, "cpu")
+    adapt(*paths, methods, 0, "cpu", home)
 
 
 def test_each_state_is_of_the_images_it_says(arguments, network, domain_path, targets_path, tmp_path):
@@ -373,6 +390,15 @@ def test_how_far_the_statistics_moved(network):
     assert [found[name].turned for name in ("source", "batchnorm", "turned")] == [False, False, True]
 
 
+def test_a_kept_network_is_on_the_way_to_what_stage_adapt_made(network):
+    """A refresh of all images of the target, where only some of them are looked at."""
+    images = torch.rand(8, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    end, own = refreshed(network, [2 * images]), network.state_dict()
+    found = views(network, [images[:6]], {"batchnorm": end}, 12, 0.5)["source"]
+    middle_state = {name: (own[name] + tensor) / 2 for name, tensor in end.state.items()}
+    np.testing.assert_allclose(found.halfway[0], predictions(network, images[:6], middle_state), atol=1e-5)
+
+
 def turned_state(network, images):
     return Action(remedies.refreshed(network, tiles_of([images], 2), polarity="turned").state)
 
@@ -409,6 +435,8 @@ def test_each_image_has_its_own_statistics_where_the_action_says_so(network, mon
         state = remedies.refreshed(network, tiles_of([alone], 2)).state
         np.testing.assert_allclose(found.probabilities[0][number], predictions(network, alone, state)[0], atol=1e-4)
     assert found.own_part == 1.0
+    part = Action(domain, remedies.Own(part=0.3, share=0.5, contrast=1.0, weights="plain", polarity="kept"))
+    assert views(network, [images], {"image": part}, 12, 0.5)["image"].own_part == 0.3
 
 
 def test_the_reference_is_the_source_with_its_masks(network, domain_path):
@@ -418,6 +446,13 @@ def test_the_reference_is_the_source_with_its_masks(network, domain_path):
     np.testing.assert_allclose(np.concatenate(found.images), images / 255, atol=1e-6)
     np.testing.assert_array_equal(np.concatenate(found.labels), masks.astype(bool))
     assert found.threshold == 0.3
+    with h5py.File(domain_path, "r+") as file:
+        file["validation/masks"][:, :2] = store.IGNORED
+        found = labelled_view(network, file["validation"], 4, 8, 0.3, torch.device("cpu"))
+    masks[:, :2] = 0
+    np.testing.assert_array_equal(
+        np.concatenate(found.labels), masks.astype(bool), err_msg="not counted: no foreground"
+    )
 
 
 def test_features_are_drawn_at_the_same_places_of_each_image_whatever_the_network(network):

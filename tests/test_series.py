@@ -26,7 +26,8 @@ from shiftgain.network.batches import TrainingImages
 from shiftgain.network.inference import Inputs
 from shiftgain.report import page
 from shiftgain.report.cards import cards
-from shiftgain.study.checks import study, typed
+from shiftgain.study.checks import study
+from shiftgain.study.given import typed
 from shiftgain.study.plan import Study
 from tests.conftest import METHODS, MODEL, discs
 from tests.test_readers import IMAGES, MASKS, folder, hdf5, save, study_config

@@ -15,7 +15,9 @@ from shiftgain.files import store
 from shiftgain.files.errors import StudyError
 from shiftgain.prediction.predictors import PROTOCOLS
 from shiftgain.study import lineage
-from shiftgain.study.checks import SCHEMA, duplicate_keys, study
+from shiftgain.study.checks import study
+from shiftgain.study.faults.schema import SCHEMA
+from shiftgain.study.given import duplicate_keys
 from shiftgain.study.lineage import signatures
 from shiftgain.study.names import DomainName, domain_of, full_names, target_name, variant_of
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from shiftgain.files import job
+
 ROOT = Path(__file__).parents[1]
 LIBRARY = sorted((ROOT / "workflow/shiftgain").rglob("*.py"))
 SCRIPTS = sorted((ROOT / "workflow/scripts").glob("*.py"))
@@ -113,6 +115,20 @@ def test_no_package_hands_on_what_its_modules_define():
 def test_the_snakefile_does_not_import_torch():
     program = "import sys; import shiftgain.study.checks, shiftgain.study.lineage; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT / "workflow").returncode == 0
+
+
+def test_files_of_a_job_go_by_name_in_their_order():
+    files = {"masks": ["a.h5", "b.h5"], "table": ["c.csv"]}
+    assert job.by_name(files, {"masks": ["x", "y"]}) == {"masks": {"x": "a.h5", "y": "b.h5"}}
+    with pytest.raises(ValueError, match="shorter"):
+        job.by_name(files, {"table": ["x", "y"]})
+
+
+def test_every_fault_changes_one_place_and_names_its_tests():
+    """A fault whose line has moved would be put nowhere: ``python -m tests.faults`` stops at it, after hours."""
+    for fault in yaml.safe_load((ROOT / "tests/faults.yaml").read_text()):
+        assert (ROOT / fault["file"]).read_text().count(fault["old"]) == 1, fault["wrong"]
+        assert all((ROOT / word).is_file() for word in fault["tests"].split() if word.startswith("tests/")), fault
 
 
 def test_make_alone_prints_help():

@@ -9,22 +9,20 @@ import pytest
 import yaml
 
 from scripts.tabulate import GAINS, SEGMENTATION, gains, tabulate, with_oracles
-from shiftgain.findings.pairs import (
+from shiftgain.findings.conditions import (
     BEST_PER_PAIR,
-    COLUMNS,
     CONDITIONS,
     TARGET_TRAINED,
     UNADAPTED,
     by_condition,
     conditions,
-    near_half,
-    read_pairs,
     remedy_scores,
-    with_relations,
 )
+from shiftgain.findings.pairs import COLUMNS, near_half, read_pairs
+from shiftgain.findings.relations import with_relations
 from shiftgain.findings.theory import Classes, predicted_iou
+from shiftgain.study.entries import domain_spec
 from shiftgain.study.names import KEY, domain_of, full_names
-from shiftgain.study.plan import domain_spec
 
 CONFIG = yaml.safe_load((Path(__file__).parents[1] / "config.yaml").read_text())
 SPECS = {

@@ -18,7 +18,8 @@ import yaml
 
 from shiftgain.files.errors import StudyError
 from shiftgain.study import costs
-from shiftgain.study.checks import duplicate_keys, study
+from shiftgain.study.checks import study
+from shiftgain.study.given import duplicate_keys
 from shiftgain.study.plan import Study
 
 HERE = Path(__file__).parent

@@ -13,7 +13,7 @@ import yaml
 from PIL import Image
 
 from shiftgain.domains import synthetic
-from shiftgain.study.plan import domain_spec
+from shiftgain.study.entries import domain_spec
 
 CONFIG = Path(__file__).parents[2] / "config.yaml"
 SIZE = [96, 96]

@@ -55,8 +55,10 @@ rule compare:
     params:
         *code("compare"),
         trainings=STUDY.trainings,
-        measured=list(MEASURED),
-        jobs=COMPARED,
-        families=list(STUDY.pictured_images),
+        names={
+            "benchmarks": list(MEASURED),
+            "masks": COMPARED,
+            "targets": list(STUDY.pictured_images),
+        },
     script:
         "../scripts/compare.py"

@@ -29,8 +29,11 @@ rule decompose:
     params:
         *code("decompose"),
         jobs=STUDY.pictured,
-        networks=STUDY.pictured_networks,
-        domains=list(STUDY.pictured_data),
+        names={
+            "models": STUDY.pictured_networks,
+            "data": list(STUDY.pictured_data),
+            "targets": list(STUDY.pictured_images),
+        },
         targets_of=STUDY.targets_of,
     script:
         "../scripts/decompose.py"

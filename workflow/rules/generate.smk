@@ -6,7 +6,9 @@ Writes  <results>/data/{domain}/{draw}.h5     one trained domain, all splits
         is read from the user's files.
 """
 
-SPLITS = ["train", "validation", "adapt", "test"]
+from shiftgain.domains.splits import SPLITS
+
+TARGET_SPLITS = ["adapt", "test"]
 
 
 rule generate:
@@ -27,9 +29,9 @@ rule generate:
         runtime=growing(30),
     params:
         *code("generate"),
-        splits=SPLITS,
+        splits=list(SPLITS),
         domains=lambda wildcards: STUDY.specs(
-            [wildcards.domain], SPLITS, wildcards.draw
+            [wildcards.domain], list(SPLITS), wildcards.draw
         ),
         at_top=True,
     script:
@@ -46,8 +48,8 @@ use rule generate as generate_targets with:
     priority: 0
     params:
         *code("generate"),
-        splits=SPLITS[2:],
+        splits=TARGET_SPLITS,
         domains=lambda wildcards: STUDY.targets(
-            wildcards.family, SPLITS[2:], wildcards.draw
+            wildcards.family, TARGET_SPLITS, wildcards.draw
         ),
         at_top=False,

@@ -88,10 +88,13 @@ rule report:
         *code("report"),
         tables=TABLES,
         layers=STUDY.layers,
-        figures=list(figures(*STAGES)),
-        data=list(NUMBERS),
+        names={
+            "figures": list(figures(*STAGES)),
+            "data": list(NUMBERS),
+            "captions": list(CONTENTS),
+            "predictor_figures": STUDY.protocols,
+        },
         contents=CONTENTS,
-        protocols=STUDY.protocols,
         comparison=list(COMPARISON) if STUDY.trainings else [],
         # Not the text itself, in which Snakemake would look for wildcards.
         title=lambda wildcards: config["report"]["title"],

@@ -32,8 +32,8 @@ def advise(
     scores = read_csv(scores_path, [*KEY, "method"])
     segmentation = read_csv(segmentation_path, [*KEY, "method", *IMAGES])
     images = segmentation.rename(columns={"method": "action"})[[*KEY, "action", *IMAGES]]
-    found = advice(scores, forest.load(predictor_path), read_rehearsals(rehearsal_paths), order, options)
-    table = found.merge(images.astype(dict.fromkeys(IMAGES, "Int64")), "left", [*KEY, "action"])
+    advised = advice(scores, forest.load(predictor_path), read_rehearsals(rehearsal_paths), order, options)
+    table = advised.merge(images.astype(dict.fromkeys(IMAGES, "Int64")), "left", [*KEY, "action"])
     write_csv(pd.DataFrame(table), advice_path, "%.9g")
 
 

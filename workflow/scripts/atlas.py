@@ -36,13 +36,10 @@ def atlas(
 if __name__ == "__main__":
     with job.run(snakemake.log[0]):
         atlas(
+            **job.by_name(snakemake.input, snakemake.params.names),
             tables={name: snakemake.input[name] for name in snakemake.params.tables},
             specs=snakemake.params.specs,
-            data=dict(zip(snakemake.params.domains, snakemake.input.data, strict=True)),
-            targets=dict(zip(snakemake.params.targets_of, snakemake.input.targets, strict=True)),
             targets_of=snakemake.params.targets_of,
-            masks=dict(zip(snakemake.params.jobs, snakemake.input.masks, strict=True)),
-            latents=dict(zip(snakemake.params.jobs, snakemake.input.latents, strict=True)),
             layers=snakemake.params.layers,
             activation=snakemake.params.activation,
             remedies=snakemake.params.remedies,

@@ -101,12 +101,10 @@ def pictures(pairs: list[tuple[str, str]], masks: dict[str, str], targets: dict[
 if __name__ == "__main__":
     with job.run(snakemake.log[0]):
         compare(
+            **job.by_name(snakemake.input, snakemake.params.names),
             segmentation_path=snakemake.input.segmentation,
             gains_path=snakemake.input.gains,
             trainings=snakemake.params.trainings,
-            benchmarks=dict(zip(snakemake.params.measured, snakemake.input.benchmarks, strict=True)),
-            masks=dict(zip(snakemake.params.jobs, snakemake.input.masks, strict=True)),
-            targets=dict(zip(snakemake.params.families, snakemake.input.targets, strict=True)),
             baselines_path=snakemake.output.baselines,
             costs_path=snakemake.output.costs,
             figure_path=snakemake.output.figure,

@@ -8,7 +8,8 @@ import torch
 
 from shiftgain.files import job, store
 from shiftgain.files.tables import write_csv
-from shiftgain.findings.pairs import decomposed_cases, of_jobs, read_pairs
+from shiftgain.findings.cases import decomposed_cases
+from shiftgain.findings.pairs import of_jobs, read_pairs
 from shiftgain.latents.decomposition import class_means, decomposition
 from shiftgain.network import checkpoint
 from shiftgain.network.adopted import layers_of
@@ -53,11 +54,9 @@ def decompose(
 if __name__ == "__main__":
     with job.run(snakemake.log[0]):
         decompose(
+            **job.by_name(snakemake.input, snakemake.params.names),
             pairs_path=snakemake.input.pairs,
             jobs=snakemake.params.jobs,
-            models=dict(zip(snakemake.params.networks, snakemake.input.models, strict=True)),
-            data=dict(zip(snakemake.params.domains, snakemake.input.data, strict=True)),
-            targets=dict(zip(snakemake.params.targets_of, snakemake.input.targets, strict=True)),
             targets_of=snakemake.params.targets_of,
             table_path=snakemake.output.decomposition,
         )

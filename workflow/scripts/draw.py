@@ -4,17 +4,12 @@ import pandas as pd
 
 from shiftgain.files import job
 from shiftgain.files.tables import read_csv, write_csv
-from shiftgain.findings.pairs import (
-    by_method,
-    example_cases,
-    few,
-    in_order,
-    of_jobs,
-    over_seeds,
-    read_pairs,
-    remedy_scores,
-    with_gains,
-)
+from shiftgain.findings.cases import example_cases
+from shiftgain.findings.conditions import remedy_scores
+from shiftgain.findings.correlations import with_gains
+from shiftgain.findings.layers import few, in_order
+from shiftgain.findings.pairs import of_jobs, over_seeds, read_pairs
+from shiftgain.findings.summaries import by_method
 from shiftgain.report import of_images, of_latents, of_outcomes, of_remedies, panels
 from shiftgain.report.latent_tables import by_depth, channel_histograms, histograms
 from shiftgain.report.pictures import (
@@ -89,14 +84,10 @@ def draw(
 if __name__ == "__main__":
     with job.run(snakemake.log[0]):
         draw(
+            **job.by_name(snakemake.input, snakemake.params.names),
             tables={name: snakemake.input[name] for name in snakemake.params.tables},
             specs=snakemake.params.specs,
-            curves=dict(zip(snakemake.params.networks, snakemake.input.curves, strict=True)),
-            data=dict(zip(snakemake.params.domains, snakemake.input.data, strict=True)),
-            targets=dict(zip(snakemake.params.targets_of, snakemake.input.targets, strict=True)),
             targets_of=snakemake.params.targets_of,
-            masks=dict(zip(snakemake.params.jobs, snakemake.input.masks, strict=True)),
-            latents=dict(zip(snakemake.params.jobs, snakemake.input.latents, strict=True)),
             layers=snakemake.params.layers,
             activation=snakemake.params.activation,
             decays=snakemake.params.decays,

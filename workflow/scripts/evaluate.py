@@ -4,10 +4,13 @@ Networks + statistics + labelled test images -> one row per target and method, a
 """
 
 from collections.abc import Collection, Iterator, Mapping
+from itertools import chain
 from types import MappingProxyType
+from typing import NamedTuple
 
 import h5py
 import numpy as np
+import torch
 
 from shiftgain.adaptation import artefacts, batchnorm
 from shiftgain.adaptation.statistics import one_pass_pixels
@@ -53,40 +56,68 @@ def evaluate(
         store.read(adapted_path) as adapted,
         store.create(masks_path) as masks,
     ):
-
-        def score(target: str, method: str, network: UNet, state: State, how: dict, origin: dict) -> None:
-            splits = targets[target]
-            first_masks: list[np.ndarray] = []
-            with normalisation.adapted(network, state):
-                predictions = predict(network, splits["test"], threshold, torch_device, **how)
-                scores = metrics.scores(keep(predictions, examples, first_masks))
-            if origin["status"].startswith("diverged"):
-                first_masks = [np.zeros_like(part) for part in first_masks]
-                scores |= dict.fromkeys(scores.keys() - {"n_images", "true_foreground"}, np.nan)
-            store.put(masks, f"{target}/{method}", np.concatenate(first_masks).view(np.uint8))
-            spec = store.get_json(splits, "domain")
-            rows.append(row_key(source, spec, seed) | {"method": method} | scores | facts | origin)
-
         for target, splits in store.targets(targets):
-            facts = {"clipped_share": splits["test"].attrs["clipped_share"], "pixel_ceiling": ceiling(splits["test"])}
-            score(target, "source", network, {}, {}, origin_of(about))
-            for method, group in store.members(adapted[target]):
-                score(target, method, network, *artefacts.kept(group, network), origin_of(about, group))
-            for (towards, name), path in baseline_paths.items():
-                if towards != target:
-                    continue
-                origin = origin_of(checkpoint.about(path))
-                baseline = checkpoint.load(path, torch_device)
-                if name in methods:
-                    score(target, name, baseline, {}, {}, origin)
-                if f"{name}+batchnorm" in methods:
-                    unseen = store.unseen(splits["adapt"], base_of(source))
-                    pixels = one_pass_pixels(baseline)
-                    images = Inputs(splits["adapt"], torch_device, baseline.depth, chosen=unseen, pixels=pixels)
-                    state = batchnorm.batchnorm(baseline, images)
-                    presented = origin["image_presentations"] + images.count
-                    score(target, f"{name}+batchnorm", baseline, state, {}, origin | {"image_presentations": presented})
+            key, test = row_key(source, store.get_json(splits, "domain"), seed), splits["test"]
+            facts = {"clipped_share": test.attrs["clipped_share"], "pixel_ceiling": ceiling(test)}
+            paths = {name: path for (towards, name), path in baseline_paths.items() if towards == target}
+            for each in chain(
+                [Candidate("source", network, {}, {}, origin_of(about))],
+                (
+                    Candidate(method, network, *artefacts.kept(group, network), origin_of(about, group))
+                    for method, group in store.members(adapted[target])
+                ),
+                trained(paths, methods, splits, base_of(source), torch_device),
+            ):
+                scores, first_masks = scored(each, test, threshold, examples, torch_device)
+                store.put(masks, f"{target}/{each.method}", first_masks.view(np.uint8))
+                rows.append(key | {"method": each.method} | scores | facts | each.origin)
     write_rows(rows, scores_path)
+
+
+class Candidate(NamedTuple):
+    """What is scored on a target: ``network`` with the tensors of ``state`` in place, under the name ``method``.
+
+    ``how``: the arguments of :func:`predict` by which it adapts to each image or batch; ``origin``: :data:`ORIGIN`.
+    """
+
+    method: str
+    network: UNet
+    state: State
+    how: dict
+    origin: dict
+
+
+def trained(
+    paths: Mapping[str, str], methods: Collection[str], splits: h5py.Group, home: str, device: torch.device
+) -> Iterator[Candidate]:
+    """Of the baselines at ``paths``, by name: those of ``methods``, and NAME+batchnorm, refreshed on split ``adapt``.
+
+    Images of the domain ``home`` that its networks have seen are left out.
+    """
+    for name, path in paths.items():
+        origin, baseline = origin_of(checkpoint.about(path)), checkpoint.load(path, device)
+        if name in methods:
+            yield Candidate(name, baseline, {}, {}, origin)
+        if f"{name}+batchnorm" in methods:
+            split, pixels = splits["adapt"], one_pass_pixels(baseline)
+            images = Inputs(split, device, baseline.depth, chosen=store.unseen(split, home), pixels=pixels)
+            state = batchnorm.batchnorm(baseline, images)
+            presented = {"image_presentations": origin["image_presentations"] + images.count}
+            yield Candidate(f"{name}+batchnorm", baseline, state, {}, origin | presented)
+
+
+def scored(
+    candidate: Candidate, split: h5py.Group, threshold: float, examples: int, device: torch.device
+) -> tuple[dict, np.ndarray]:
+    """Scores on a split, and the first ``examples`` masks (n, H, W); neither of a network that diverged."""
+    first_masks: list[np.ndarray] = []
+    with normalisation.adapted(candidate.network, candidate.state):
+        predictions = predict(candidate.network, split, threshold, device, **candidate.how)
+        scores = metrics.scores(keep(predictions, examples, first_masks))
+    shown = np.concatenate(first_masks)
+    if candidate.origin["status"].startswith("diverged"):
+        return scores | dict.fromkeys(scores.keys() - {"n_images", "true_foreground"}, np.nan), np.zeros_like(shown)
+    return scores, shown
 
 
 def origin_of(about: dict, group: h5py.Group | None = None) -> dict:

@@ -8,7 +8,8 @@ import yaml
 
 from shiftgain.files import job
 from shiftgain.files.tables import read_csv, replacing
-from shiftgain.findings.pairs import in_order, read_pairs
+from shiftgain.findings.layers import in_order
+from shiftgain.findings.pairs import read_pairs
 from shiftgain.report import answers, page, summary
 
 
@@ -87,13 +88,10 @@ def report(
 if __name__ == "__main__":
     with job.run(snakemake.log[0]):
         report(
+            **job.by_name(snakemake.input, snakemake.params.names),
             tables={name: snakemake.input[name] for name in snakemake.params.tables},
             layers=snakemake.params.layers,
-            figures=dict(zip(snakemake.params.figures, snakemake.input.figures, strict=True)),
-            data=dict(zip(snakemake.params.data, snakemake.input.data, strict=True)),
             contents=snakemake.params.contents,
-            captions=dict(zip(snakemake.params.contents, snakemake.input.captions, strict=True)),
-            predictor_figures=dict(zip(snakemake.params.protocols, snakemake.input.predictor_figures, strict=True)),
             tree_path=snakemake.input.tree,
             comparison={name: snakemake.input[name] for name in snakemake.params.comparison},
             segmented=list(snakemake.input.segmented),

@@ -27,7 +27,7 @@ from torch.nn import functional
 
 from shiftgain.adaptation.statistics import (
     INPUT,
-    SETTLED,
+    SETTLED_MOVEMENT,
     Gathered,
     Mix,
     Moments,
@@ -53,7 +53,7 @@ SMALLEST_VARIANCE = 1e-12
 SMALLEST_SPREAD = 1e-12
 # A contrast that is none, or of the wrong sign, counts as this when polarities are compared by its logarithm.
 NO_CONTRAST = 1e-3
-# Part of its contrast by which balancing may lessen what is found. Right fixed points raise it, or leave it.
+# Part of the contrast of a prediction by which balancing may lower it. Right fixed points raise it, or leave it.
 LARGEST_LOSS = 0.05
 # Part of the source's own contrast that an image must show to be given statistics of its own.
 SMALLEST_CONTRAST = 0.5
@@ -108,26 +108,26 @@ def reference(network: UNet, images: Inputs) -> Reference:
 
 @dataclass(frozen=True)
 class Domain:
-    """Images of a target under refreshed statistics of ``network``, which several remedies share: each found once."""
+    """Images of a target under refreshed statistics of ``network``; remedies share them, and each is gathered once."""
 
     network: UNet
     images: Inputs
-    found: dict[tuple, Gathered] = field(default_factory=dict)
+    gathered: dict[tuple, Gathered] = field(default_factory=dict)
 
     def refreshed(
         self, share: float = 0.5, weights: str = "plain", polarity: str = "kept", prior: float = 0
     ) -> Gathered:
         """:func:`refreshed`, towards the source by ``prior`` images; ``balanced`` starts where some of them end."""
         key = (share if weights == "balanced" else None, weights, polarity, prior)
-        if key not in self.found:
+        if key not in self.gathered:
             mix = towards_source(prior / (prior + self.images.count))
             start = plain = None
             if weights == "balanced":
                 plain = self.refreshed(share, "plain", polarity, prior)
                 if sketch := self._sketch():
                     start = refreshed(self.network, sketch, share, weights, polarity, mix).biased
-            self.found[key] = refreshed(self.network, self.images, share, weights, polarity, mix, plain, start)
-        return self.found[key]
+            self.gathered[key] = refreshed(self.network, self.images, share, weights, polarity, mix, plain, start)
+        return self.gathered[key]
 
     def _sketch(self) -> Inputs | None:
         """Some of the images, spread over all; None where those would be most of them."""
@@ -159,8 +159,9 @@ def remedy(
 def told_polarity(domain: Domain, source: Reference) -> str:
     """The polarity under which log c - abs(logit pi_t - logit pi_s) is larger, c being :func:`contrast`.
 
-    Turned the wrong way, a network finds what does not stand out, or the background: a share unlike the source's. Where
-    a shift of the share across one half looks like a flip, nothing in the images tells the two apart.
+    Turned the wrong way, a network calls foreground what does not stand out, or the background, whose share is unlike
+    the source's. A shift of the share across one half may look like a flip: then nothing in the images tells which of
+    the two it is.
     """
 
     def likeness(polarity: str) -> float:
@@ -199,9 +200,9 @@ def refreshed(
     """Statistics of all normalisations of ``network``, its input's included, over all of ``tiles`` together.
 
     ``share``: of the foreground in the source, which ``balanced`` weights give the target too. Their fixed point is
-    sought from ``plain`` statistics, given or found, or from the prediction under the statistics ``start``. Where what
-    it finds stands out less than what was found without weights, prediction and weights have led each other astray, and
-    statistics remain plain.
+    sought from ``plain``, the statistics without weights, taken here where they are not given, or from the prediction
+    under the statistics ``start``. Where :func:`contrast` at the fixed point is smaller than without weights by more
+    than :data:`LARGEST_LOSS` of it, prediction and weights have led each other astray: the plain statistics are kept.
     """
     layers, turned = [INPUT, *norm_layers(network)], polarity == "turned"
     plain = plain or settle(network, tiles, layers, mix, turned)
@@ -217,7 +218,7 @@ def refreshed(
         gathered = gather(network, tiles, layers, mix, None if together else before, weighting, turned)
         moved = movement(before, gathered.biased)
         before, probabilities = gathered.biased, gathered.probabilities
-        if moved <= SETTLED:
+        if moved <= SETTLED_MOVEMENT:
             break
     stands_out, stood_out = (abs(contrast(tiles, found.probabilities)) for found in (gathered, plain))
     return gathered if stands_out >= (1 - LARGEST_LOSS) * stood_out else plain

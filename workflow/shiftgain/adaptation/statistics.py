@@ -30,9 +30,9 @@ Mixes = Mix | Mapping[str, Mix]
 
 INPUT = "input"
 INPUT_TENSORS = ("input_mean", "input_sd")
-# Statistics have settled where none moves by more: means in deviations of their channel, variances in shares of
-# themselves. Half of the 1e-3 by which statistics may differ from those of one large batch.
-SETTLED = 5e-4
+# Statistics have settled where none moves by more in a pass: means in deviations of their channel, variances in shares
+# of themselves. Half of the 1e-3 by which statistics may differ from those of one large batch.
+SETTLED_MOVEMENT = 5e-4
 # Values of the widest layer, channels times pixels, that a pass takes at once: about 1.4 GB. A domain of no more is
 # refreshed exactly in one pass.
 ONE_PASS_VALUES = 48 * 2**20
@@ -129,12 +129,12 @@ def settle(
     mix: Mixes = target_alone,
     turned: bool = False,
 ) -> "Gathered":
-    """Passes of :func:`gather` until the statistics have :data:`SETTLED`; one, where ``tiles`` is a single one."""
+    """Passes of :func:`gather` until :func:`movement` is at most :data:`SETTLED_MOVEMENT`; one for a single tile."""
     gathered = gather(network, tiles, layers, mix, turned=turned)
     for _ in range(len(layers) if len(gathered.probabilities) > 1 else 0):
         before = gathered.biased
         gathered = gather(network, tiles, layers, mix, before, turned=turned)
-        if movement(before, gathered.biased) <= SETTLED:
+        if movement(before, gathered.biased) <= SETTLED_MOVEMENT:
             break
     return gathered
 

@@ -22,7 +22,7 @@ PICTURES = {".png", ".jpg", ".jpeg", ".bmp"}
 TIFFS = {".tif", ".tiff"}
 # Of the metadata of ImageJ, what says where and when a pixel is; the rest says how channels are shown.
 IMAGEJ = ("unit", "yunit", "zunit", "spacing", "finterval", "tunit", "xorigin", "yorigin", "zorigin")
-# The same of the pixels of OME-XML.
+# Of the attributes of Pixels in OME-XML, what says where and when a pixel is.
 OME = [
     f"{name}{unit}" for name in (*(f"PhysicalSize{axis}" for axis in "XYZ"), "TimeIncrement") for unit in ("", "Unit")
 ]

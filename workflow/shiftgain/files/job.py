@@ -5,7 +5,7 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from shiftgain.files.errors import StudyError
@@ -35,6 +35,14 @@ def run(log_path: str) -> Iterator[None]:
     except BaseException:
         logging.exception("failed")
         raise
+
+
+def by_name(files: Mapping[str, Sequence[str]], names: dict[str, list]) -> dict[str, dict]:
+    """Role -> name -> path, for every role in ``names``: its names and its ``files`` are in one order.
+
+    Errors: :class:`ValueError` where a role has more of the one than of the other.
+    """
+    return {role: dict(zip(named, files[role], strict=True)) for role, named in names.items()}
 
 
 def _stop(message: object, log_path: str) -> None:

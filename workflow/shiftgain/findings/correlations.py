@@ -9,6 +9,8 @@ from shiftgain.study.names import DISTANCE, KEY
 
 # Weights (rows x resamples) held at once: 32 MB.
 BLOCK = 2**22
+# The distance that the talk plotted against the gain, as a predictor of it.
+TALK = "bhattacharyya_bottleneck_before_relu_position_before"
 
 
 def correlate(
@@ -37,6 +39,20 @@ def correlate(
             rows.append(dict(zip(DISTANCE, key, strict=True)) | {"outcome": outcome} | described)
     columns = [*DISTANCE, "outcome", "spearman", "pearson", "ci_low", "ci_high", "n", "below_null"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def strongest(correlations: pd.DataFrame, outcome: str) -> pd.DataFrame:
+    """The correlations with one outcome, the largest absolute Spearman first."""
+    rows = correlations[(correlations["outcome"] == outcome) & correlations["spearman"].notna()]
+    return rows.sort_values("spearman", key=lambda value: -value.abs(), kind="stable")
+
+
+def with_gains(distances: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+    """Distances of the labelled pairs, with their ``gain_iou`` and the ``group`` that colours them."""
+    scored = pairs[pairs["gain_iou"].notna()]
+    has_polarity = (scored["polarity"] != "").any()
+    scored = scored.assign(group=scored["polarity" if has_polarity else "transform"].replace("", "unknown"))
+    return distances.merge(scored[[*KEY, "gain_iou", "group"]], on=KEY)
 
 
 def resamples(source: np.ndarray, target: np.ndarray, n_bootstrap: int, seed: int) -> Iterator[np.ndarray]:

@@ -22,11 +22,15 @@ def kolmogorov(rows: np.ndarray) -> np.ndarray:
     return np.where(sd > 0, gap, 1.0)
 
 
+def dead(sd: np.ndarray) -> np.ndarray:
+    """sd <= DEAD_DEVIATION sqrt(mean sd^2): which channels (C,) do not vary, by their deviations (C,)."""
+    return sd <= DEAD_DEVIATION * np.sqrt(np.mean(sd**2))
+
+
 def shares(rows: np.ndarray) -> dict[str, float]:
     """Of the channels of ``rows`` (n, C): the share that is ``dead``, and that is alive and ``non_gaussian``."""
-    sd = rows.std(axis=0)
-    dead = sd <= DEAD_DEVIATION * np.sqrt(np.mean(sd**2))
+    still = dead(rows.std(axis=0))
     return {
-        "dead": float(dead.mean()),
-        "non_gaussian": float((~dead & (kolmogorov(rows) > NON_GAUSSIAN_DISTANCE)).mean()),
+        "dead": float(still.mean()),
+        "non_gaussian": float((~still & (kolmogorov(rows) > NON_GAUSSIAN_DISTANCE)).mean()),
     }

@@ -14,14 +14,13 @@ from torch import Tensor
 
 from shiftgain.files import store
 from shiftgain.latents.activations import hooked
+from shiftgain.latents.channels import dead
 from shiftgain.network.inference import BATCH_PIXELS
 from shiftgain.network.tiles import Tiled, core_at, pixels_at, place_at
 from shiftgain.network.unet import UNet
 
 # Of a split the first images up to so many pixels: means of millions of positions are exact enough.
 MOST_PIXELS = 2**22
-# A channel that varies less on the source than this part of the layer's root mean square is dead, and left out.
-DEAD_DEVIATION = 0.01
 
 
 class ClassMeans(NamedTuple):
@@ -68,12 +67,12 @@ def decomposition(source: ClassMeans, target: ClassMeans) -> dict[str, np.ndarra
     """M_t - M_s = (pi_t - pi_s) (m_1s - m_0s) + [pi_t (m_1t - m_1s) + (1 - pi_t) (m_0t - m_0s)].
 
     ``channel``, and its ``difference``, ``prior_part`` and ``appearance_part``, in deviations of the channel on the
-    source; dead channels are left out.
+    source; channels that are :func:`channels.dead` there are left out.
     """
     prior = (target.share - source.share) * (source.foreground - source.background)
     appearance = target.share * (target.foreground - source.foreground)
     appearance += (1 - target.share) * (target.background - source.background)
-    (alive,) = np.nonzero(source.deviation > DEAD_DEVIATION * np.sqrt(np.mean(source.deviation**2)))
+    (alive,) = np.nonzero(~dead(source.deviation))
     parts = {"difference": target.mean - source.mean, "prior_part": prior, "appearance_part": appearance}
     return {"channel": alive} | {name: (part / source.deviation)[alive] for name, part in parts.items()}
 

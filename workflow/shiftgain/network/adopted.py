@@ -5,8 +5,8 @@ file) or ``import_from`` (a module), ``sha256`` and ``kwargs``; ``preprocessing`
 whose grey levels are 0 to 255; ``activation`` of its outputs, and which of these are ``foreground``. Building the
 architecture runs code of the user: nothing else here does. Weights are tensors in a state dict; nothing is unpickled.
 
-What the study asks of a network beside its output is found by looking at what passes through its modules
-(:mod:`shiftgain.network.examination`) and kept in ``model`` as ``traits``.
+What the study asks of a network beside its output is read off what passes through its modules
+(:mod:`shiftgain.network.examination`), and kept in ``model`` as ``traits``.
 """
 
 import importlib
@@ -32,7 +32,7 @@ TENSOR_TYPES = {
     "BOOL": "?",
 }  # fmt: skip
 # Where checkpoints keep their weights beside other things.
-NESTED = ("state_dict", "model_state_dict", "model")
+NESTING_KEYS = ("state_dict", "model_state_dict", "model")
 PREFIX = "module."
 
 
@@ -65,7 +65,10 @@ class Adopted(UNet):
             receiver.register_forward_pre_hook(self._receive)
 
     def match_input(self, mean: Tensor, sd: Tensor) -> None:
-        """Make ``mean`` and ``sd`` (channels, 1, 1) of the source's images what is refreshed; the output stays."""
+        """Set ``input_mean`` and ``input_sd`` to ``mean`` and ``sd`` (channels, 1, 1) of the source's images.
+
+        ``input_scale`` and ``input_shift`` are set so that the output stays.
+        """
         scale, shift = (
             self.input_scale / self.input_sd,
             self.input_shift - self.input_scale * self.input_mean / self.input_sd,
@@ -159,10 +162,10 @@ def build(model: dict, channels: int) -> Adopted:
     architecture = model["architecture"]
     name = architecture["callable"]
     try:
-        found: Any = _module(architecture)
+        factory: Any = _module(architecture)
         for part in name.split("."):
-            found = getattr(found, part)
-        module = found(**architecture.get("kwargs", {}))
+            factory = getattr(factory, part)
+        module = factory(**architecture.get("kwargs", {}))
     except StudyError:
         raise
     except Exception as error:
@@ -207,7 +210,7 @@ def load_weights(module: nn.Module, path: Path) -> None:
         raise StudyError(
             f"{path}: no state dict of tensors ({what}); save it by torch.save(network.state_dict(), path)"
         ) from error
-    state = next((held[name] for name in NESTED if name in held and isinstance(held[name], dict)), held)
+    state = next((held[name] for name in NESTING_KEYS if name in held and isinstance(held[name], dict)), held)
     if all(name.startswith(PREFIX) for name in state):
         state = {name.removeprefix(PREFIX): tensor for name, tensor in state.items()}
     try:

@@ -1,4 +1,8 @@
-"""Random variations of training images, of the kinds by which targets differ from a source; masks stay as they are."""
+"""Random variations of training images, of the kinds by which targets differ from a source; masks stay as they are.
+
+Written here: kornia would bring a compiled package into the environment of the networks for a few short functions, and
+torchvision draws once for a whole batch, where each crop has to vary by itself.
+"""
 
 from math import ceil
 

@@ -1,4 +1,4 @@
-"""What a network that was trained elsewhere asks of its tiles, and its layers, found as an image passes through it."""
+"""What a network that was trained elsewhere asks of its tiles, and its layers, seen as an image passes through it."""
 
 import warnings
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ PROBE_SIDE = 256
 # A strip of so many rows and up to so many columns tells how far a network sees: no convolutional one sees further.
 STRIP_ROWS, LONGEST_STRIP = 64, 2048
 # What takes in the whole of an image; pooling to one position shows by its size.
-SEE_ALL = (nn.InstanceNorm2d, nn.GroupNorm, nn.LayerNorm, nn.MultiheadAttention)
+WHOLE_IMAGE_LAYERS = (nn.InstanceNorm2d, nn.GroupNorm, nn.LayerNorm, nn.MultiheadAttention)
 CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 # Halo of a network that sees the whole of an image, in pixels: what is near counts most all the same.
 WHOLE_IMAGE_HALO = 64
@@ -24,8 +24,8 @@ WHOLE_IMAGE_HALO = 64
 def examine(network: Adopted, cell: int | None = None, halo: int | None = None) -> dict:
     """The traits of a network: what it asks of tiles, its batch-norm layers in order, and its layers by name.
 
-    ``cell``, ``halo``: given, not found. ``cell`` is the side of the square of pixels that the coarsest activation has
-    for each position, found by an image that passes; ``halo`` how far beyond such squares it sees (:func:`reach`).
+    ``cell``, ``halo``: as the user gives them; without, they are measured. ``cell`` is the side of the square of pixels
+    that the coarsest activation has for each position; ``halo`` how far beyond such squares it sees (:func:`reach`).
     Layers are named as those of a U-Net: on the way down to the coarsest grid, the last batch norm of each coarser grid
     is encoder1, encoder2, ...; the last on the coarsest is the bottleneck; behind it, the last of each finer grid is
     decoderK ... decoder1. Without such a way down, the first batch norm is encoder1. In a network without
@@ -42,9 +42,9 @@ def examine(network: Adopted, cell: int | None = None, halo: int | None = None) 
         raise StudyError(f"network: foreground {network.foreground} of {outputs.shape[1]} outputs; count from 0")
     grids = [each.size for each in passed if each.size]
     cell = cell or -(-side // min(size for size in grids if size > 1))
-    found = halo
-    if halo is None and 1 not in grids and not any(isinstance(each.part, SEE_ALL) for each in passed):
-        found = reach(network.module, len(network.input_mean), cell)
+    seen = halo
+    if halo is None and 1 not in grids and not any(isinstance(each.part, WHOLE_IMAGE_LAYERS) for each in passed):
+        seen = reach(network.module, len(network.input_mean), cell)
     norms = [place for place, each in enumerate(passed) if each.normalises]
     convolutions = [place for place, each in enumerate(passed) if isinstance(each.part, CONVOLUTIONS)]
     if not convolutions:
@@ -54,8 +54,8 @@ def examine(network: Adopted, cell: int | None = None, halo: int | None = None) 
     ]
     return {
         "cell": cell,
-        "halo": up(WHOLE_IMAGE_HALO if found is None else found, cell),
-        "sees_whole_image": found is None,
+        "halo": up(WHOLE_IMAGE_HALO if seen is None else seen, cell),
+        "sees_whole_image": seen is None,
         "norms": list(dict.fromkeys(passed[place].name for place in norms)),
         "layers": _named(layers),
         "receiver": passed[convolutions[-1]].name,

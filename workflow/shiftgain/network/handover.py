@@ -1,7 +1,7 @@
 """A network for use elsewhere: a state dict that plain PyTorch loads, and a BioImage.IO description of it (spec 0.5).
 
-The description holds the architecture, what is to be done before and after, a pair of test tensors, and where the
-network comes from. What :mod:`shiftgain.study.descriptions` reads, it writes.
+The description holds the architecture, the steps before and after the network, a pair of test tensors, and where the
+network comes from. :mod:`shiftgain.study.descriptions` reads it back.
 """
 
 import importlib
@@ -109,7 +109,7 @@ def steps_after(network: UNet) -> list[dict]:
 
 
 def apply(module: nn.Module, images: Tensor, before: list[dict], after: list[dict]) -> Tensor:
-    """What ``module`` makes of ``images`` (n, channels, H, W), with the steps: as a reader of the description does."""
+    """after(module(before(images))) for images (n, channels, H, W): what a reader of the description computes."""
     for step in before:
         kwargs = step["kwargs"]
         if step["id"] == "scale_linear":
@@ -205,7 +205,7 @@ def _output_axes(network: UNet, outputs: int) -> list[dict]:
 def _own(network: UNet) -> dict:
     """What a description of ours says beside BioImage.IO's keys, to be read again."""
     frame = frame_of(network.depth)
-    found = {"cell": frame.cell, "halo": frame.halo}
+    about = {"cell": frame.cell, "halo": frame.halo}
     if isinstance(network, Adopted):
-        found |= {"activation": network.model["activation"], "foreground": network.model["foreground"]}
-    return found
+        about |= {"activation": network.model["activation"], "foreground": network.model["foreground"]}
+    return about

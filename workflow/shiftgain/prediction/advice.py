@@ -15,10 +15,10 @@ COLUMNS = [
     *[*KEY, "expected_before", "expected_after", "gain", "gain_low", "gain_high", "action", "decision"],
     *["images_to_label", "drivers", "warning"],
 ]
-# A loss and a gain of this size, in IoU, that are both inside the interval: then it cannot be told what to do.
-TOLERATED = 0.1
+# IoU: an interval that holds both a loss and a gain of this size does not tell what to do.
+DECISIVE_CHANGE = 0.1
 # Scores that are named for each pair: those that moved the predicted gain most.
-DRIVERS = 3
+N_DRIVERS = 3
 # A pair is warned of when at least this share of the scores lies outside all that was fitted on: with fifty scores, one
 # alone says little.
 WARNED_SHARE = 0.04
@@ -29,10 +29,11 @@ def advise(
 ) -> pd.DataFrame:
     """The sorted rows of ``advice.csv``: one per pair and seed that any action was scored on.
 
-    ``scores``: the table of that name; ``rehearsals``: those of its networks, as far as there are any; ``order``:
-    actions, the simpler first. ``action`` is the best of them but keeping, ``gain`` what it is expected to bring
-    against keeping, :func:`decision` what to do. ``drivers``: the scores that moved that gain most; ``warning``: those
-    outside all that was fitted on, where there are many; ``expected_NAME``: the expected IoU under every action.
+    ``scores``: the table of that name; ``rehearsals``: of the networks in it, those that were rehearsed; ``order``:
+    actions, the simpler first. ``action``: the best action other than keeping the network; ``gain``: its expected IoU
+    minus that of the kept network; ``decision``: :func:`decision`. ``drivers``: the scores that moved the gain most;
+    ``warning``: scores outside the range of all that was fitted on, where they are many; ``expected_NAME``: the
+    expected IoU under each action.
 
     Errors: :class:`StudyError` as :meth:`Forest.rows`.
     """
@@ -56,7 +57,7 @@ def _of_network(
     chosen = promised(table, KEY, order)
     half = model.width * chosen["spread"]
     low, high = ((chosen["gain"] + side * half).clip(-1, 1) for side in (-1, 1))
-    found = pd.DataFrame(
+    advised = pd.DataFrame(
         {
             "expected_before": chosen["kept"],
             "expected_after": chosen["best"],
@@ -68,28 +69,27 @@ def _of_network(
         }
     )
     spreads = _spreads(rehearsal)
-    told = found["decision"] != UNKNOWN
+    told = advised["decision"] != UNKNOWN
     needed = [
-        images_to_label(spreads.get(row.action, np.nan), row.gain, options["coverage"]) for row in found.itertuples()
+        images_to_label(spreads.get(row.action, np.nan), row.gain, options["coverage"]) for row in advised.itertuples()
     ]
-    found["images_to_label"] = pd.Series(needed, found.index, dtype="Int64").mask(told)
-    found["drivers"], found["warning"] = _reasons(model, scores, chosen)
+    advised["images_to_label"] = pd.Series(needed, advised.index, dtype="Int64").mask(told)
+    advised["drivers"], advised["warning"] = _reasons(model, scores, chosen)
     wide = table.pivot(index=KEY, columns="method", values="predicted").add_prefix("expected_")
-    return found.join(wide).reset_index()
+    return advised.join(wide).reset_index()
 
 
 def decision(action: pd.Series, gain: pd.Series, low: pd.Series, high: pd.Series) -> np.ndarray:
-    """``unknown`` where low < -TOLERATED and high > TOLERATED; else the action where its gain exceeds MARGIN; else
-    keep.
+    """``unknown`` where low < -DECISIVE_CHANGE and high > DECISIVE_CHANGE; else the action where gain exceeds MARGIN.
 
-    ``keep`` is preferred to what promises hardly more.
+    Elsewhere ``keep``, which is preferred to what promises hardly more.
     """
-    astride = (low < -TOLERATED) & (high > TOLERATED)
+    astride = (low < -DECISIVE_CHANGE) & (high > DECISIVE_CHANGE)
     return np.select([astride, gain > MARGIN], [UNKNOWN, action], KEEP)
 
 
 def images_to_label(spread: float, gain: float, coverage: float) -> int | None:
-    """n = ceil((z s / max(abs(gain), TOLERATED))^2), at least 2: labelled images whose mean gain excludes 0.
+    """n = ceil((z s / max(abs(gain), DECISIVE_CHANGE))^2), at least 2: labelled images whose mean gain excludes 0.
 
     s, ``spread``, is the deviation between images of the gain, and z the normal quantile of the interval. None where
     the spread is not known.
@@ -97,7 +97,7 @@ def images_to_label(spread: float, gain: float, coverage: float) -> int | None:
     if not np.isfinite(spread):
         return None
     z = NormalDist().inv_cdf((1 + coverage) / 2)
-    return max(2, int(np.ceil((z * spread / max(abs(gain), TOLERATED)) ** 2)))
+    return max(2, int(np.ceil((z * spread / max(abs(gain), DECISIVE_CHANGE)) ** 2)))
 
 
 def _spreads(rehearsal: pd.DataFrame) -> dict[str, float]:
@@ -118,14 +118,14 @@ def _reasons(model: Estimator, scores: pd.DataFrame, chosen: pd.DataFrame) -> tu
 
 
 def _drivers(scores: pd.Series, moved: pd.Series) -> str:
-    most = moved.abs().sort_values(ascending=False, kind="stable").index[:DRIVERS]
+    most = moved.abs().sort_values(ascending=False, kind="stable").index[:N_DRIVERS]
     return "; ".join(f"{name} = {scores[name]:.2f} ({moved[name]:+.2f})" for name in most)
 
 
 def _warning(scores: pd.Series, outside: pd.Series) -> str:
     if outside.mean() < WARNED_SHARE:
         return ""
-    named = ", ".join(f"{name} = {scores[name]:.2f}" for name in list(_beyond(outside))[:DRIVERS])
+    named = ", ".join(f"{name} = {scores[name]:.2f}" for name in list(_beyond(outside))[:N_DRIVERS])
     return f"{outside.sum()} of {len(outside)} scores lie outside all that the predictor was fitted on: {named}"
 
 

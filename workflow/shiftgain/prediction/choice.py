@@ -9,10 +9,10 @@ from shiftgain.study.names import KEPT
 
 # Decisions that are no action.
 KEEP, UNKNOWN = "keep", "unknown"
-# Expected gain above which the network is not kept, in IoU: what is called a gain elsewhere.
+# Expected gain above which the network is not kept, in IoU: what findings.pairs.SMALLEST_GAIN calls a gain.
 MARGIN = 0.02
-# An action must promise so much more than one that is simpler to be taken in its place, in IoU.
-SIMPLER = 0.01
+# IoU that an action must promise beyond a simpler one to be taken in its place.
+COMPLEXITY_PRICE = 0.01
 
 
 def choices(
@@ -21,9 +21,9 @@ def choices(
     """For each target, named by the columns ``by``: ``kept``, ``action``, ``best`` and ``gain`` = best - kept.
 
     ``table``: a row per target and ``method``, the network as it is among them, whose ``value`` is ``kept``. Of the
-    other methods ``action`` is the first in ``order`` whose ``value``, ``best``, lies within :data:`SIMPLER` of the
-    highest; or that which ``actions`` names. Targets without other methods, or without a value of the kept network, are
-    left out.
+    other methods ``action`` is the first in ``order`` whose ``value``, ``best``, is at least the highest minus
+    :data:`COMPLEXITY_PRICE`; or that which ``actions`` names. Targets without other methods, or without a value of the
+    kept network, are left out.
     """
     wide = table.pivot(index=by, columns="method", values=value)
     names = [name for name in order if name in wide and name != KEPT]
@@ -32,7 +32,7 @@ def choices(
     known = np.isfinite(others).any(axis=1) & wide[KEPT].notna().to_numpy()
     wide, others = wide[known], others[known]
     if actions is None:
-        enough = others >= np.nanmax(others, axis=1, keepdims=True) - SIMPLER if len(others) else others > 0
+        enough = others >= np.nanmax(others, axis=1, keepdims=True) - COMPLEXITY_PRICE if len(others) else others > 0
         place = enough.argmax(axis=1) if len(others) else np.zeros(0, int)
     else:
         place = np.array([names.index(name) for name in actions.reindex(wide.index)], int)

@@ -17,7 +17,7 @@ from shiftgain.prediction.forest import Forest, disagreement
 
 OUTCOME = "iou"
 # Kinds of change that every rehearsal has: they break a condition of refreshing, whatever else a target changes.
-ALWAYS = {"inversion", "share"}
+CONDITION_KINDS = {"inversion", "share"}
 # Of each combination of kinds one more forest is fitted, some forty for a network: smaller ones than that of advice.
 CALIBRATING_TREES = 8
 # Columns that name a rehearsed target.
@@ -48,7 +48,7 @@ class Estimator:
         return spread(self.prior, self.correction, table)
 
     def drivers(self, table: pd.DataFrame) -> pd.DataFrame:
-        """How much each score moved the expectation: a row per row of ``table``, a column per score."""
+        """How much each score moved the expectation (n, scores): :meth:`Forest.drivers`, of prior plus correction."""
         moved = pd.DataFrame(self.prior.drivers(self.prior.rows(table)), columns=self.prior.features)
         if self.correction is not None:
             own = self.correction.drivers(self.correction.rows(table))
@@ -56,7 +56,7 @@ class Estimator:
         return moved
 
     def outside(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Whether each score leaves the range of all that was fitted on, prior and rehearsal: as :meth:`drivers`."""
+        """Whether each score leaves the range of all that was fitted on, prior and rehearsal: (n, scores)."""
         beyond = self.prior.outside(self.prior.rows(table))
         if self.correction is not None:
             beyond &= self.correction.outside(self.correction.rows(table))
@@ -100,9 +100,10 @@ def correct(prior: Forest, rehearsal: pd.DataFrame, options: dict) -> Forest:
 
 
 def estimator(prior: Forest, rehearsal: pd.DataFrame, order: Sequence[str], options: dict) -> Estimator:
-    """The :class:`Estimator` of a network whose rehearsal this is, its interval from kinds of change held out.
+    """The :class:`Estimator` of one network: width = :func:`quantile` of its :func:`errors` on :func:`held_out_kinds`.
 
-    ``order``: actions, the simpler first. ``options``: ``trees``, ``leaf`` and ``coverage``.
+    ``rehearsal``: of that network; where it has no rows, the prior alone, with its own width. ``order``: actions, the
+    simpler first. ``options``: ``trees``, ``leaf`` and ``coverage``.
     """
     if rehearsal.empty:
         return Estimator(prior, None, prior.width)
@@ -113,7 +114,10 @@ def estimator(prior: Forest, rehearsal: pd.DataFrame, order: Sequence[str], opti
 
 
 def held_out_kinds(prior: Forest, rehearsal: pd.DataFrame, options: dict) -> pd.DataFrame:
-    """A rehearsal with ``predicted`` IoU and ``spread`` of each row by other kinds of change: none that it shares."""
+    """``rehearsal`` with ``predicted``, the expected IoU, and ``spread``.
+
+    Each row by a correction that was fitted on rows which share no kind of change with it (:func:`kinds_held_out`).
+    """
     rows = prior.rows(rehearsal)
     alone = prior.each(rows)
     said, apart = alone.mean(axis=0), disagreement(alone)
@@ -129,12 +133,12 @@ def held_out_kinds(prior: Forest, rehearsal: pd.DataFrame, options: dict) -> pd.
 def kinds_held_out(kinds: pd.Series) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(rows of one combination of ``kinds``, rows that share none of them): boolean (n,) each.
 
-    :data:`ALWAYS` are not held out: a new kind of change may come with another polarity or share, which every rehearsal
-    shows. A combination that is of these alone is told without its own rows.
+    :data:`CONDITION_KINDS` are not held out: a new kind of change may come with another polarity or share, which every
+    rehearsal shows. A combination of these alone is told without its own rows.
     """
     parts = {name: set(name.split("+")) for name in kinds.unique()}
     for name in sorted(parts):
-        new = parts[name] - ALWAYS
+        new = parts[name] - CONDITION_KINDS
         apart = {other for other in parts if other != name and not parts[other] & new}
         yield (kinds == name).to_numpy(), kinds.isin(apart).to_numpy()
 

@@ -1,8 +1,8 @@
-"""What every predictor says of pairs that it was not fitted on, the learned ones among them.
+"""What every predictor says of pairs that it was not fitted on.
 
-Two are learned: the forest by itself, and corrected by the rehearsal of the network that is asked about. A rehearsal
-that holds the very transform which is asked about is used without it, so that what is judged is new to it; negatives
-stay, since they are a condition that every rehearsal shows.
+Two predictors are learned: ``forest``, the prior alone, and ``rehearsed``, the prior corrected by the rehearsal of the
+network in question. Rehearsed targets under the transform of the pair in question are left out, so that the transform
+is new to the predictor; negatives stay, since every rehearsal shows them (:data:`estimator.CONDITION_KINDS`).
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import pandas as pd
 
 from shiftgain.prediction import predictors
 from shiftgain.prediction.estimator import (
-    ALWAYS,
+    CONDITION_KINDS,
     OUTCOME,
     REHEARSED,
     correct,
@@ -28,7 +28,7 @@ from shiftgain.prediction.forest import Forest
 from shiftgain.study.names import IDENTITY, KEY
 
 FOREST, LEARNED = "forest", "rehearsed"
-# For the width of an interval, in each fold and for the shipped forest: every inner fold fits one more forest.
+# Parts of the sources that are held out in turn for the width of an interval: each fits one more forest.
 INNER_FOLDS = 4
 # (predictor, kind) -> what it says of each row, and its part in the half-width of the interval of a gain
 Said = dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]
@@ -66,7 +66,7 @@ def unfitted(train: pd.DataFrame, test: pd.DataFrame) -> Said:
         (name, "baseline"): (rule(train, test), none)
         for name, rule in predictors.rules(pd.concat([train, test])).items()
     }
-    known = [name for name in predictors.UNFITTED if name in test]
+    known = [name for name in predictors.IOU_SCORES if name in test]
     return said | {(f"{name}_unfitted", "unfitted"): (test[name].to_numpy(float), none) for name in known}
 
 
@@ -87,8 +87,8 @@ def learned(prior: Forest, test: pd.DataFrame, rehearsals: pd.DataFrame, order: 
 
 
 def _without(kinds: pd.Series, transforms: set[str]) -> np.ndarray:
-    """Rows of a rehearsal that share none of ``transforms``, :data:`ALWAYS` aside."""
-    return np.array([not {*names.split("+")} & (transforms - ALWAYS) for names in kinds], bool)
+    """Rows of a rehearsal that share none of ``transforms``, :data:`CONDITION_KINDS` aside."""
+    return np.array([not {*names.split("+")} & (transforms - CONDITION_KINDS) for names in kinds], bool)
 
 
 def fit_with_interval(

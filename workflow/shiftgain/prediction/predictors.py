@@ -29,19 +29,19 @@ PROTOCOLS = {
 }
 # Each fold fits every predictor anew: more would make a study of many domains wait for hours.
 MOST_FOLDS = 24
-# Of each column, where everything is new at once: their combinations are the folds.
-FEWER_FOLDS = 3
+# Parts of each column where several are new at once: the folds are their combinations, 27 of three columns.
+COMBINED_PARTS = 3
 # As many scores as a reader can follow in a predictor that is to be read.
 TRANSPARENT_SCORES = 5
-# Numbers that are an IoU, or a bound of one, by themselves.
-UNFITTED = [
+# Scores that are an IoU, or a bound of one, as they are: judged without a fit.
+IOU_SCORES = [
     *["expected_iou", "expected_iou_calibrated", "expected_iou_classwise", "consistency", "path_agreement"],
     *["resolved_iou", "trusted_iou"],
 ]
 # Of the source's own, what a kept network must be expected to reach by the rule of three conditions.
 HEADROOM = 0.9
-# Logits by which a refreshed network finds more or less than its source does, for the share to be called another.
-OTHER_SHARE = 0.5
+# Logits by which the share of a refreshed network must differ from the source's to count as another share.
+SHARE_MARGIN = 0.5
 
 
 def distances_wide(distances: pd.DataFrame) -> pd.DataFrame:
@@ -75,7 +75,7 @@ def folds(table: pd.DataFrame, columns: list[str]) -> Iterator[tuple[np.ndarray,
 
     Value k in the order of the alphabet is held out in part k modulo the number of parts. ``identity`` is no transform
     that could be new. Where source and target are both among the columns, a domain held out in one role is new in the
-    other.
+    other. GroupKFold of scikit-learn holds out the groups of one column; here several are new at once.
     """
     parts = {name: _parts(table[name], len(columns)) for name in columns}
     combinations = pd.DataFrame(parts).drop_duplicates().sort_values(columns).itertuples(index=False)
@@ -93,7 +93,7 @@ def folds(table: pd.DataFrame, columns: list[str]) -> Iterator[tuple[np.ndarray,
 
 def _parts(values: pd.Series, columns: int) -> np.ndarray:
     _, member = np.unique(values.astype(str), return_inverse=True)
-    most = MOST_FOLDS if columns == 1 else FEWER_FOLDS
+    most = MOST_FOLDS if columns == 1 else COMBINED_PARTS
     return np.where(values == IDENTITY, -1, member % most)
 
 
@@ -166,14 +166,14 @@ def three_conditions(names: list[str], train: pd.DataFrame, test: pd.DataFrame) 
 
     As a gain, nothing fitted. Headroom: the kept network is expected to reach less than :data:`HEADROOM` of its IoU at
     home (:func:`confidence.expected_iou_classwise`). Polarity: the margin of :func:`reference.polarity_margin`. Share:
-    the plain refresh, turned or not, finds another share than the source by :data:`OTHER_SHARE` logits.
+    that of the plain refresh, turned or not, differs from the source's by more than :data:`SHARE_MARGIN` logits.
     """
     wide = test.pivot(index=KEY, columns="method", values=["expected_iou_classwise", "foreground_change"])
     facts = test[test["method"] == KEPT].set_index(KEY)[["own_iou", "polarity_margin"]].reindex(wide.index)
     turned = facts["polarity_margin"] < 0
     plain = wide["foreground_change"].reindex(columns=[PLAIN, "turned"]).to_numpy(float)
     share = np.where(turned, plain[:, 1], plain[:, 0])
-    balanced = np.abs(np.nan_to_num(share)) > OTHER_SHARE
+    balanced = np.abs(np.nan_to_num(share)) > SHARE_MARGIN
     wanted = np.select([turned & balanced, turned, balanced], ["turned_balanced", "turned", "balanced"], PLAIN)
     keep = wide["expected_iou_classwise"][KEPT].to_numpy() >= HEADROOM * facts["own_iou"].to_numpy()
     choice = pd.Series(np.where(keep, KEPT, wanted), wide.index)

@@ -1,7 +1,7 @@
-"""Rehearsal: labelled targets that the source itself can give, made from its own labelled images.
+"""Rehearsal: labelled targets that are made from labelled images of the source itself.
 
-Each is a few pieces of images that the network was not trained on, under one or two known changes. The network is put
-through every action on each of them, and its scores and its IoU are pairs of this network and this texture.
+A target is a few pieces of images that the network was not trained on, under one or two known changes. Every action is
+tried on every target, which gives scores beside true IoU, of this network and this texture.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,18 +31,19 @@ LEVELS: dict[str, tuple[float, float]] = {
     "elastic": (1, 5),
 }
 COLOURS: dict[str, tuple[float, float]] = {"hue": (-120, 120), "saturation": (-2, 1)}
-# Those that change what a network says most; moving places changes little.
-STRONG = ("brightness", "contrast", "gamma", "illumination", "exposure", "noise", "blur")
-# Of a piece, no transform: other shares of foreground by the choice of where it is cut, as quantiles of all cuts.
+# Kinds that change predictions most, with one of which a pair of kinds begins; moved places change little.
+STRONG_KINDS = ("brightness", "contrast", "gamma", "illumination", "exposure", "noise", "blur")
+# A change that is no transform: pieces with another foreground share, by where they are cut. Its level is a quantile of
+# the shares of all cuts: the ends, and what is near them and in the middle.
 SHARE = "share"
 SHARES = (0.0, 0.1, 0.5, 0.9, 1.0)
-# Cuts among which a piece of a wanted share is sought, for each piece.
-SOUGHT = 12
-# Pixels of a target, over all its pieces, and no fewer pieces for their sake.
-PIXELS = 2**17
+# Cuts for each piece that is to have a certain share: the more, the further apart are the ends.
+CUTS_PER_PIECE = 12
+# Pixels of a target over all its pieces, at most, but never fewer pieces than these.
+TARGET_PIXELS = 2**17
 FEWEST_PIECES = 3
-# A piece that is to differ in share is smaller than the image, by this factor a side.
-SMALLER = 2 / 3
+# Side of a piece that is to have another share, over that of the image: only a smaller piece can lie elsewhere.
+SHARE_SIDE = 2 / 3
 
 
 class Change(NamedTuple):
@@ -68,14 +69,14 @@ class Rehearsed(NamedTuple):
 def recipes(n: int, coloured: bool, rng: np.random.Generator) -> list[tuple[Change, ...]]:
     """``n`` recipes: no change, every kind by itself, other shares, and then pairs of two kinds.
 
-    A pair begins with a kind of :data:`STRONG`. Every third is of a negative, and every fourth of another share.
+    A pair begins with a kind of :data:`STRONG_KINDS`. Every third is of a negative, and every fourth of another share.
     """
     levels = LEVELS | (COLOURS if coloured else {})
     singles = [(_drawn(kind, levels, rng),) for kind in levels]
     shares = [(Change(SHARE, quantile),) for quantile in (SHARES[0], SHARES[-1])]
     made: list[tuple[Change, ...]] = [(), *singles, *shares]
     while len(made) < n:
-        first = rng.choice(STRONG)
+        first = rng.choice(STRONG_KINDS)
         second = rng.choice([kind for kind in levels if kind != first])
         number = len(made)
         if number % 3 == 0:
@@ -111,10 +112,10 @@ def rehearse(
     shortest = min(min(image.shape[:2]) for image in images)
     for changes in recipes(targets, coloured, rng):
         sought = [change.level for change in changes if change.kind == SHARE]
-        room = min(side, shortest) if not sought or shortest > side / SMALLER else shortest * SMALLER
+        room = min(side, shortest) if not sought or shortest > side / SHARE_SIDE else shortest * SHARE_SIDE
         length = max(multiple, int(room) // multiple * multiple)
-        number = min(pieces, max(FEWEST_PIECES, PIXELS // length**2))
-        cut = [_cut(images, masks, length, rng) for _ in range(number * (SOUGHT if sought else 1))]
+        number = min(pieces, max(FEWEST_PIECES, TARGET_PIXELS // length**2))
+        cut = [_cut(images, masks, length, rng) for _ in range(number * (CUTS_PER_PIECE if sought else 1))]
         if sought:
             cut.sort(key=lambda piece: float((piece[1] == 1).mean()))
             start = round(sought[0] * (len(cut) - number))

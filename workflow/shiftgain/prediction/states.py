@@ -29,7 +29,7 @@ FEWEST_IMAGES = 8
 # Of the images' standard deviation: noise that a sound prediction withstands on the source.
 PERTURBATION = 0.25
 # Images of each batch that are perturbed: a ratio of counts needs no more, and each costs two passes.
-PROBED = 6
+PROBED_IMAGES = 6
 # Channels that are constant on the source are as far from it as any.
 LARGEST_DISTANCE = 10.0
 SMALLEST_VARIANCE = 1e-5
@@ -122,8 +122,8 @@ def view(
 ) -> View:
     """What ``network`` says of ``batches`` float (n, channels, H, W) under ``action``.
 
-    ``rows`` positions of the images, the same whatever the network, are those whose features are kept. Half-way is
-    between the source's statistics and those of the action, or those of ``end`` for a network that is kept.
+    Features are kept at ``rows`` positions of the images, drawn without regard to the network. Half-way is between the
+    source's statistics and those of the action; for a network that is kept, between the source's and those of ``end``.
     """
     source = {name: tensor.clone() for name, tensor in normalisation.statistics(network).items()}
     per_image = -(-rows // sum(len(images) for images in batches))
@@ -132,8 +132,8 @@ def view(
         rng = np.random.default_rng(number)
         n, size = len(images), images.shape[-2:]
         chosen = rng.integers(0, size[0] * size[1], (n, per_image))
-        noise = torch.from_numpy(rng.standard_normal((min(n, PROBED), *images.shape[1:]), dtype=np.float32))
-        noisy = images[:PROBED] + PERTURBATION * images.std() * noise.to(images.device)
+        noise = torch.from_numpy(rng.standard_normal((min(n, PROBED_IMAGES), *images.shape[1:]), dtype=np.float32))
+        noisy = images[:PROBED_IMAGES] + PERTURBATION * images.std() * noise.to(images.device)
         parts: list[list[np.ndarray]] = [[], [], [], []]
         for which, state in _states(network, images, action):
             p, features = _pass(network, images[which], state)
@@ -142,7 +142,7 @@ def view(
             kept = features.flatten(2).gather(2, index).transpose(1, 2).flatten(0, 1)
             parts[0].append(p)
             parts[3].append(kept.float().cpu().numpy())
-            probed = slice(which.start, min(which.stop, PROBED))
+            probed = slice(which.start, min(which.stop, PROBED_IMAGES))
             if probed.start < probed.stop:
                 between = _halfway(source, state or end.state, state)
                 parts[1].append(_pass(network, noisy[probed], state)[0])

@@ -10,21 +10,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest, mannwhitneyu
 
-from shiftgain.findings.pairs import (
-    CASES,
-    FEWEST_PAIRS,
-    REAL,
-    SMALLEST_GAIN,
-    TALK,
-    UNADAPTED,
-    UNBROKEN,
-    abroad,
-    between_directions,
-    near_half,
-    over_seeds,
-    remedy_scores,
-    strongest,
-)
+from shiftgain.findings.cases import CASES
+from shiftgain.findings.conditions import REAL, UNADAPTED, UNBROKEN, remedy_scores
+from shiftgain.findings.correlations import TALK, strongest
+from shiftgain.findings.pairs import FEWEST_PAIRS, SMALLEST_GAIN, abroad, near_half, over_seeds
+from shiftgain.findings.summaries import between_directions
 from shiftgain.prediction.choice import KEEP, UNKNOWN
 from shiftgain.study.names import KEY
 
@@ -252,7 +242,7 @@ def explained(pairs: pd.DataFrame, scores: pd.DataFrame) -> Iterator[str]:
 
 
 def _asymmetry(gaps: pd.DataFrame) -> Iterator[str]:
-    """``gaps``: a row per couple of domains, from :func:`pairs.between_directions`."""
+    """``gaps``: a row per couple of domains, from :func:`summaries.between_directions`."""
     if len(gaps) < FEWEST_PAIRS:
         return
     larger = int((gaps["iou_before"] > gaps["iou_after"]).sum())

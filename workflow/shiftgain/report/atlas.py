@@ -10,17 +10,10 @@ import numpy as np
 import pandas as pd
 
 from shiftgain.files import store
-from shiftgain.findings.pairs import (
-    POOR_MARGIN,
-    SMALLEST_GAIN,
-    UNADAPTED,
-    by_condition,
-    conditions,
-    few,
-    main_method,
-    means,
-    on_grid,
-)
+from shiftgain.findings.conditions import UNADAPTED, by_condition, conditions
+from shiftgain.findings.layers import few
+from shiftgain.findings.pairs import POOR_MARGIN, SMALLEST_GAIN, main_method
+from shiftgain.findings.relations import means, on_grid
 from shiftgain.report import thumbnails
 from shiftgain.report.pictures import first_example
 from shiftgain.shifts.transforms import TRANSFORMS

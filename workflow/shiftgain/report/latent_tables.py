@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from shiftgain.latents.channels import DEAD_DEVIATION
+from shiftgain.latents.channels import dead
 from shiftgain.report.pictures import LayerSamples, Sample
 
 # Dimensions of a layer that are shown: those that moved most, and the one in the middle of that order.
@@ -49,9 +49,8 @@ def channel_histograms(channel_rows: dict[str, dict[str, np.ndarray]]) -> pd.Dat
     for network, activations in channel_rows.items():
         for activation, values in activations.items():
             sd = values.std(axis=0)
-            alive = sd > DEAD_DEVIATION * np.sqrt(np.mean(sd**2))
             standardised = (values - values.mean(axis=0)) / np.where(sd > 0, sd, 1)
-            for channel in np.flatnonzero(alive):
+            for channel in np.flatnonzero(~dead(sd)):
                 about = {"network": network, "activation": activation, "channel": channel}
                 rows += [about | one for one in _bins(standardised[:, channel], edges)]
     return pd.DataFrame(rows, columns=["network", "activation", "channel", *BIN])

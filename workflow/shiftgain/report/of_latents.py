@@ -9,7 +9,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from shiftgain.findings.pairs import few
+from shiftgain.findings.layers import few
 from shiftgain.latents.channels import shares
 from shiftgain.report.latent_tables import MOVED_MOST, REACH, SHOWN
 from shiftgain.report.panels import (

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from shiftgain.findings.pairs import BEST_PER_PAIR, by_condition, conditions, label
+from shiftgain.findings.conditions import BEST_PER_PAIR, by_condition, conditions
+from shiftgain.findings.pairs import label
 from shiftgain.report.panels import BLUE, ORANGE, blank, canvas, draw_legend, heat_map, in_cell, mark_cell, text_width
 
 # Of the blocks of columns.
@@ -22,8 +23,8 @@ MARKERS = "osD^vPX<>*"
 def remedies(remedy_table: pd.DataFrame) -> Figure:
     """Mean IoU of every remedy by the condition that a pair breaks, beside target-trained network and ceiling.
 
-    ``remedy_table``: of :func:`shiftgain.findings.pairs.remedy_scores`. Framed: the best of what needs no labels, of
-    the methods that all pairs of the row tried, to two decimals. A mean over fewer pairs bears their number.
+    ``remedy_table``: of :func:`shiftgain.findings.conditions.remedy_scores`. Framed: the best of what needs no labels,
+    of the methods that all pairs of the row tried, to two decimals. A mean over fewer pairs bears their number.
     """
     if not len(remedy_table):
         return blank("This study tries no remedy.")

@@ -12,7 +12,10 @@ import numpy as np
 import pandas as pd
 
 from shiftgain.files.tables import read_csv
-from shiftgain.findings.pairs import CASES, by_pair, by_training, example_cases, label, method_scores, strongest
+from shiftgain.findings.cases import CASES, example_cases
+from shiftgain.findings.correlations import strongest
+from shiftgain.findings.pairs import by_pair, label
+from shiftgain.findings.summaries import by_training, method_scores
 from shiftgain.findings.verdicts import FEWEST_SEEDS
 from shiftgain.report import answers, cards
 from shiftgain.report.summary import Condition

@@ -18,7 +18,7 @@ from matplotlib.patches import Polygon, Rectangle
 from matplotlib.textpath import TextPath
 
 from shiftgain.files.tables import replacing
-from shiftgain.findings.pairs import means, on_grid
+from shiftgain.findings.relations import means, on_grid
 from shiftgain.study.names import BLANK
 
 WIDTH = 10  # inches

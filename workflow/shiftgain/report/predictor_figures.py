@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from shiftgain.findings.pairs import TALK
+from shiftgain.findings.correlations import TALK
 from shiftgain.prediction.assessment import INTERVALS
 from shiftgain.report.panels import BLUE, GREY, ORANGE, blank, canvas
 

@@ -9,15 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from shiftgain.findings.pairs import (
-    FEWEST_PAIRS,
-    POOR_MARGIN,
-    SMALLEST_GAIN,
-    abroad,
-    by_condition,
-    conditions,
-    over_seeds,
-)
+from shiftgain.findings.conditions import by_condition, conditions
+from shiftgain.findings.pairs import FEWEST_PAIRS, POOR_MARGIN, SMALLEST_GAIN, abroad, over_seeds
 from shiftgain.study.names import KEY
 
 # "Helps" or "harms" is said of pairs of which at least this share agrees, "changes little" where at most the rest

@@ -8,12 +8,11 @@ A new transform is one function and its line in :data:`TRANSFORMS`, one line in 
 """
 
 from collections.abc import Callable
-from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from shiftgain.files.errors import StudyError
+from shiftgain.files.errors import StudyError, hint
 from shiftgain.shifts import generation, geometry, intensity
 
 
@@ -74,9 +73,7 @@ def check(name: str, level: float) -> None:
     Errors: :class:`StudyError` with the nearest name, or with the range.
     """
     if name not in TRANSFORMS:
-        close = get_close_matches(name, TRANSFORMS, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(TRANSFORMS)}"
-        raise StudyError(f"transform '{name}' is not known; {hint}")
+        raise StudyError(f"transform '{name}' is not known{hint(name, TRANSFORMS)}")
     transform = TRANSFORMS[name]
     if not transform.low <= level <= transform.high:
         raise StudyError(

@@ -6,6 +6,7 @@
 import numpy as np
 import pandas as pd
 
+from shiftgain.findings.conditions import SAME_CONTRAST
 from shiftgain.findings.measures.selection import (
     Tables,
     abroad,
@@ -16,7 +17,6 @@ from shiftgain.findings.measures.selection import (
     shifted,
     spearman,
 )
-from shiftgain.findings.pairs import SAME_CONTRAST
 
 # An IoU at most this far below a target-trained network's is called equal to it.
 SHORTFALL = 0.02
