@@ -2,10 +2,10 @@
 
 import base64
 import gzip
-import json
 from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from urllib.parse import urlencode
 
 import numpy as np
 import pandas as pd
@@ -13,9 +13,9 @@ import pandas as pd
 from shiftgain.files.tables import read_csv
 from shiftgain.findings.pairs import CASES, by_pair, by_training, example_cases, label, method_scores, strongest
 from shiftgain.findings.verdicts import FEWEST_SEEDS
-from shiftgain.report import answers, cards
+from shiftgain.report import answers
 from shiftgain.report.summary import Condition
-from shiftgain.study.names import BLANK, base_of, full_names
+from shiftgain.study.names import BLANK, IDENTITY, base_of, full_names
 
 SCORES = ["iou_before", "iou_after", "own_iou"]
 COLUMNS = {
@@ -167,19 +167,28 @@ def _place(method: str) -> int:
     return {"source": 0, "target": 2}.get(method, 1)
 
 
-def prediction(paths: dict[str, str], pairs: pd.DataFrame, drawn: dict[str, str], tree_path: str) -> dict:
-    """What the page says of predictors and advice, and why: sentences, cards and figures."""
-    predictors, advice, scores = (read_csv(paths[name]) for name in ("predictors", "advice", "scores"))
-    advice = advice.astype({"drivers": object, "warning": object}).fillna({"drivers": "", "warning": ""})
+def prediction(
+    predictors: pd.DataFrame, advice: pd.DataFrame, scores: pd.DataFrame, pairs: pd.DataFrame, drawn: dict[str, str],
+    tree_path: str,
+) -> dict:  # fmt: skip
+    """What the page says of predictors and advice, and why: sentences and figures."""
     judged = set(predictors["protocol"])
     return {
         "predicted": list(answers.predicted(predictors)),
         "advised": list(answers.advised(advice, pairs)),
         "explained": list(answers.explained(pairs, by_pair(scores))),
-        "cards": cards.cards(advice, unlabelled(pairs)),
         "tree": Path(tree_path).read_text(),
         "protocols": {name: picture(path) for name, path in drawn.items() if name in judged},
     }
+
+
+def linked(card: dict) -> dict:
+    """A card of stage atlas with ``name``, its pair in words, and ``link``, which opens the pair in the atlas."""
+    level = f"{card['level']:g}"
+    shift = f", {card['transform'].replace('_', ' ')} {level}" if card["transform"] != IDENTITY else ""
+    pair = f"{card['source']} → {card['target']}"
+    asked = urlencode({"pair": f"{card['source']} {card['target']} {card['transform']} {level}"})
+    return card | {"pair": pair, "name": pair + shift, "link": f"#atlas?{asked}"}
 
 
 def unlabelled(pairs: pd.DataFrame) -> list[str]:
@@ -193,16 +202,6 @@ def answer(said: dict) -> str:
     columns = ["what it changes", "pairs", "as it is", "refreshed", "best remedy", "remedy", "at home", "effect"]
     table = pd.DataFrame(said["rows"], columns=Condition._fields).set_axis(columns, axis=1)
     return "<!DOCTYPE html>\n" + sentences + html(table)
-
-
-def segmented(folders: list[str]) -> dict[str, list[dict]]:
-    """``SOURCE → TARGET`` -> what stage segment did, for each action its ``about.json``, ``folder`` and ``sheet``."""
-    found: dict[str, list[dict]] = {}
-    for folder in map(Path, folders):
-        about = json.loads((folder / "about.json").read_text())
-        about |= {"sheet": picture(str(folder / "outlines.png")), "folder": "/".join(folder.parts[-4:])}
-        found.setdefault(f"{about['source']} → {about['target']}", []).append(about)
-    return found
 
 
 def picture(path: str) -> str:
