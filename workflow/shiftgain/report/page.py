@@ -5,7 +5,7 @@ import gzip
 from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import numpy as np
 import pandas as pd
@@ -205,8 +205,8 @@ def answer(said: dict) -> str:
 
 
 def picture(path: str) -> str:
-    """A figure as the text that a page embeds."""
-    return base64.b64encode(Path(path).read_bytes()).decode()
+    """A figure, SVG, as the address that a page embeds: percent-encoded, a sixth shorter than in base64."""
+    return "data:image/svg+xml," + quote(Path(path).read_text().replace("\n", " "), safe=" ;:/=?@+$,!~*()[]{}|")
 
 
 def packed(path: str) -> str:
