@@ -346,10 +346,12 @@ def test_the_page_answers_first_whether_the_masks_are_good(arguments, tmp_path):
     folder = tmp_path / "segmented/cells/0.30-0.70/advised"
     write_about(folder)
     findings = tmp_path / "docs/results.md"
-    asked = {"page_path": str(tmp_path / "out/page.html"), "folders": [str(folder)], "background": str(findings)}
+    asked: dict = {"page_path": str(tmp_path / "out/page.html"), "answer_path": str(tmp_path / "out/answer.html")}
+    asked |= {"folders": [str(folder)], "background": str(findings)}
     (tmp_path / "out").mkdir()
     report(**arguments | asked)
     text = (tmp_path / "out/page.html").read_text()
+    assert (tmp_path / "out/answer.html").read_text().startswith("<!DOCTYPE html>\n<p>The masks of cells are probably")
     first = text.partition('<div class="answer">\n<p>')[2].partition(".")[0]
     assert first.startswith("The masks of cells are probably mostly right: their overlap") and "batchnorm" not in first
     assert "A U-Net is trained on" not in text, "the question of the study is not that of the person"

@@ -20,7 +20,7 @@ def report(
     style_path: str, script_paths: list[str], atlas_path: str, published: dict[str, str], background: str,
     page_path: str, answer_path: str,
 ) -> None:  # fmt: skip
-    """Write the page, which holds all figures, and to ``answer_path`` its first three sentences and a table of them.
+    """Write the page, which holds all figures, and to ``answer_path`` what it says first, and a table.
 
     Dicts map to paths: ``tables`` from the name of a table, ``figures`` and ``captions`` from that of a figure,
     ``predictor_figures`` from a protocol of stage predict, whose small tree in words is at ``tree_path``, and ``data``,
@@ -52,6 +52,7 @@ def report(
     atlas = json.loads(Path(atlas_path).read_text())
     shown = [page.linked(card) for card in atlas.pop("cards")]
     masks = segmented.read(folders)
+    good = segmented.answers(masks, advice, pairs)
 
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     text = template.from_string(Path(template_path).read_text()).render(
@@ -81,7 +82,7 @@ def report(
         unlabelled=page.unlabelled(pairs),
         masks=masks,
         background=os.path.relpath(background, Path(page_path).parent) if background else "",
-        good=segmented.answers(masks, advice, pairs),
+        good=good,
         comparison=page.compared(**comparison) if comparison else None,
         n_pairs=len(pairs),
         seeds=sorted(networks["seed"].unique()),
@@ -91,7 +92,7 @@ def report(
     with replacing(page_path) as partial:
         partial.write_text(text)
     with replacing(answer_path) as partial:
-        partial.write_text(page.answer(said))
+        partial.write_text(page.answer(said, good))
 
 
 if __name__ == "__main__":

@@ -196,12 +196,16 @@ def unlabelled(pairs: pd.DataFrame) -> list[str]:
     return sorted(set(pairs.loc[pairs["iou_before"].isna(), "target"]))
 
 
-def answer(said: dict) -> str:
-    """The three sentences and the table of conditions in HTML, escaped; ``said`` as the template of the page has it."""
-    sentences = "".join(f"<p>{escape(said[name])}</p>" for name in ("when", "why", "told") if said[name])
+def answer(said: dict, good: dict[str, list[str]]) -> str:
+    """What the page says first in HTML, escaped: of masks, the three sentences, and the table of conditions.
+
+    ``said`` as the template of the page has it; ``good``: of :func:`segmented.answers`.
+    """
+    spoken = [*(" ".join(sentences) for sentences in good.values()), *(said[name] for name in ("when", "why", "told"))]
+    sentences = "".join(f"<p>{escape(sentence)}</p>" for sentence in spoken if sentence)
     columns = ["what it changes", "pairs", "as it is", "refreshed", "best remedy", "remedy", "at home", "effect"]
     table = pd.DataFrame(said["rows"], columns=Condition._fields).set_axis(columns, axis=1)
-    return "<!DOCTYPE html>\n" + sentences + html(table)
+    return "<!DOCTYPE html>\n" + sentences + (html(table) if len(table) else "")
 
 
 def picture(path: str) -> str:
