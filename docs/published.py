@@ -14,6 +14,7 @@ from snakemake.utils import update_config
 from shiftgain.findings.conditions import by_condition, conditions
 from shiftgain.findings.pairs import SMALLEST_GAIN
 from shiftgain.findings.relations import with_relations
+from shiftgain.report.answers import JUDGED, trusted
 from shiftgain.study.entries import domain_spec
 from shiftgain.study.names import domain_of, full_names
 
@@ -86,6 +87,7 @@ def results() -> dict:
         "shifted": transform_rows(pairs_with_advice("shifted")),
         "shifted_domains": domain_rows(pairs_with_advice("shifted")),
         "shifted_advice": advice_rows(pairs_with_advice("shifted")),
+        "trusted": list(trusted({name: published(f"{name}.csv") for name in JUDGED})),
         "baselines": baselines(published("baselines.csv"), METHODS, bold=True),
         "further": baselines(published("baselines.csv"), FURTHER, bold=False),
         "methods": list(METHODS.values()),

@@ -31,6 +31,7 @@ from scripts.evaluate import evaluate
 from scripts.generate import generate
 from scripts.latents import latents
 from scripts.predict import predict as stage_predict
+from scripts.rehearse import rehearse
 from scripts.score import score
 from scripts.tabulate import tabulate
 from scripts.train import train
@@ -478,6 +479,15 @@ def growth_chain(folder: str, n_targets: int) -> None:
         stage()
 
 
+def growth_rehearse(folder: str, n_targets: int) -> None:
+    """Stage rehearse of the default study for one source, with so many targets."""
+    methods = study(DEFAULT).actions_of("0.30-0.70")
+    options = DEFAULT["rehearse"] | {"targets": n_targets}
+    files = (f"{folder}/{name}" for name in ("network.h5", "source.h5", "rehearsed.csv"))
+    threshold = DEFAULT["evaluate"]["threshold"]
+    rehearse(*files, "0.30-0.70", 0, methods, options, **DEFAULT["score"], threshold=threshold, device="cpu")
+
+
 SECTION_SIDE = 8192
 SECTION_STAGES = ("generate", "adapt", "evaluate", "latents", "score")
 
@@ -547,6 +557,7 @@ def bench_growth(folder: Path) -> dict:
         generate(specs, ["adapt", "test"], str(folder / f"targets{count}.h5"), False, CORES)
     stages = {"generate": (numbers, "image"), "epoch": (numbers, "image"), "statistics": (numbers, "image")}
     stages |= {"chain": (TARGETS, "target"), "tables": ([512, 1024, 2048], "pair")}
+    stages |= {"rehearse": ([10, 20, 40], "rehearsed target")}
     rows = {}
     for stage, (sizes, what) in stages.items():
         measured = []

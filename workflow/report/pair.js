@@ -6,7 +6,7 @@ const STATES = ["source", "target, before adaptation", "target, after adaptation
 
 // `atlas`: data, and what is known of pair `i` (atlas.js).
 function describePair(atlas, i) {
-  const { data, all, name, shiftName, link, gain, after, expected } = atlas;
+  const { data, all, name, shiftName, link, gain, after } = atlas;
   const { pairs, iou, advice, shifts, methods, main } = data;
   const tile = (place, alt, caption) =>
     known(place)
@@ -43,19 +43,19 @@ function describePair(atlas, i) {
     const others = yardsticks.map(([label, column]) => [label, score(column[i]), "", ""]);
     return table(["method", "IoU", "gain", "expected IoU"], [...rows, ...others]);
   }
+  // What a card says is put together of numbers and of words that cards share (cards.py).
+  function say(field) {
+    const tokens = advice.said[field][i];
+    return escape(tokens.map((token) => (typeof token === "number" ? advice.words[token] : token)).join(""));
+  }
   function card() {
     if (!advice.decision?.[i]) return "";
-    const interval = known(expected(i))
-      ? ` Expected gain ${signed(expected(i))} (${signed(advice.gain_low?.[i])} to ${signed(advice.gain_high?.[i])}).`
-      : "";
-    const more = ["drivers", "warning"]
-      .filter((n) => advice[n]?.[i])
-      .map((n) => `<br><small>${n}: ${escape(advice[n][i])}</small>`)
-      .join("");
-    const decision = words(advice.decision[i]);
+    const [caution, because, images] = ["caution", "because", "images"].map(say);
     return (
-      `<div class="card ${escape(advice.decision[i])}">Advice, without labels: <strong>${decision}</strong>.` +
-      `${interval}${more}</div>`
+      `<div class="card ${escape(advice.decision[i])}">Advice, without labels of the target: ` +
+      `<strong>${say("todo")}</strong> ${say("expected")}` +
+      (caution && `<br><em>${caution}</em>`) +
+      `<br><small>${[because, images].filter(Boolean).join("<br>")}</small></div>`
     );
   }
   function histogram([dimension, moved, low, high, ...texts]) {
@@ -142,7 +142,7 @@ function describePair(atlas, i) {
   const shown = data.shown[i];
   const seeds =
     pairs.seeds[i] > 1
-      ? ` Numbers are means over ${pairs.seeds[i]} seeds; pictures and histograms are of the first.`
+      ? ` Numbers are means over ${pairs.seeds[i]} seeds; pictures, histograms and advice are of the first.`
       : "";
   const [, level, unit] = shifts[pairs.shift[i]];
   const about = [`What it changes: ${data.conditions[pairs.condition[i]]}`, level ? `level in ${unit}` : ""];

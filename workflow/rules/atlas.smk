@@ -37,5 +37,6 @@ rule atlas:
         layers=STUDY.layers,
         activation=config["latents"]["activations"][0],
         remedies=STUDY.remedies,
+        segmented=sorted({each.target for each in STUDY.segmented.values()}),
     script:
         "../scripts/atlas.py"

@@ -32,12 +32,14 @@ NUMBERS |= {
     for protocol in STUDY.protocols
 }
 SCRIPTS = ["pair", "predictor", "atlas", "download"]
-# Hypotheses that other studies have decided over seeds; a copy of the workflow alone has none.
-PUBLISHED = [
-    local(path)
-    for path in [beside("../results/published/hypotheses.csv")]
+# What other studies have found; a copy of the workflow alone has none of it.
+PUBLISHED = {
+    name: local(path)
+    for name in ["hypotheses", "predictors_real", "predictors_shifted", "predictors"]
+    for path in [beside(f"../results/published/{name}.csv")]
     if Path(path).is_file()
-]
+}
+FINDINGS = beside("../docs/results.md")
 
 
 report: "../report/workflow.rst"
@@ -60,7 +62,7 @@ rule report:
         style=local(beside("report/page.css")),
         scripts=[local(beside(f"report/{name}.js")) for name in SCRIPTS],
         data=list(NUMBERS.values()),
-        published=PUBLISHED,
+        published=list(PUBLISHED.values()),
         glossary=local(beside("report/glossary.yaml")),
     output:
         page=report(
@@ -93,8 +95,10 @@ rule report:
             "data": list(NUMBERS),
             "captions": list(CONTENTS),
             "predictor_figures": STUDY.protocols,
+            "published": list(PUBLISHED),
         },
         contents=CONTENTS,
+        background=FINDINGS if Path(FINDINGS).is_file() else "",
         comparison=list(COMPARISON) if STUDY.trainings else [],
         # Not the text itself, in which Snakemake would look for wildcards.
         title=lambda wildcards: config["report"]["title"],

@@ -30,6 +30,14 @@ HELD_OUT = {
 }
 # The predictor by which a user is advised.
 ADVISED = "rehearsed"
+# Published table of predictors -> of what; that which is most like a user's own images first.
+JUDGED = {
+    "predictors_real": "On pairs of real domains",
+    "predictors_shifted": "On real images under known shifts",
+    "predictors": "On synthetic images",
+}
+# Share of right signs, and of the loss of the best constant rule, from and up to which advice is said to be reliable.
+RELIABLE, HALF = 0.9, 0.5
 # Adapted IoU at most this far below the source's own is called restored, as in the talk's case `works`.
 RESTORED_MARGIN = 0.03
 # A conclusion over couples of domains is drawn where chance alone gives as uneven a count less often than this.
@@ -168,14 +176,53 @@ def predicted(predictors: pd.DataFrame) -> Iterator[str]:
         )
 
 
-def _constant_rule(rows: pd.DataFrame) -> str:
-    """What the best constant rule loses; ``rows``: of one protocol, by predictor and outcome."""
+def trusted(tables: dict[str, pd.DataFrame]) -> Iterator[str]:
+    """How far to trust the advice, a sentence for each of :data:`JUDGED` that ``tables`` judge; real images first.
+
+    Of each the first protocol of :data:`HELD_OUT` in which the advising predictor was judged with its intervals.
+    """
+    for name, where in JUDGED.items():
+        table = tables.get(name, pd.DataFrame(columns=["protocol", "predictor", "outcome"]))
+        for protocol in HELD_OUT:
+            rows = table[table["protocol"] == protocol].set_index(["predictor", "outcome"])
+            if (ADVISED, "gain_iou") in rows.index and "mean_width" in rows:
+                yield _trust(where, rows)
+                break
+
+
+def _trust(where: str, rows: pd.DataFrame) -> str:
+    """``rows``: of one protocol, by predictor and outcome."""
+    gain = rows.loc[(ADVISED, "gain_iou")]
+    rules = _constant_rules(rows)
+    best = rules.iloc[0] if len(rules) else np.nan
+    if gain["sign_accuracy"] >= RELIABLE and gain["regret"] <= HALF * best:
+        worth = "can be followed"
+    elif gain["regret"] < best:
+        worth = "does better than any constant rule, but does not spare a look at the masks"
+    else:
+        worth = "does no better than a constant rule, so look at the masks"
+    return (
+        f"{where} ({gain['n']:.0f} pairs) the advice {worth}: the sign of the gain that it promises was right in "
+        f"{gain['sign_accuracy']:.0%} (the commoner sign alone: {gain['base_rate']:.0%}), following it lost "
+        f"{gain['regret']:.4f} of IoU a pair against the best action{_constant_rule(rows)}, and its intervals, on "
+        f"average {gain['mean_width']:.2f} wide, held {gain['coverage']:.0%}."
+    )
+
+
+def _constant_rules(rows: pd.DataFrame) -> pd.Series:
+    """Constant rule -> what it loses, the least first; ``rows``: of one protocol, by predictor and outcome."""
     gain = rows.xs("gain_iou", level="outcome")
-    rules = gain[(gain["kind"] == "baseline") & (gain.index != "constant")].sort_values("regret", kind="stable")
+    rules = gain[(gain["kind"] == "baseline") & (gain.index != "constant")]
+    return rules["regret"].sort_values(kind="stable")
+
+
+def _constant_rule(rows: pd.DataFrame) -> str:
+    """What the best constant rule loses, in words; ``rows`` as for :func:`_constant_rules`."""
+    rules = _constant_rules(rows)
     if rules.empty:
         return ""
     name = rules.index[0].replace("always_adapt", "always a plain refresh").replace("never_adapt", "always to keep")
-    return f", the best constant rule ({name.replace('_', ' ')}) {rules['regret'].iloc[0]:.4f}"
+    return f", the best constant rule ({name.replace('_', ' ')}) {rules.iloc[0]:.4f}"
 
 
 def advised(advice: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[str]:

@@ -4,6 +4,7 @@ A pair is a source, a target, a transform and a level; its numbers are means ove
 of the first seed. The page's script reads this as JSON (``workflow/report/atlas.js``).
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
@@ -14,10 +15,10 @@ from shiftgain.findings.conditions import UNADAPTED, by_condition, conditions
 from shiftgain.findings.layers import few
 from shiftgain.findings.pairs import POOR_MARGIN, SMALLEST_GAIN, main_method
 from shiftgain.findings.relations import means, on_grid
-from shiftgain.report import thumbnails
-from shiftgain.report.pictures import first_example
+from shiftgain.report import cards, thumbnails
+from shiftgain.report.pictures import first_example, first_examples
 from shiftgain.shifts.transforms import TRANSFORMS
-from shiftgain.study.names import KEY, PAIR
+from shiftgain.study.names import KEPT, KEY, PAIR, target_name
 
 # Characters of pictures and histograms that a page holds. With figures and numbers, the default study stays below 5 MB.
 PICTURE_CHARACTERS = 2_000_000
@@ -27,7 +28,11 @@ FACTS = {
     "foreground_before": 3, "foreground_after": 3,
 }  # fmt: skip
 EXPECTED = "expected_"
-ADVISED = {"gain": 3, "gain_low": 3, "gain_high": 3}
+ADVISED = {"gain": 3}
+# What a card says is kept as numbers and as words between them, which many cards share.
+NUMBER, CLAUSE = re.compile(r"([+-]?\d+\.\d+)"), re.compile(r"(?<=; )")
+# Images that a card of the page shows, and pixels of their longer side.
+CARD_IMAGES, CARD_SIDE = 2, 192
 # Dimensions of a layer whose histograms are shown: those whose means moved most.
 DIMENSIONS = 3
 STATES = ("source", "before", "after")
@@ -139,6 +144,30 @@ def gathered(
     }
 
 
+def compared(
+    shown: list[dict], splits: Mapping[str, tuple[str, str]], jobs: Mapping[tuple[str, str], str],
+    masks: Mapping[str, str],
+) -> Iterator[list[dict[str, str]]]:  # fmt: skip
+    """Of each card of :func:`cards.cards` its first test images: ``image``, and the masks ``kept`` and ``adapted``.
+
+    Adapted is by the action of the advice, whether it is advised or not. ``splits``, ``jobs`` and ``masks`` as those of
+    :func:`gathered`.
+    """
+    for card in shown:
+        name = target_name(card["target"], card["transform"], card["level"])
+        with store.read(masks[jobs[card["source"], name]]) as file:
+            kept, adapted = (file[name][method][:CARD_IMAGES] for method in (KEPT, card["action"]))
+        images = [example.image for example in first_examples(splits[name], len(kept))]
+        yield [
+            {
+                "image": thumbnails.image(image, CARD_SIDE),
+                "kept": thumbnails.mask(before, CARD_SIDE),
+                "adapted": thumbnails.mask(after, CARD_SIDE),
+            }
+            for image, before, after in zip(images, kept, adapted, strict=False)
+        ]
+
+
 def spread(rows: pd.DataFrame) -> list[int]:
     """Places of all ``rows`` in the order in which they are drawn while there is room.
 
@@ -171,26 +200,52 @@ def _histograms(states: Mapping, layers: list[str], activation: str) -> Iterator
 
 
 def _advised(rows: pd.DataFrame, advice: pd.DataFrame, main: str) -> dict:
-    """Columns of the advice, means over seeds, in the order of ``rows``; what is said is of the first seed of a pair.
+    """Columns of the advice in the order of ``rows``: numbers are means over seeds, words are of the first seed.
 
-    ``expected``: method -> IoU, of all columns expected_NAME.
+    ``expected``: method -> IoU, of all columns expected_NAME. ``said``: field of :func:`cards.card` -> for each pair a
+    list of numbers, as text, and of places in ``words``; empty without advice.
     """
     numbers = [name for name in advice if name.startswith(EXPECTED) or name in ADVISED]
-    words = [name for name in ("decision", "action", "drivers", "warning") if name in advice]
-    groups = advice.sort_values(KEY, kind="stable").groupby(PAIR, sort=False)
-    table = groups[words].first().join(groups[numbers].mean())
-    table = rows[PAIR].merge(table, "left", left_on=PAIR, right_index=True)
+    first = cards.of_pairs(advice)
+    names = [name for name in ("decision", "action") if name in first]
+    table = first[[*PAIR, *names]].merge(advice.groupby(PAIR)[numbers].mean(), "left", PAIR)
+    table = rows[PAIR].merge(table, "left", PAIR)
     # Where each action has its own column, "after" is that of the action which is advised on.
     method_of = {"expected_before": UNADAPTED} | ({} if f"{EXPECTED}{main}" in advice else {"expected_after": main})
     sums = ("expected_before", "expected_after")
     actions = [name for name in numbers if name.startswith(EXPECTED) and name not in sums]
     method_of |= {name: name.removeprefix(EXPECTED) for name in actions}
-    spoken = {name: list(table[name].astype(object).where(table[name].notna(), "")) for name in words}
+    decided = {name: list(table[name].astype(object).where(table[name].notna(), "")) for name in names}
     return {
         "expected": {method: _rounded(table[name], 3) for name, method in method_of.items() if name in table},
         **{name: _rounded(table[name], digits) for name, digits in ADVISED.items() if name in table},
-        **spoken,
+        **decided,
+        **_said(rows, first),
     }
+
+
+def _said(rows: pd.DataFrame, advice: pd.DataFrame) -> dict:
+    """``said`` and ``words`` of :func:`_advised`; ``advice``: a row per pair."""
+    by_pair = {tuple(row[name] for name in PAIR): row for row in advice.to_dict("records")}
+    keys = rows[PAIR].itertuples(index=False, name=None)
+    found = [
+        cards.card(by_pair[key], unlabelled) if key in by_pair else {}
+        for key, unlabelled in zip(keys, rows["iou_before"].isna(), strict=True)
+    ]
+    words: dict[str, int] = {}
+    said = {name: [_tokens(card.get(name, ""), words) for card in found] for name in cards.FIELDS}
+    return {"said": said, "words": list(words)}
+
+
+def _tokens(text: str, words: dict[str, int]) -> list[str | int]:
+    """``text`` as numbers and as places of what stands between them in ``words``, to which new ones are added."""
+    tokens: list[str | int] = []
+    for place, part in enumerate(NUMBER.split(text)):
+        if place % 2:
+            tokens.append(part)
+        else:
+            tokens += [words.setdefault(clause, len(words)) for clause in CLAUSE.split(part) if clause]
+    return tokens
 
 
 def _distances(rows: pd.DataFrame, distances: pd.DataFrame, layers: list[str]) -> dict:

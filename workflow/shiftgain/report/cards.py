@@ -1,14 +1,18 @@
 """Cards of advice in plain words, for a reader who knows the images and not the scores."""
 
 import re
+from collections.abc import Collection
 
 import numpy as np
 import pandas as pd
 
+from shiftgain.files.tables import read_csv
 from shiftgain.prediction.choice import KEEP, UNKNOWN
-from shiftgain.study.names import KEY, PLAIN
+from shiftgain.study.names import KEY, PAIR, PLAIN
 
 CARDS = 12
+# What a card says, in the order in which it is read.
+FIELDS = ("todo", "expected", "caution", "because", "images")
 # At least this IoU -> what it means for the objects.
 GRADES = {
     0.85: "nearly right",
@@ -16,6 +20,14 @@ GRADES = {
     0.5: "right in outline, with much missing or too much",
     0.25: "right in part only",
     0.0: "of no use",
+}
+# Part of the name of a remedy -> what it does.
+DOES = {
+    "turned": "turning the images to their negatives",
+    "told": "turning the images to their negatives where these look more like the source",
+    "image": "taking each image by itself",
+    "shrunk": "taking each image partly by itself",
+    "balanced": "weighing foreground and background as in the source",
 }
 # Score -> what it looks at.
 LOOKED_AT = {
@@ -81,58 +93,89 @@ LOOKED_AT = {
 }
 
 
-def cards(advice: pd.DataFrame, unlabelled: list[str]) -> list[dict]:
-    """At most :data:`CARDS` rows of ``advice``, unlabelled targets first, then the most and the least to be gained.
+def read(path: str) -> pd.DataFrame:
+    """The table of advice; what it does not say is empty text."""
+    advice = read_csv(path)
+    return advice.astype({"drivers": object, "warning": object}).fillna({"drivers": "", "warning": ""})
 
-    Each is a row with what :func:`card` says of it.
+
+def of_pairs(advice: pd.DataFrame) -> pd.DataFrame:
+    """Of every pair the row of its first seed, of which pictures are kept too."""
+    return advice.sort_values(KEY, kind="stable").drop_duplicates(PAIR)
+
+
+def cards(advice: pd.DataFrame, unlabelled: Collection[str], segmented: Collection[str] = ()) -> list[dict]:
+    """At most :data:`CARDS` pairs of ``advice``, each its row with what :func:`card` says of it.
+
+    First ``segmented`` and ``unlabelled`` targets, then the pairs with the most and the least to be gained.
     """
-    first = advice[advice["target"].isin(unlabelled)]
-    rest = advice[~advice["target"].isin(unlabelled)].sort_values(["gain", *KEY], kind="stable")
-    room = max(0, CARDS - len(first))
+    table = of_pairs(advice)
+    urgent = table["target"].isin([*segmented, *unlabelled])
+    rest = table[~urgent].sort_values(["gain", *PAIR], kind="stable")
+    room = max(0, CARDS - urgent.sum())
+    first = table[urgent].sort_values("target", key=lambda names: ~names.isin(segmented), kind="stable")
     rows = pd.concat([first, rest.tail(room - room // 2)[::-1], rest.head(room // 2)])
-    rows = rows.drop_duplicates(KEY).head(CARDS)
+    rows = rows.drop_duplicates(PAIR).head(CARDS)
     return [row | card(row, row["target"] in unlabelled) for row in rows.to_dict("records")]
 
 
 def card(row: dict, unlabelled: bool) -> dict[str, str]:
     """What a row of advice says in plain words.
 
-    ``todo``: the action; ``expected``: IoU in words and numbers; ``because``: what drove it; ``caution``: what a
-    warning means, empty without one; ``images``: how many the advice is about, empty where it does not say.
+    ``todo``: the action; ``expected``: IoU in words and numbers; ``caution``: what a warning means, empty without one;
+    ``because``: what drove it; ``images``: how many the advice is about, empty where it does not say.
     """
     return {
         "todo": _todo(row),
         "expected": _expected(row),
-        "because": _because(row["drivers"]),
         "caution": _caution(row["warning"]),
+        "because": _because(row["drivers"]),
         "images": _images(row, unlabelled),
     }
+
+
+def does(method: str) -> str:
+    """What a remedy does: ``taking each image by itself and ...``; empty where its name does not say."""
+    parts = method.split("_")
+    if not set(parts) <= DOES.keys():
+        return ""
+    *first, last = (DOES[part] for part in parts)
+    return " and ".join(part for part in (", ".join(first), last) if part)
+
+
+def refreshing(method: str) -> str:
+    """What a method does to the network, in plain words, and its name where these are not enough."""
+    if method == PLAIN:
+        return "refresh its statistics"
+    how = does(method)
+    return f"refresh its statistics, {how} ({_named(method)})" if how else _named(method)
+
+
+def _named(method: str) -> str:
+    return "a plain refresh" if method == PLAIN else f"method {method.replace('_', ' ')}"
 
 
 def _todo(row: dict) -> str:
     if row["decision"] == KEEP:
         return "Keep the network as it is."
     if row["decision"] != UNKNOWN:
-        return f"Adapt it: {_in_words(row['decision'])}."
+        return f"Adapt it: {refreshing(row['decision'])}."
     n = row.get("images_to_label", np.nan)
     tell = "" if pd.isna(n) else f" {n:.0f} labelled images of the target would tell."
-    return f"It cannot be told whether to adapt it ({_in_words(row['action'])}) or to keep it.{tell}"
-
-
-def _in_words(method: str) -> str:
-    return "refresh its statistics" if method == PLAIN else f"method {method.replace('_', ' ')}"
+    return f"It cannot be told whether to keep the network or to adapt it: {refreshing(row['action'])}.{tell}"
 
 
 def _expected(row: dict) -> str:
     before, after = row["expected_before"], row["expected_after"]
     return (
-        f"Expected IoU {before:.2f} as it is, {_grade(before)}; {after:.2f} with {_in_words(row['action'])}, "
-        f"{_grade(after)}. The difference is {row['gain']:+.2f}, and by rehearsal hardly outside "
+        f"Expected IoU {before:.2f} as it is, {grade(before)}; {after:.2f} with {_named(row['action'])}, "
+        f"{grade(after)}. The difference is {row['gain']:+.2f}, and by rehearsal hardly outside "
         f"{row['gain_low']:+.2f} to {row['gain_high']:+.2f}."
     )
 
 
-def _grade(iou: float) -> str:
+def grade(iou: float) -> str:
+    """What an IoU means for the objects."""
     return next(words for least, words in GRADES.items() if iou >= least)
 
 

@@ -2,11 +2,10 @@
 
 import base64
 import gzip
-import json
 from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import numpy as np
 import pandas as pd
@@ -17,9 +16,9 @@ from shiftgain.findings.correlations import strongest
 from shiftgain.findings.pairs import by_pair, label
 from shiftgain.findings.summaries import by_training, method_scores
 from shiftgain.findings.verdicts import FEWEST_SEEDS
-from shiftgain.report import answers, cards
+from shiftgain.report import answers
 from shiftgain.report.summary import Condition
-from shiftgain.study.names import BLANK, base_of, full_names
+from shiftgain.study.names import BLANK, IDENTITY, base_of, full_names
 
 SCORES = ["iou_before", "iou_after", "own_iou"]
 COLUMNS = {
@@ -41,8 +40,6 @@ COLUMNS = {
 SPLITS = ("train", "validation", "adapt", "test")
 # A table that is larger when it is compressed is not embedded, so that the page stays small.
 PACKED_BYTES = 250_000
-# What may stand as it is in a data address in single quotes: not what ends it, nor what HTML reads as an entity.
-UNQUOTED = ' <>"/=:;,()!?+*@$[]{}|^~'
 PACKAGES = ("snakemake", "torch", "numpy", "scipy", "pandas", "matplotlib", "seaborn", "h5py")
 
 
@@ -173,19 +170,28 @@ def _place(method: str) -> int:
     return {"source": 0, "target": 2}.get(method, 1)
 
 
-def prediction(paths: dict[str, str], pairs: pd.DataFrame, drawn: dict[str, str], tree_path: str) -> dict:
-    """What the page says of predictors and advice, and why: sentences, cards and figures."""
-    predictors, advice, scores = (read_csv(paths[name]) for name in ("predictors", "advice", "scores"))
-    advice = advice.astype({"drivers": object, "warning": object}).fillna({"drivers": "", "warning": ""})
+def prediction(
+    predictors: pd.DataFrame, advice: pd.DataFrame, scores: pd.DataFrame, pairs: pd.DataFrame, drawn: dict[str, str],
+    tree_path: str,
+) -> dict:  # fmt: skip
+    """What the page says of predictors and advice, and why: sentences and figures."""
     judged = set(predictors["protocol"])
     return {
         "predicted": list(answers.predicted(predictors)),
         "advised": list(answers.advised(advice, pairs)),
         "explained": list(answers.explained(pairs, by_pair(scores))),
-        "cards": cards.cards(advice, unlabelled(pairs)),
         "tree": Path(tree_path).read_text(),
-        "protocols": {name: drawing(path) for name, path in drawn.items() if name in judged},
+        "protocols": {name: picture(path) for name, path in drawn.items() if name in judged},
     }
+
+
+def linked(card: dict) -> dict:
+    """A card of stage atlas with ``name``, its pair in words, and ``link``, which opens the pair in the atlas."""
+    level = f"{card['level']:g}"
+    shift = f", {card['transform'].replace('_', ' ')} {level}" if card["transform"] != IDENTITY else ""
+    pair = f"{card['source']} → {card['target']}"
+    asked = urlencode({"pair": f"{card['source']} {card['target']} {card['transform']} {level}"})
+    return card | {"pair": pair, "name": pair + shift, "link": f"#atlas?{asked}"}
 
 
 def unlabelled(pairs: pd.DataFrame) -> list[str]:
@@ -193,32 +199,21 @@ def unlabelled(pairs: pd.DataFrame) -> list[str]:
     return sorted(set(pairs.loc[pairs["iou_before"].isna(), "target"]))
 
 
-def answer(said: dict) -> str:
-    """The three sentences and the table of conditions in HTML, escaped; ``said`` as the template of the page has it."""
-    sentences = "".join(f"<p>{escape(said[name])}</p>" for name in ("when", "why", "told") if said[name])
+def answer(said: dict, good: dict[str, list[str]]) -> str:
+    """What the page says first in HTML, escaped: of masks, the three sentences, and the table of conditions.
+
+    ``said`` as the template of the page has it; ``good``: of :func:`segmented.answers`.
+    """
+    spoken = [*(" ".join(sentences) for sentences in good.values()), *(said[name] for name in ("when", "why", "told"))]
+    sentences = "".join(f"<p>{escape(sentence)}</p>" for sentence in spoken if sentence)
     columns = ["what it changes", "pairs", "as it is", "refreshed", "best remedy", "remedy", "at home", "effect"]
     table = pd.DataFrame(said["rows"], columns=Condition._fields).set_axis(columns, axis=1)
-    return "<!DOCTYPE html>\n" + sentences + html(table)
-
-
-def segmented(folders: list[str]) -> dict[str, list[dict]]:
-    """``SOURCE → TARGET`` -> what stage segment did, for each action its ``about.json``, ``folder`` and ``sheet``."""
-    found: dict[str, list[dict]] = {}
-    for folder in map(Path, folders):
-        about = json.loads((folder / "about.json").read_text())
-        about |= {"sheet": picture(str(folder / "outlines.png")), "folder": "/".join(folder.parts[-4:])}
-        found.setdefault(f"{about['source']} → {about['target']}", []).append(about)
-    return found
+    return "<!DOCTYPE html>\n" + sentences + (html(table) if len(table) else "")
 
 
 def picture(path: str) -> str:
-    """A PNG as the text that a page embeds."""
-    return base64.b64encode(Path(path).read_bytes()).decode()
-
-
-def drawing(path: str) -> str:
-    """An SVG as the text of an attribute in single quotes: a quarter shorter than base64."""
-    return quote(" ".join(Path(path).read_text().split("\n")), safe=UNQUOTED)
+    """A figure, SVG, as the address that a page embeds: percent-encoded, a sixth shorter than in base64."""
+    return "data:image/svg+xml," + quote(Path(path).read_text().replace("\n", " "), safe=" ;:/=?@+$,!~*()[]{}|")
 
 
 def packed(path: str) -> str:

@@ -78,10 +78,19 @@ def scored_splits(
 
 def first_example(split: tuple[str, str]) -> Example:
     """The first image of a split and its mask."""
+    return first_examples(split, 1)[0]
+
+
+def first_examples(split: tuple[str, str], most: int) -> list[Example]:
+    """The first images of a split and their masks, at most ``most``, of the size of the first."""
     path, group = split
     with store.read(path) as file:
         images, masks = store.stacks(file[group])[0]
-        return Example(thinned(images[0]), None if masks is None else thinned(masks[0]), max(images.shape[1:3]))
+        side = max(images.shape[1:3])
+        return [
+            Example(thinned(images[k]), None if masks is None else thinned(masks[k]), side)
+            for k in range(min(most, len(images)))
+        ]
 
 
 def thinned(picture: np.ndarray) -> np.ndarray:

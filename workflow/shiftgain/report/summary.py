@@ -11,6 +11,7 @@ import pandas as pd
 
 from shiftgain.findings.conditions import by_condition, conditions
 from shiftgain.findings.pairs import FEWEST_PAIRS, POOR_MARGIN, SMALLEST_GAIN, abroad, over_seeds
+from shiftgain.report.cards import does
 from shiftgain.study.names import KEY
 
 # "Helps" or "harms" is said of pairs of which at least this share agrees, "changes little" where at most the rest
@@ -37,23 +38,17 @@ SPOKEN = {
     "real, own images transformed": "real images of its own were transformed",
     "real, another domain": "real images came from elsewhere",
 }
-# What a remedy does, by a part of its name; of more than two parts the name is said.
-MENDS = {
-    "balanced": "weighing foreground and background as in the source",
-    "turned": "turning the images to their negatives",
-    "image": "taking each image by itself",
-}
 # Predictors by which users are advised: the first that a study judges.
 ADVISERS = ("rehearsed", "forest")
-# How the sentence on a predictor begins, by protocol.
+# How the sentence on a predictor begins, by protocol: what is newest to it first.
 ASKED = {
     "synthetic_to_real": "Asked about real images, of which it knew none",
     "another_width": "Asked about networks of other widths than it knew",
+    "everything_new": "Asked about sources, targets and transformations that it did not know",
     "leave_source_out": "Asked about source domains that it did not know",
     "leave_transform_out": "Asked about transformations that it did not know",
     "leave_means_out": "Asked about target domains that it did not know",
-    "everything_new": "Asked about sources, targets and transformations that it did not know",
-    "leave_seed_out": "Asked about networks that it did not know",
+    "replication": "Asked again about pairs that it knew, with networks and images of other seeds",
 }
 
 
@@ -208,10 +203,9 @@ def _followed(pair: pd.Series) -> float:
 
 
 def _remedy(name: str) -> str:
+    """A remedy in words, and by its name where these are too long to be said aloud."""
     parts = name.split("_")
-    if len(parts) <= 2 and set(parts) <= set(MENDS):
-        return " and ".join(MENDS[part] for part in parts)
-    return f"the remedy {' '.join(parts)}"
+    return (does(name) if len(parts) <= 2 else "") or f"the remedy {' '.join(parts)}"
 
 
 def _where(parts: list[str]) -> str:

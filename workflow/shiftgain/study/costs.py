@@ -5,7 +5,9 @@ Read before Snakemake starts: it must not import torch.
 
 import csv
 import json
+from collections import defaultdict
 from collections.abc import Iterator
+from math import isfinite, nan
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +18,8 @@ SLOPE_PIXELS, SLOPE_WIDTH = 32 * 32, 8
 CHAIN_PIXELS, CHAIN_IMAGES = 48 * 48, 96
 # Stages that one row of `make bench`, growth_chain, measures together.
 CHAIN = ("adapt", "evaluate", "latents", "distances", "score")
+# What growth_rehearse measured: actions besides keeping the network, pieces of a target, and pixels of a piece.
+REHEARSED_ACTIONS, REHEARSED_PIECES, REHEARSED_PIXELS = 4, 6, 48 * 48
 # Pairs up to which stages tabulate and predict cost what they cost at this many: folds, and not pairs, cost most.
 TABLE_PAIRS = 1024
 
@@ -36,11 +40,11 @@ def costs(study: Study, measured: dict[str, float], benchmarks: Path) -> dict[st
     """Rule -> :class:`Cost` of one of its jobs, the mean over them.
 
     Of a rule with files in ``benchmarks``, <results>/benchmarks of the same study, the mean of what its jobs took; else
-    what the slopes ``measured`` give (docs/scale.md); else unknown.
+    what the slopes ``measured`` give (docs/scale.md), where they have its rows; else unknown.
     """
     before = {rule: Cost(sum(times) / len(times), "its last run") for rule, times in _taken(benchmarks)}
-    planned = _by_slopes(study, measured) if measured else {}
-    return {rule: Cost(seconds, "slopes") for rule, seconds in planned.items()} | before
+    planned = _by_slopes(study, defaultdict(lambda: nan, measured))
+    return {rule: Cost(seconds, "slopes") for rule, seconds in planned.items() if isfinite(seconds)} | before
 
 
 def disk(study: Study, measured: dict[str, float]) -> float | None:
@@ -73,8 +77,18 @@ def _by_slopes(study: Study, measured: dict[str, float]) -> dict[str, float]:
         "generate_targets": start + drawn * in_family * _target_images(study),
         "train": start + epoch * study.config["train"]["epochs"],
         "predict": start + measured[f"growth_tables_{TABLE_PAIRS}"] + more,
+        "rehearse": start + _rehearsed(study) * max(1.0, width) * measured["growth_rehearse_slope"] / 1000,
         **dict.fromkeys(CHAIN, start + chain * max(1.0, width)),
     }
+
+
+def _rehearsed(study: Study) -> float:
+    """Targets that a source rehearses, in those of growth_rehearse: by their actions and pixels; 0 without a source."""
+    options, sources = study.config["rehearse"], {source for source, _ in study.pairs}
+    actions = sum(len(study.actions_of(source)) for source in sources) / max(1, len(sources))
+    side = min(options["side"], *study.config["generate"]["size"])
+    pixels = options["pieces"] * side**2 / (REHEARSED_PIECES * REHEARSED_PIXELS)
+    return options["targets"] * (actions + 1) / (REHEARSED_ACTIONS + 1) * pixels
 
 
 def _taken(benchmarks: Path) -> Iterator[tuple[str, list[float]]]:
