@@ -90,6 +90,8 @@ def test_the_best_action_is_chosen_and_the_simpler_of_those_hardly_worse():
         table, ["target"], "iou", ORDER, actions=pd.Series(["turned", "batchnorm", "batchnorm"], ["c", "a", "b"])
     )
     assert named["best"].tolist() == pytest.approx([0.6, 0.2, 0.62])
+    some = choices(table, ["target"], "iou", ORDER, actions=pd.Series(["turned"], ["c"]))
+    assert list(some.index) == ["c"], "nothing is said of a target for which no action is named"
     other = choices(table, ["target"], "iou", ["turned", "balanced", "batchnorm"])
     assert other.loc["a", "action"] == "balanced" and other.loc["c", "action"] == "turned"
 

@@ -23,13 +23,15 @@ def choices(
     ``table``: a row per target and ``method``, the network as it is among them, whose ``value`` is ``kept``. Of the
     other methods ``action`` is the first in ``order`` whose ``value``, ``best``, is at least the highest minus
     :data:`COMPLEXITY_PRICE`; or that which ``actions`` names. Targets without other methods, or without a value of the
-    kept network, are left out.
+    kept network, are left out, and so are those that ``actions`` does not name.
     """
     wide = table.pivot(index=by, columns="method", values=value)
     names = [name for name in order if name in wide and name != KEPT]
     names += sorted(set(wide.columns) - {KEPT, *names})
     others = wide[names].to_numpy(float)
     known = np.isfinite(others).any(axis=1) & wide[KEPT].notna().to_numpy()
+    if actions is not None:
+        known &= actions.reindex(wide.index).notna().to_numpy()
     wide, others = wide[known], others[known]
     if actions is None:
         enough = others >= np.nanmax(others, axis=1, keepdims=True) - COMPLEXITY_PRICE if len(others) else others > 0
