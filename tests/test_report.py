@@ -299,7 +299,7 @@ def test_the_page_needs_nothing_from_outside(page):
     # Drawings within it name their namespace, which nothing fetches.
     written = re.sub(r'src="data:image/svg[^"]*"', "", page)
     assert not re.search("https?:", written) and "@import" not in page and "default-src 'none'" in page
-    links = re.findall(r"(?:src|href)=[\"']?([^\"'> ]{0,5})|url\((.{0,5})", page.partition("<script>")[0])
+    links = re.findall(r"(?:src|href)=[\"']?([^\"'> ]{0,5})|url\((.{0,5})", written.partition("<script>")[0])
     assert links and all(link.startswith(("#", "data:")) for pair in links for link in pair if link)
 
 
