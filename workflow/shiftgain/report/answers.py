@@ -26,6 +26,7 @@ from shiftgain.findings.pairs import (
     strongest,
 )
 from shiftgain.prediction.choice import KEEP, UNKNOWN
+from shiftgain.report import cards
 from shiftgain.study.names import KEY
 
 # protocol -> how its sentence begins; the first that a study has stands in its answer.
@@ -241,7 +242,7 @@ def advised(advice: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[str]:
         yield "This study tries no action that could be advised, neither plain refreshing nor a remedy."
         return
     counts = advice["decision"].value_counts()
-    named = [f"{name.replace('_', ' ')} in {n}" for name, n in counts.drop([UNKNOWN, KEEP], errors="ignore").items()]
+    named = [f"{cards.named(name)} in {n}" for name, n in counts.drop([UNKNOWN, KEEP], errors="ignore").items()]
     keep, unknown, warned = counts.get(KEEP, 0), counts.get(UNKNOWN, 0), (advice["warning"] != "").sum()
     yield (
         f"Of {len(advice)} pairs the advice is to keep the network in "
