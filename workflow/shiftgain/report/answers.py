@@ -16,6 +16,7 @@ from shiftgain.findings.correlations import TALK, strongest
 from shiftgain.findings.pairs import FEWEST_PAIRS, SMALLEST_GAIN, abroad, near_half, over_seeds
 from shiftgain.findings.summaries import between_directions
 from shiftgain.prediction.choice import KEEP, UNKNOWN
+from shiftgain.report import cards
 from shiftgain.study.names import KEY
 
 # protocol -> how its sentence begins; the first that a study has stands in its answer.
@@ -231,7 +232,7 @@ def advised(advice: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[str]:
         yield "This study tries no action that could be advised, neither plain refreshing nor a remedy."
         return
     counts = advice["decision"].value_counts()
-    named = [f"{name.replace('_', ' ')} in {n}" for name, n in counts.drop([UNKNOWN, KEEP], errors="ignore").items()]
+    named = [f"{cards.named(name)} in {n}" for name, n in counts.drop([UNKNOWN, KEEP], errors="ignore").items()]
     keep, unknown, warned = counts.get(KEEP, 0), counts.get(UNKNOWN, 0), (advice["warning"] != "").sum()
     yield (
         f"Of {len(advice)} pairs the advice is to keep the network in "

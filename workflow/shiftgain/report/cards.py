@@ -148,10 +148,11 @@ def refreshing(method: str) -> str:
     if method == PLAIN:
         return "refresh its statistics"
     how = does(method)
-    return f"refresh its statistics, {how} ({_named(method)})" if how else _named(method)
+    return f"refresh its statistics, {how} ({named(method)})" if how else named(method)
 
 
-def _named(method: str) -> str:
+def named(method: str) -> str:
+    """A method by its name."""
     return "a plain refresh" if method == PLAIN else f"method {method.replace('_', ' ')}"
 
 
@@ -168,7 +169,7 @@ def _todo(row: dict) -> str:
 def _expected(row: dict) -> str:
     before, after = row["expected_before"], row["expected_after"]
     return (
-        f"Expected IoU {before:.2f} as it is, {grade(before)}; {after:.2f} with {_named(row['action'])}, "
+        f"Expected IoU {before:.2f} as it is, {grade(before)}; {after:.2f} with {named(row['action'])}, "
         f"{grade(after)}. The difference is {row['gain']:+.2f}, and by rehearsal hardly outside "
         f"{row['gain_low']:+.2f} to {row['gain_high']:+.2f}."
     )

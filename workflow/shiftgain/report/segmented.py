@@ -10,16 +10,18 @@ import pandas as pd
 
 from shiftgain.prediction.choice import UNKNOWN
 from shiftgain.report import cards
-from shiftgain.study.names import IDENTITY, KEPT, KEY
+from shiftgain.study.names import IDENTITY, KEPT, KEY, PLAIN
 
 
 def read(folders: list[str]) -> dict[str, list[dict]]:
-    """``SOURCE → TARGET`` -> what stage segment did, for each action its ``about.json``, ``folder`` and ``sheet``."""
+    """``SOURCE → TARGET`` -> what stage segment did, by action: ``about.json``, ``folder``, ``sheet`` and ``how``."""
     found: dict[str, list[dict]] = {}
     for folder in map(Path, folders):
         about = json.loads((folder / "about.json").read_text())
         sheet = base64.b64encode((folder / "outlines.png").read_bytes()).decode()
-        about |= {"sheet": sheet, "folder": "/".join(folder.parts[-4:])}
+        how = "the network as it is" if about["method"] == KEPT else cards.named(about["method"])
+        how = f"as advised: {how}" if about["action"] == "advised" else how
+        about |= {"sheet": sheet, "folder": "/".join(folder.parts[-4:]), "how": how}
         found.setdefault(f"{about['source']} → {about['target']}", []).append(about)
     return found
 
@@ -59,7 +61,7 @@ def _good(about: dict, row: dict, scores: dict) -> Iterator[str]:
             f"(IoU, 1 where both agree wholly) is expected to be {expected:.2f}."
         )
     else:
-        yield f"Without these known masks an overlap of {expected:.2f} was expected."
+        yield f"Before these masks were read, an overlap of {expected:.2f} was expected."
     said = cards.card(row, pd.isna(reached))
     yield from (
         said[name] for name in ("caution", "todo") if said[name] and (name != "todo" or row["decision"] == UNKNOWN)
@@ -70,14 +72,21 @@ def _done(about: dict, row: dict, scores: dict) -> Iterator[str]:
     """What was done to the network, and what it is without that."""
     source, images = about["source"], about["n_target_images"]
     own = scores.get("own_iou", np.nan)
-    home = "" if pd.isna(own) else f" On images of {source} that it was not trained on it reaches {own:.2f}."
+    home = "" if pd.isna(own) else f" On images of {source} that it was not trained on, it reaches {own:.2f}."
     if about["method"] == KEPT:
         yield f"The network of {source} was used as it is.{home}"
         return
     before = row.get("expected_before", np.nan)
     rest = "" if pd.isna(before) else f"; without that, an overlap of {before:.2f} would be expected"
-    to = f"these {images} images" if images else "these images"
+    to = f"{images} images" if images else "images"
     yield (
-        f"For them the network of {source} was adapted to {to}, without any label of them: "
-        f"{cards.refreshing(about['method'])}{rest}.{home}"
+        f"For them the network of {source} was adapted to {to} of {about['target']}, without any label: "
+        f"{_in_words(about['method'])}{rest}.{home}"
     )
+
+
+def _in_words(method: str) -> str:
+    how = cards.does(method)
+    if how or method == PLAIN:
+        return "its statistics were refreshed" + (f", {how}" if how else "")
+    return f"by {cards.named(method)}"
