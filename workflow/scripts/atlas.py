@@ -34,7 +34,7 @@ def atlas(
 
 
 if __name__ == "__main__":
-    with job.run(snakemake.log[0]):
+    with job.run(snakemake.log[0], snakemake.output):
         atlas(
             tables={name: snakemake.input[name] for name in snakemake.params.tables},
             specs=snakemake.params.specs,

@@ -51,7 +51,7 @@ def decompose(
 
 
 if __name__ == "__main__":
-    with job.run(snakemake.log[0]):
+    with job.run(snakemake.log[0], snakemake.output):
         decompose(
             pairs_path=snakemake.input.pairs,
             jobs=snakemake.params.jobs,

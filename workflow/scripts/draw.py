@@ -87,7 +87,7 @@ def draw(
 
 
 if __name__ == "__main__":
-    with job.run(snakemake.log[0]):
+    with job.run(snakemake.log[0], snakemake.output):
         draw(
             tables={name: snakemake.input[name] for name in snakemake.params.tables},
             specs=snakemake.params.specs,

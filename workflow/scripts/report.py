@@ -7,6 +7,7 @@ import jinja2
 import yaml
 
 from shiftgain.files import job
+from shiftgain.files.commit import commit
 from shiftgain.files.tables import read_csv, replacing
 from shiftgain.findings.pairs import in_order, read_pairs
 from shiftgain.report import answers, page, summary
@@ -77,6 +78,7 @@ def report(
         seeds=sorted(networks["seed"].unique()),
         settings=yaml.safe_dump(settings, sort_keys=False),
         versions=page.versions(),
+        code=page.code(commit()),
     )
     with replacing(page_path) as partial:
         partial.write_text(text)
@@ -85,7 +87,7 @@ def report(
 
 
 if __name__ == "__main__":
-    with job.run(snakemake.log[0]):
+    with job.run(snakemake.log[0], snakemake.output):
         report(
             tables={name: snakemake.input[name] for name in snakemake.params.tables},
             layers=snakemake.params.layers,
