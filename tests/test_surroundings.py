@@ -17,8 +17,8 @@ SCRIPTS = sorted((ROOT / "workflow/scripts").glob("*.py"))
 CONDA = {"torch": "pytorch"}
 IMPORTED = {"pillow": "PIL", "pyyaml": "yaml", "pytorch": "torch", "imagecodecs": None, "scikit-learn": "sklearn"}
 IMPORTED |= {"snakemake-interface-logger-plugins": "snakemake_interface_logger_plugins"}
-# What Snakemake itself finds: the logger that says how far a run is.
-FOUND = {"snakemake_logger_plugin_progress"}
+# What lies in `workflow` beside the package; the logger that says how far a run is Snakemake finds itself.
+FOUND = {"snakemake_logger_plugin_progress", "commands", "start"}
 
 
 def pins(name: str = "requirements.txt") -> dict[str, str]:

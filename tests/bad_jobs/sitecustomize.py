@@ -13,7 +13,10 @@ import re
 import signal
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 PROBABILITY = 0.3
 
@@ -37,6 +40,10 @@ def doom(stage: str, folder: Path) -> None:
 
     def kill() -> None:
         (folder / f"{stage}.{number}.killed").touch()
+        # With what it started, as a scheduler does: workers that outlived it would keep the test waiting.
+        for child in psutil.Process().children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
         os.kill(os.getpid(), signal.SIGKILL)
 
     atexit.register(kill)

@@ -46,7 +46,7 @@ def line(fault: Fault, repair: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--repair", help="what makes a file again whose name is put behind it")
     parser.add_argument("--directory", "-d", help="as for Snakemake")
     asked, rest = parser.parse_known_args(arguments)

@@ -65,7 +65,7 @@ def machine() -> dict:
     names = re.findall(r"model name\s*:\s*(.+)", cpus.read_text()) if cpus.is_file() else []
     gpus = [path.read_text() for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))]
     return {
-        "system": f"{platform.system()} {platform.machine()}",
+        "system": f"{platform.uname().system} {platform.machine()}",
         "processor": names[0] if names else platform.processor(),
         "cores": os.cpu_count(),
         "gpus": [match[1] for text in gpus if (match := re.search(r"Model:\s*(.+)", text))],

@@ -7,7 +7,7 @@ sentences off us.
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from shiftgain.files.runs import Run
@@ -49,7 +49,7 @@ def metadata(
     }
     given = {f"#input-{number}": item for number, item in enumerate(inputs.items())}
     actions = [f"#run-{number}" for number in range(len(runs))]
-    about = {
+    about: dict[str, Any] = {
         "@type": ["File", "SoftwareSourceCode", "ComputationalWorkflow"], "name": "shiftgain",
         "programmingLanguage": _id(SNAKEMAKE), "license": _id(MIT), "softwareRequirements": _ids(software),
         "version": runs[-1].facts["commit"],
