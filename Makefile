@@ -54,7 +54,7 @@ slurm: .venv/developed  ## test the Slurm profile on a Slurm of one node (as roo
 		apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client munge; }
 	$(BIN)/python -m pytest tests/test_slurm.py
 
-kills: .venv/developed  ## kill a run thirty times, rerun it after each, and compare its tables
+kills: .venv/developed  ## kill a run thirty times, and single jobs of every stage; rerun, and compare the tables
 	KILLS=30 $(BIN)/python -m pytest tests/test_faults.py -k killed
 
 check: .venv/developed  ## format, lint, types
