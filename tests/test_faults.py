@@ -41,7 +41,6 @@ from shiftgain.findings.pairs import COLUMNS
 from shiftgain.prediction import forest
 from shiftgain.report.pictures import training_curves
 from tests.conftest import METHODS, MODEL, discs, write_domain
-from tests.test_adopt import describe
 from tests.test_surroundings import SCRIPTS
 from tests.test_workflow import ROOT, TABLES, copy
 
@@ -610,6 +609,9 @@ def test_with_single_jobs_killed_in_every_stage_there_is_the_tables_are_the_same
 
 def whole(folder: Path) -> dict:
     """A study that takes every stage there is, of images and a network that are written into ``folder``."""
+    # Here, since that module imports this one, by way of test_safety.
+    from tests.test_adopt import describe
+
     describe(folder)
     for name, seed in (("few", 0), ("mine", 1)):
         images, masks = discs(4, 24, seed)
