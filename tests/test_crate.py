@@ -136,7 +136,7 @@ def test_a_run_that_was_killed_has_no_end_and_a_cut_line_is_passed_over(tmp_path
 
 
 def faults_of(folder: Path, cache: Path) -> str:
-    """What the validator says against a crate, of REQUIRED and RECOMMENDED, without the network.
+    """What the validator says against a crate, of what the profile requires, without the network.
 
     Its cache is given the one page that it would fetch: the terms of RO-Crate 1.1 that crates of ours use.
     """
@@ -153,7 +153,7 @@ def faults_of(folder: Path, cache: Path) -> str:
     session.cache.save_response(page)
     validator = Path(sys.executable).with_name("rocrate-validator")
     command = [str(validator), "-y", "validate", "--offline", "--cache-path", str(cache), "--no-paging"]
-    command += ["--profile-identifier", "workflow-run-crate", "--requirement-severity", "recommended", str(folder)]
+    command += ["--profile-identifier", "workflow-run-crate", "--requirement-severity", "required", str(folder)]
     run = subprocess.run(command, capture_output=True, text=True)
     return "" if run.returncode == 0 else run.stdout + run.stderr
 

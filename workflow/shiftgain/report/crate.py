@@ -45,7 +45,7 @@ def metadata(
     """
     files = [workflow, config, *records, *results]
     software = {
-        f"#{name}-{version}": (name, version) for run in runs for name, version in run.facts["versions"].items()
+        _home(name, version): (name, version) for run in runs for name, version in run.facts["versions"].items()
     }
     given = {f"#input-{number}": item for number, item in enumerate(inputs.items())}
     actions = [f"#run-{number}" for number in range(len(runs))]
@@ -67,7 +67,7 @@ def metadata(
         _entity(MIT, "CreativeWork", name="MIT"),
         _entity(SNAKEMAKE, "ComputerLanguage", name="Snakemake", url="https://snakemake.github.io",
                 identifier="https://snakemake.github.io", version=runs[-1].facts["versions"]["snakemake"]),
-        *(_entity(key, "SoftwareApplication", name=name, softwareVersion=number, version=number)
+        *(_entity(key, "SoftwareApplication", name=name, softwareVersion=number, url=key)
           for key, (name, number) in software.items()),
         *(_entity(key, "PropertyValue", name=name, value=digest, propertyID="sha256")
           for key, (name, digest) in given.items()),
@@ -78,6 +78,13 @@ def metadata(
         known = about if file is workflow else {"@type": "File", "name": file.name}
         graph.append({"@id": _path(file)} | known | _of(file))
     return {"@context": CONTEXT, "@graph": graph}
+
+
+def _home(name: str, version: str) -> str:
+    """Where a version of a package is described, or of Python."""
+    if name == "python":
+        return f"https://www.python.org/downloads/release/python-{version.replace('.', '')}/"
+    return f"https://pypi.org/project/{name}/{quote(version)}/"
 
 
 def _action(key: str, run: Run, workflow: File, objects: list[str], results: list[File]) -> dict:
