@@ -5,19 +5,22 @@ STUDY ?=
 # Small trainings on one card finish at 3, 6, 11 and 20 a minute when 1, 2, 4 and 8 share it (docs/scale.md).
 GPU_JOBS ?= 8
 LOCKED ?=
+AGAIN ?=
 FROM ?=
 BIN := .venv/bin
 QUESTIONS := phase directions methods noise structure decay irregular transforms remedies
 SHARE := $(if $(wildcard /dev/nvidia0),--resources gpu=$(GPU_JOBS))
-START := $(BIN)/python workflow/start.py --cores $(CORES) $(if $(STUDY),--study $(STUDY)) --scheduler greedy $(SHARE)
+START := $(BIN)/python workflow/start.py --cores $(CORES) $(if $(STUDY),--study $(STUDY)) --scheduler greedy $(SHARE) \
+	$(if $(AGAIN),--forcerun $(AGAIN))
+COMMAND := PYTHONPATH=$(CURDIR)/workflow $(BIN)/python -m commands
 
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 # A torch that is in .venv already, such as one without CUDA, brought the libraries that it needs.
 CUDA = $(if $(wildcard .venv/lib/python*/site-packages/torch),,-r locks/cuda.lock)
 COMPILE := $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-header --no-annotate
 
-.PHONY: help run plan test slurm kills check format smoke advise folders data docs hypotheses verdicts predictor bench gpu lock faults \
-	dag clean
+.PHONY: help run plan verify crate test slurm kills check format smoke advise folders data docs hypotheses verdicts predictor \
+	bench gpu lock faults dag clean
 
 help:  ## print this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -37,6 +40,12 @@ run: .venv/installed  ## run the study to results/report.html (STUDY=workflow/st
 plan: .venv/installed  ## say what a run would take: jobs, minutes, disk and memory (STUDY as for run)
 	@$(START) --plan
 
+verify: .venv/installed  ## name every result that is missing or not as it was written, with its repair (STUDY as for run)
+	@$(COMMAND).verify --repair "make run$(if $(STUDY), STUDY=$(STUDY)) AGAIN=" $(if $(STUDY),--configfile config.yaml $(STUDY))
+
+crate: .venv/installed  ## write a finished study as a Workflow Run RO-Crate into its results folder (STUDY as for run)
+	@$(COMMAND).crate $(if $(STUDY),--study $(STUDY))
+
 test: .venv/developed  ## run every test, a file to a core
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
@@ -45,7 +54,7 @@ slurm: .venv/developed  ## test the Slurm profile on a Slurm of one node (as roo
 		apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client munge; }
 	$(BIN)/python -m pytest tests/test_slurm.py
 
-kills: .venv/developed  ## kill a run thirty times, rerun it after each, and compare its tables
+kills: .venv/developed  ## kill a run thirty times, and single jobs of every stage; rerun, and compare the tables
 	KILLS=30 $(BIN)/python -m pytest tests/test_faults.py -k killed
 
 check: .venv/developed  ## format, lint, types
@@ -64,11 +73,11 @@ smoke: .venv/installed  ## the smallest study that takes every step, about a min
 	$(BIN)/snakemake --cores $(CORES) --configfile config.yaml workflow/studies/smoke.yaml
 
 advise: .venv/installed  ## masks for a folder of images (TARGET=FOLDER SOURCE=FOLDER_WITH_MASKS NETWORK=FILE RESULTS=NEW_FOLDER)
-	@PYTHONPATH=$(CURDIR)/workflow $(BIN)/python -m commands.advise --cores $(CORES) --target "$(TARGET)" \
+	@$(COMMAND).advise --cores $(CORES) --target "$(TARGET)" \
 		$(if $(SOURCE),--source "$(SOURCE)") $(if $(NETWORK),--network "$(NETWORK)") --results "$(RESULTS)"
 
 folders: .venv/installed  ## draw two folders to try that on: results/folders/home with masks, results/folders/away
-	@PYTHONPATH=$(CURDIR)/workflow $(BIN)/python -m commands.folders results/folders
+	@$(COMMAND).folders results/folders
 
 data:  ## put the real domains of three studies in place (FROM=FOLDER_OR_ARCHIVE that holds them; data/README.md)
 	@$(PYTHON) data/place.py $(if $(FROM),"$(FROM)")

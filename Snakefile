@@ -25,11 +25,12 @@ from snakemake.utils import min_version, update_config
 HERE = workflow.current_basedir.get_path_or_uri(secret_free=True)
 sys.path.insert(0, str(Path(HERE, "workflow")))
 
+from shiftgain.files import runs
 from shiftgain.files.errors import StudyError
 from shiftgain.report.contents import figures
 from shiftgain.study.checks import study
 from shiftgain.study.given import duplicate_keys, typed
-from shiftgain.study.lineage import beside, code
+from shiftgain.study.lineage import beside, code, essence
 from shiftgain.study.names import domain_of
 from shiftgain.study.resources import growing
 
@@ -116,13 +117,19 @@ include: "workflow/rules/report.smk"
 
 
 onsuccess:
+    runs.ended(config["results"], True)
     page = Path(config["results"], "report.html")
     if page.is_file():
         print(f"The page: {page.resolve().as_uri()}", file=sys.stderr)
 
 
+onerror:
+    runs.ended(config["results"], False)
+
+
 # One block: of two, Snakemake runs the last.
 onstart:
+    runs.started(config["results"], sys.argv)
     print(*STUDY.summary, sep="\n", file=sys.stderr)
     # With a limit on starts per second, Snakemake's scheduler sets off one more timer, never to end, at every job that
     # finishes: after 150 jobs it takes half a core for nothing (related: snakemake pull request 3744). A limit that was

@@ -528,7 +528,17 @@ def growth_tables(folder: str, n_pairs: int) -> None:
     read = [written[name] for name in ("segmentation", "scores", "distances")]
     outputs = (f"{folder}/{name}" for name in ("predictors.csv", "tree.txt", "forest.npz"))
     stage_predict(
-        *read, [], None, {}, ["batchnorm"], DEFAULT["predict"], *outputs, figure_paths={}, data_paths={}, threads=1
+        *read,
+        [],
+        None,
+        {},
+        ["batchnorm"],
+        DEFAULT["predict"],
+        *outputs,
+        figure_paths={},
+        data_paths={},
+        threads=1,
+        code="",
     )
 
 

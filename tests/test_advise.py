@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from scripts.advise import advise as stage
+from shiftgain.files.commit import UNKNOWN
 from shiftgain.files.errors import StudyError
 from shiftgain.prediction import advice, forest
 from shiftgain.prediction.advice import COLUMNS, advise, images_to_label
@@ -205,7 +206,7 @@ def test_stage_reads_a_shipped_file(tmp_path):
     images.to_csv(paths[1], index=False)
     rehearsed(dict.fromkeys(["noise", "blur"], 0.9), source="b").to_csv(paths[2], index=False)
     forest.save(TREE, paths[3])
-    stage(*paths[:2], [paths[2]], *paths[3:], ORDER, OPTIONS)
+    stage(*paths[:2], [paths[2]], *paths[3:], ORDER, OPTIONS, UNKNOWN)
     found = pd.read_csv(paths[4])
     assert list(found["target"]) == ["t0", "t1"] and list(found["decision"]) == ["balanced", "keep"]
     assert found["n_target_images"].tolist() == [47, 48] and found["n_images"].tolist() == [12, 12]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.test_faults import TINY
+from tests.test_faults import TINY, verify
 from tests.test_workflow import ROOT, SMOKE, copy
 
 BRIEF = yaml.safe_load((ROOT / SMOKE).read_text()) | {"results": "out", "seeds": [0, 1]}
@@ -95,3 +95,13 @@ def test_a_copy_without_git_runs_to_the_page_as_a_module_with_a_prefix(tmp_path)
     assert (user / "a/out/report.html").stat().st_size > 10_000
     assert "seed_agreement" in next((user / "a/out/scores").rglob("*.csv")).read_text().splitlines()[0]
     assert sorted(path.name for path in user.iterdir()) == [".snakemake", "Snakefile", "a", "one.yaml"]
+    snakefile = str(user / "Snakefile")
+    asked = ["--snakefile", snakefile, "--directory", str(user)]
+    assert verify(tmp_path, checkout, *asked).returncode == 0
+    damaged = user / "a/out/tables/gains.csv"
+    damaged.write_bytes(damaged.read_bytes()[:-2])
+    told = verify(tmp_path, checkout, *asked)
+    assert told.returncode == 1 and told.stdout == (
+        "a/out/tables/gains.csv: changed since it was written; make it again: snakemake --cores 1 --snakefile "
+        f"{snakefile} --directory {user} --forcerun a/out/tables/gains.csv\n"
+    )

@@ -1,6 +1,7 @@
 """What goes wrong on a real machine: kills, damaged files, full and read-only disks, too little memory."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from scripts.adapt import adapt
 from scripts.advise import advise
@@ -31,13 +33,16 @@ from scripts.rehearse import rehearse
 from scripts.score import score
 from scripts.tabulate import tabulate
 from scripts.train import train
-from shiftgain.files import job, store
+from shiftgain.files import job, store, sums
 from shiftgain.files.errors import StudyError
+from shiftgain.files.sums import Job
 from shiftgain.files.tables import read_csv, replacing
 from shiftgain.findings.pairs import COLUMNS
+from shiftgain.prediction import forest
 from shiftgain.report.pictures import training_curves
-from tests.conftest import METHODS, MODEL, write_domain
-from tests.test_workflow import TABLES, copy
+from tests.conftest import METHODS, MODEL, discs, write_domain
+from tests.test_surroundings import SCRIPTS
+from tests.test_workflow import ROOT, TABLES, copy
 
 OPTIONS = {
     "epochs": 2,
@@ -236,6 +241,7 @@ def test_any_flipped_bit_is_found_or_harmless(stage, name, folder):
             assert [(folder / out).read_bytes() for out in results] == expected, place
 
 
+SHIPPED = forest.load(forest.SHIPPED)
 # stage -> the tables it reads, and how it is run on the files of a folder
 TABLE_STAGES: dict[str, tuple[list[str], Callable[..., None]]] = {
     "tabulate": (
@@ -254,13 +260,13 @@ TABLE_STAGES: dict[str, tuple[list[str], Callable[..., None]]] = {
         ["segmentation", "scores", "distances", "rehearsed"],
         lambda d, *paths: predict(
             *paths[:3], [paths[3]], None, {}, [], {},
-            *(str(d / name) for name in ("out.csv", "out.txt", "out.npz")), {}, {}, 1,
+            *(str(d / name) for name in ("out.csv", "out.txt", "out.npz")), {}, {}, 1, "",
         ),
     ),
     "advise": (
         ["scores", "segmentation", "rehearsed"],
         lambda d, *paths: advise(
-            *paths[:2], [paths[2]], "workflow/predictor/forest.npz", str(d / "out.csv"), [], {}
+            *paths[:2], [paths[2]], str(forest.SHIPPED), str(d / "out.csv"), [], {}, SHIPPED.stamp.code
         ),
     ),
     "compare": (
@@ -438,6 +444,8 @@ def test_what_a_killed_process_left_is_removed_and_neighbours_are_not(tmp_path):
 
 # The smallest study: one network, two families of targets. A kill falls into it KILLS times, 30 in `make kills`.
 KILLS = int(os.environ.get("KILLS", "12"))
+# So many runs of a study may fail because too many of its jobs were killed, before it is given up.
+ENDURED = 8
 TINY = {
     "results": "results/tiny",
     "device": "cpu",
@@ -459,15 +467,19 @@ TINY = {
     "predict": {"trees": 10, "bootstrap": 10},
 }
 
+STAGES_OF_TINY = ["generate", "generate_targets", "train", "oracle", "adapt", "evaluate", "latents", "distances"]
+STAGES_OF_TINY += ["score", "rehearse", "tabulate", "correlate", "decompose", "hypotheses", "predict", "advise"]
+STAGES_OF_TINY += ["atlas", "draw", "report"]
 
-def start(checkout: Path, results: str, *arguments: str) -> subprocess.Popen:
-    """Snakemake on the tiny study, with its jobs in a process group of their own."""
+
+def start(checkout: Path, results: str, *arguments: str, study: dict = TINY, **environment: str) -> subprocess.Popen:
+    """Snakemake on a study, the tiny one by default, with its jobs in a process group of their own."""
     overlay = checkout / f"{Path(results).name}.yaml"
-    overlay.write_text(yaml.safe_dump(TINY | {"results": results}))
+    overlay.write_text(yaml.safe_dump(study | {"results": results}))
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "config.yaml", overlay.name]
     return subprocess.Popen(
         [*command, *arguments], cwd=checkout, stdin=subprocess.DEVNULL, start_new_session=True, text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
 
 
@@ -483,12 +495,13 @@ def undisturbed(tmp_path_factory) -> tuple[Path, float]:
     return checkout, 2 * (time.monotonic() - began) / output.count("localrule ")
 
 
-def assert_undisturbed(checkout: Path, results: str) -> None:
+def assert_undisturbed(checkout: Path, results: str, undisturbed: str = "results/undisturbed") -> None:
     """Tables of ``results`` are byte for byte those of the undisturbed run, and nothing is half-written."""
     for name in TABLES:
-        tables = (checkout / folder / f"tables/{name}.csv" for folder in (results, "results/undisturbed"))
+        tables = (checkout / folder / f"tables/{name}.csv" for folder in (results, undisturbed))
         assert len({path.read_bytes() for path in tables}) == 1, name
-    assert not list((checkout / results).rglob(".*")), "half-written files"
+    hidden = {path.name for path in (checkout / results).rglob(".*")}
+    assert hidden <= {".snakemake_timestamp"}, "half-written files"
 
 
 @pytest.mark.slow
@@ -539,3 +552,153 @@ def test_killed_again_and_again_the_tables_are_the_same(undisturbed):
     assert last.returncode == 0, output
     assert len(stages) >= 5, stages
     assert_undisturbed(checkout, "results/tiny")
+
+
+def killed_one_by_one(checkout: Path, study: dict, undisturbed: str) -> set[str]:
+    """The stages of which a job was killed, Snakemake going on, until a study was done; its tables are undisturbed.
+
+    ``undisturbed``: the results folder of the study in ``checkout`` when nobody killed anything.
+    """
+    results, folder = f"{undisturbed}_bad", checkout / f"{Path(undisturbed).name}_killed"
+    shutil.rmtree(checkout / results, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    (folder / "seconds.json").write_text(json.dumps(seconds_of(checkout / undisturbed / "benchmarks")))
+    environment = {"BAD_JOBS": str(folder), "PYTHONPATH": str(ROOT / "tests/bad_jobs")}
+    options = ["--keep-going", "--retries", "2", "--rerun-incomplete"]
+    for _ in range(ENDURED):
+        run = start(checkout, results, *options, study=study, **environment)
+        output = run.communicate()[0]
+        if run.returncode == 0:
+            break
+    assert run.returncode == 0, output
+    assert_undisturbed(checkout, results, undisturbed)
+    records = (checkout / results / "logs").rglob("*.sha256")
+    jobs = [Job(str(record.with_suffix(".log")), list(sums.recorded(record.with_suffix(".log")))) for record in records]
+    assert jobs and list(sums.faults(jobs)) == []
+    return {path.name.split(".")[0] for path in folder.glob("*.killed")}
+
+
+def seconds_of(benchmarks: Path) -> dict[str, float]:
+    """Stage -> how long its longest job took; targets are drawn by the script of stage generate."""
+    found: dict[str, float] = {}
+    for path in benchmarks.rglob("*.tsv"):
+        stage = path.relative_to(benchmarks).parts[0].removesuffix(".tsv").removesuffix("_targets")
+        found[stage] = max(found.get(stage, 0), float(path.read_text().split("\n")[1].split("\t")[0]))
+    return found
+
+
+@pytest.mark.slow
+def test_with_single_jobs_killed_in_every_stage_the_tables_are_the_same(undisturbed):
+    checkout, _ = undisturbed
+    killed = killed_one_by_one(checkout, TINY, "results/undisturbed")
+    assert killed == set(STAGES_OF_TINY) - {"generate_targets"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(KILLS < 30, reason="make kills: every stage there is, some minutes")
+def test_with_single_jobs_killed_in_every_stage_there_is_the_tables_are_the_same(undisturbed, tmp_path):
+    """The tiny study with a network from elsewhere, masks of a folder of images, and a method that trains with them."""
+    checkout, _ = undisturbed
+    study = whole(tmp_path)
+    run = start(checkout, "results/whole", study=study)
+    output = run.communicate()[0]
+    assert run.returncode == 0, output
+    assert killed_one_by_one(checkout, study, "results/whole") == {path.stem for path in SCRIPTS}
+
+
+def whole(folder: Path) -> dict:
+    """A study that takes every stage there is, of images and a network that are written into ``folder``."""
+    # Here, since that module imports this one, by way of test_safety.
+    from tests.test_adopt import describe
+
+    describe(folder)
+    for name, seed in (("few", 0), ("mine", 1)):
+        images, masks = discs(4, 24, seed)
+        for part, arrays in (("images", images), ("masks", masks)):
+            (folder / name / part).mkdir(parents=True)
+            for number, array in enumerate(arrays):
+                Image.fromarray(array).save(folder / name / part / f"{number}.png")
+    domains = {
+        "few": {"path": str(folder / "few"), "network": str(folder / "network.yaml")},
+        "mine": {"path": str(folder / "mine"), "split": {"adapt": "all", "test": "all"}},
+    }
+    pair = {"name": "own", "sources": ["few"], "targets": ["mine"], "transforms": {"identity": [0]}}
+    trained = TINY["pairs"][0] | {"name": "trained", "targets": ["0.70-0.30"], "transforms": {"identity": [0]}}
+    pairs = [*TINY["pairs"], pair | {"methods": ["batchnorm"]}, trained | {"methods": ["batchnorm", "ynet"]}]
+    return TINY | {"domains": domains, "pairs": pairs, "segment": {"targets": ["mine"], "methods": ["advised"]}}
+
+
+def verify(folder: Path, checkout: Path, *arguments: str) -> subprocess.CompletedProcess:
+    """What `make verify` runs, in ``folder``, on the study of ``checkout`` that the arguments of Snakemake name."""
+    return subprocess.run(
+        [sys.executable, "-m", "commands.verify", *arguments], cwd=folder, capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": str(checkout / "workflow")},
+    )  # fmt: skip
+
+
+OF_STUDY = ["--repair", "make run STUDY=undisturbed.yaml AGAIN=", "--configfile", "config.yaml", "undisturbed.yaml"]
+CHANGED = "changed since it was written"
+
+
+@pytest.fixture(scope="module")
+def told(undisturbed) -> tuple[dict[str, str], list[str]]:
+    """A file of every stage, in which a byte was flipped, and what is said of the study; all is well afterwards."""
+    checkout, _ = undisturbed
+    logs, flipped = checkout / "results/undisturbed/logs", {}
+    for stage in sorted(path.stem for path in logs.iterdir() if path.suffix != ".sha256"):
+        log = next(iter(logs.glob(f"{stage}/**/*.log")), logs / f"{stage}.log")
+        flipped[stage] = os.path.relpath(list(sums.recorded(log))[-1], checkout)
+    content = {name: (checkout / name).read_bytes() for name in flipped.values()}
+    for name, whole in content.items():
+        place = len(whole) // 2
+        (checkout / name).write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+    run = verify(checkout, checkout, *OF_STUDY)
+    for name, whole in content.items():
+        (checkout / name).write_bytes(whole)
+    assert run.returncode == 1 and run.stderr == f"Files that are not as they were written: {len(flipped)}.\n", (
+        run.stderr
+    )
+    return flipped, run.stdout.splitlines()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", STAGES_OF_TINY)
+def test_a_flipped_byte_is_named_with_its_repair(stage, told):
+    flipped, lines = told
+    assert flipped.keys() == set(STAGES_OF_TINY)
+    name = flipped[stage]
+    assert f"{name}: {CHANGED}; make it again: make run STUDY=undisturbed.yaml AGAIN={name}" in lines
+
+
+@pytest.mark.slow
+def test_the_repair_that_is_named_repairs(undisturbed):
+    """Of what later stages have read: Snakemake alone would not make such a file again that is gone."""
+    checkout, _ = undisturbed
+    results = checkout / "results/undisturbed"
+    truncate(results / "tables/pairs.csv")
+    (results / "models/0.30-0.70/seed0.csv").unlink()
+    (results / "tables/more.csv").touch()
+    told = verify(checkout, checkout, *OF_STUDY)
+    lines = sorted(told.stdout.splitlines())
+    assert [line.split("; ")[0] for line in lines] == [
+        "results/undisturbed/models/0.30-0.70/seed0.csv: missing", f"results/undisturbed/tables/pairs.csv: {CHANGED}",
+    ]  # fmt: skip
+    for line in lines:
+        _, again = line.split("; make it again: make run STUDY=undisturbed.yaml AGAIN=")
+        run = start(checkout, "results/undisturbed", "--forcerun", again)
+        output = run.communicate()[0]
+        assert run.returncode == 0, output
+    (results / "tables/more.csv").unlink()
+    whole = verify(checkout, checkout, *OF_STUDY)
+    assert whole.returncode == 0 and whole.stdout == "All that 19 jobs wrote is as they wrote it.\n", whole.stdout
+    assert "Nothing to be done" in start(checkout, "results/undisturbed").communicate()[0]
+
+
+@pytest.mark.slow
+def test_a_study_that_was_not_run_or_has_a_fault_is_not_intact(undisturbed):
+    checkout, _ = undisturbed
+    nothing = verify(checkout, checkout, *OF_STUDY, "--config", "results=nowhere")
+    assert nothing.returncode == 1 and "nowhere/report.html: missing; make it again: make run" in nothing.stdout
+    wrong = verify(checkout, checkout, *OF_STUDY, "--config", "seedz=1")
+    assert wrong.returncode == 1 and "unknown key 'seedz'" in wrong.stderr and "Traceback" not in wrong.stderr

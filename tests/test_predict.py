@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from scripts.predict import frozen, gain_table, labelled, measure, predict
+from shiftgain.files.commit import commit
 from shiftgain.prediction import estimator, forest, predictors
 from shiftgain.prediction.learned import FOREST, LEARNED
 from shiftgain.study.names import KEY
@@ -46,6 +47,7 @@ def write(folder: Path, table: pd.DataFrame) -> dict:
         "figure_paths": {name: str(folder / f"{name}.svg") for name in (*predictors.PROTOCOLS, FROZEN)},
         "data_paths": {name: str(folder / f"{name}_data.csv") for name in (*predictors.PROTOCOLS, FROZEN)},
         "threads": 1,
+        "code": "abc",
     }
 
 
@@ -96,7 +98,7 @@ def test_a_frozen_forest_is_judged_on_the_pairs_asked_only(table, tmp_path):
     forest.save(estimator.fit(NAMES, table, FEWER), tmp_path / "forest.npz")
     unseen = study(seeds=(0,), noise=0.02)
     rows = unseen[unseen["source"].isin(["s0", "s1"])].reset_index(drop=True)
-    runs = {run[0]: run for run in frozen(rows, str(tmp_path / "forest.npz"), rehearsal(rows), ORDER, FEWER)}
+    runs = {run[0]: run for run in frozen(rows, forest.load(tmp_path / "forest.npz"), rehearsal(rows), ORDER, FEWER)}
     assert {FOREST, LEARNED, "constant", "never_adapt", "always_turned", "expected_iou_classwise_unfitted"} <= set(runs)
     judged = {row["outcome"]: row for row in measure(rows, runs[FOREST], FROZEN, ORDER, FEWER)}
     assert judged["gain_iou"]["n"] == 2 * 5 * 3 and judged["iou"]["n"] == 2 * 5 * 3 * 4
@@ -141,3 +143,7 @@ def test_without_labels_there_is_nothing_to_judge(tmp_path, table):
     predict(**paths)
     assert pd.read_csv(paths["predictors_path"]).empty and Path(paths["tree_path"]).read_text() == "no labels\n"
     assert np.isnan(forest.load(paths["forest_path"]).width)
+
+
+def test_the_forest_says_by_what_code_it_was_fitted(arguments):
+    assert forest.load(arguments["forest_path"]).stamp == forest.Stamp("abc", commit())

@@ -129,6 +129,7 @@ def test_a_line_of_progress_says_what_runs_how_far_and_what_is_left(tmp_path, mo
     handler.emit(record(LogEvent.RUN_INFO, stats={"train": 4, "predict": 1, "all": 1, "total": 6}))
     for number, (rule, path) in enumerate((("train", ""), ("predict", str(log)))):
         job = {"jobid": number, "rule_name": rule, "log": [path] if path else [], "resources": {"mem_mb": 1}}
+        job["output"] = []
         handler.emit(record(LogEvent.JOB_INFO, **job))
     handler.emit(record(LogEvent.JOB_STARTED, jobs=[0]))
     handler.emit(record(LogEvent.JOB_STARTED, jobs=[1]))

@@ -19,8 +19,8 @@ SCRIPTS = sorted((ROOT / "workflow/scripts").glob("*.py"))
 CONDA = {"torch": "pytorch"}
 IMPORTED = {"pillow": "PIL", "pyyaml": "yaml", "pytorch": "torch", "imagecodecs": None, "scikit-learn": "sklearn"}
 IMPORTED |= {"snakemake-interface-logger-plugins": "snakemake_interface_logger_plugins"}
-# What Snakemake itself finds: the logger that says how far a run is.
-FOUND = {"snakemake_logger_plugin_progress"}
+# What lies in `workflow` beside the package; the logger that says how far a run is Snakemake finds itself.
+FOUND = {"snakemake_logger_plugin_progress", "commands", "start"}
 
 
 def pins(name: str = "requirements.txt") -> dict[str, str]:
@@ -133,8 +133,19 @@ def test_every_fault_changes_one_place_and_names_its_tests():
 
 def test_make_alone_prints_help():
     printed = subprocess.run(["make", "-C", str(ROOT)], capture_output=True, text=True).stdout
-    targets = ("run", "test", "check", "bench", "gpu", "faults", "clean", "dag")
+    targets = ("run", "verify", "crate", "test", "check", "bench", "gpu", "faults", "clean", "dag")
     assert all(f"make {target}" in printed for target in targets)
+
+
+def test_the_repair_that_verify_names_is_one_of_make():
+    def printed(*words: str) -> str:
+        command = ["make", "--dry-run", "--old-file", ".venv/installed", *words, "STUDY=a.yaml"]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+    (repair,) = re.findall(r'--repair "make (.*=)"', printed("verify"))
+    assert repair == "run STUDY=a.yaml AGAIN="
+    started = printed(*f"{repair}results/b.h5".split())
+    assert " --study a.yaml " in started and re.search(r"--forcerun results/b\.h5$", started.strip())
 
 
 # Which way imports point: a package may use those on floors below its own, and what lies beside it in its own folder.

@@ -30,6 +30,7 @@ rule advise:
         runtime=growing(30),
     params:
         *code("advise"),
+        scores=essence("score", "prediction"),
         order=STUDY.order,
         options=config["predict"],
     script:

@@ -45,6 +45,7 @@ rule predict:
         runtime=growing(120),
     params:
         *code("predict"),
+        scores=essence("score", "prediction"),
         asked=STUDY.frozen,
         order=STUDY.order,
         options=config["predict"],

@@ -59,7 +59,7 @@ def adapt(
 
 
 if __name__ == "__main__":
-    with job.run(snakemake.log[0]):
+    with job.run(snakemake.log[0], snakemake.output):
         adapt(
             model_path=snakemake.input.model,
             source_path=next(iter(snakemake.input.source), None),

@@ -41,7 +41,7 @@ def adopt(data_path: str | None, model_path: str, model: dict, channels: int) ->
 
 
 if __name__ == "__main__":
-    with job.run(snakemake.log[0]):
+    with job.run(snakemake.log[0], snakemake.output):
         adopt(
             data_path=next(iter(snakemake.input.data), None),
             model_path=snakemake.output.model,

@@ -23,22 +23,24 @@ def advise(
     advice_path: str,
     order: Sequence[str],
     options: dict,
+    code: str,
 ) -> None:
     """Write ``advice.csv`` as :func:`shiftgain.prediction.advice.advise`.
 
     Beside each pair stands how many images of the target its action was adapted to, and how many were segmented.
     ``order``: actions, the simpler first. ``options``: ``trees``, ``leaf`` and ``coverage``.
+    ``code``: of the scores, as :func:`forest.load`.
     """
     scores = read_csv(scores_path, [*KEY, "method"])
     segmentation = read_csv(segmentation_path, [*KEY, "method", *IMAGES])
     images = segmentation.rename(columns={"method": "action"})[[*KEY, "action", *IMAGES]]
-    advised = advice(scores, forest.load(predictor_path), read_rehearsals(rehearsal_paths), order, options)
+    advised = advice(scores, forest.load(predictor_path, code), read_rehearsals(rehearsal_paths), order, options)
     table = advised.merge(images.astype(dict.fromkeys(IMAGES, "Int64")), "left", [*KEY, "action"])
     write_csv(pd.DataFrame(table), advice_path, "%.9g")
 
 
 if __name__ == "__main__":
-    with job.run(snakemake.log[0]):
+    with job.run(snakemake.log[0], snakemake.output):
         advise(
             scores_path=snakemake.input.scores,
             segmentation_path=snakemake.input.segmentation,
@@ -47,4 +49,5 @@ if __name__ == "__main__":
             advice_path=snakemake.output.advice,
             order=snakemake.params.order,
             options=snakemake.params.options,
+            code=snakemake.params.scores,
         )

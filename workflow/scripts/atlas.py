@@ -45,7 +45,7 @@ def atlas(
 
 
 if __name__ == "__main__":
-    with job.run(snakemake.log[0]):
+    with job.run(snakemake.log[0], snakemake.output):
         atlas(
             **job.by_name(snakemake.input, snakemake.params.names),
             tables={name: snakemake.input[name] for name in snakemake.params.tables},

@@ -68,7 +68,7 @@ def baseline(
 
 
 if __name__ == "__main__":
-    with job.run(snakemake.log[0]):
+    with job.run(snakemake.log[0], snakemake.output):
         baseline(
             source_path=snakemake.input.source,
             target_path=snakemake.input.target,

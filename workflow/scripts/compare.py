@@ -99,7 +99,7 @@ def pictures(pairs: list[tuple[str, str]], masks: dict[str, str], targets: dict[
 
 
 if __name__ == "__main__":
-    with job.run(snakemake.log[0]):
+    with job.run(snakemake.log[0], snakemake.output):
         compare(
             **job.by_name(snakemake.input, snakemake.params.names),
             segmentation_path=snakemake.input.segmentation,

@@ -25,7 +25,7 @@ def correlate(
 
 
 if __name__ == "__main__":
-    with job.run(snakemake.log[0]):
+    with job.run(snakemake.log[0], snakemake.output):
         correlate(
             gains_path=snakemake.input.gains,
             distances_path=snakemake.input.distances,

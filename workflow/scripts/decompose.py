@@ -52,7 +52,7 @@ def decompose(
 
 
 if __name__ == "__main__":
-    with job.run(snakemake.log[0]):
+    with job.run(snakemake.log[0], snakemake.output):
         decompose(
             **job.by_name(snakemake.input, snakemake.params.names),
             pairs_path=snakemake.input.pairs,

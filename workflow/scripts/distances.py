@@ -62,7 +62,7 @@ def load(group) -> Latents:
 
 
 if __name__ == "__main__":
-    with job.run(snakemake.log[0]):
+    with job.run(snakemake.log[0], snakemake.output):
         distances(
             latents_path=snakemake.input.latents,
             targets_path=snakemake.input.targets,

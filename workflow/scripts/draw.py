@@ -82,7 +82,7 @@ def draw(
 
 
 if __name__ == "__main__":
-    with job.run(snakemake.log[0]):
+    with job.run(snakemake.log[0], snakemake.output):
         draw(
             **job.by_name(snakemake.input, snakemake.params.names),
             tables={name: snakemake.input[name] for name in snakemake.params.tables},

@@ -155,7 +155,7 @@ def keep(pairs: Iterator, n: int, masks: list[np.ndarray]) -> Iterator:
 
 
 if __name__ == "__main__":
-    with job.run(snakemake.log[0]):
+    with job.run(snakemake.log[0], snakemake.output):
         evaluate(
             model_path=snakemake.input.model,
             targets_path=snakemake.input.targets,

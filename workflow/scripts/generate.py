@@ -93,7 +93,7 @@ def blocks(spec: dict, split: str, workers: int):
 
 
 if __name__ == "__main__":
-    with job.run(snakemake.log[0]):
+    with job.run(snakemake.log[0], snakemake.output):
         generate(
             domains=snakemake.params.domains,
             splits=snakemake.params.splits,

@@ -31,7 +31,7 @@ def hypotheses(
 
 
 if __name__ == "__main__":
-    with job.run(snakemake.log[0]):
+    with job.run(snakemake.log[0], snakemake.output):
         hypotheses(
             pairs_path=snakemake.input.pairs,
             distances_path=snakemake.input.distances,

@@ -80,7 +80,7 @@ def parts_of_source(n_images: int, seed: int) -> dict[str, np.ndarray]:
 
 
 if __name__ == "__main__":
-    with job.run(snakemake.log[0]):
+    with job.run(snakemake.log[0], snakemake.output):
         latents(
             model_path=snakemake.input.model,
             source_path=snakemake.input.source,

@@ -32,7 +32,7 @@ def oracle(
 
 
 if __name__ == "__main__":
-    with job.run(snakemake.log[0]):
+    with job.run(snakemake.log[0], snakemake.output):
         oracle(
             model_paths=list(snakemake.input.models),
             data_paths=list(snakemake.input.data),

@@ -45,6 +45,7 @@ def predict(
     figure_paths: dict[str, str],
     data_paths: dict[str, str],
     threads: int,
+    code: str,
 ) -> None:
     """Write ``predictors.csv``, the small tree of the IoU in words, a forest of all pairs, and a figure per protocol.
 
@@ -52,7 +53,8 @@ def predict(
 
     ``asked``: protocol -> the ``source`` and ``target`` names of the pairs that the forest at ``frozen_path`` is
     judged on as it is; all where a key is missing. ``order``: actions, the simpler first. ``options``: ``trees``,
-    ``leaf``, ``coverage`` and ``bootstrap``. A protocol with fewer than two groups to hold out is left out.
+    ``leaf``, ``coverage`` and ``bootstrap``. ``code``: of the scores, as :func:`forest.stamped`. A protocol
+    with fewer than two groups to hold out is left out.
     """
     scores = read_csv(scores_path, [*KEY, "method", "own_foreground"])
     measured = read_csv(distances_path, [*KEY, *DISTANCE, "value", "null"])
@@ -61,6 +63,7 @@ def predict(
     names, distances = predictors.features(scores), predictors.distances_wide(measured)
     table = labelled(segmentation, scores).merge(distances, "left", KEY)
     kinds = {"score": names, "distance": [name for name in distances if name not in KEY]}
+    known = forest.load(frozen_path, code) if frozen_path else None
     judged, shown = [], {}
     # Processes, since most of the work is of Python; what each says does not depend on how many there are.
     with Parallel(threads, return_as="generator") as pool:
@@ -68,7 +71,7 @@ def predict(
             if protocol in asked:
                 among = [table[role].isin(chosen) for role, chosen in asked[protocol].items()]
                 rows = table[np.logical_and.reduce(among)].reset_index(drop=True)
-                runs = list(frozen(rows, frozen_path, rehearsals, order, options))
+                runs = list(frozen(rows, known, rehearsals, order, options))
             else:
                 rows, runs = in_folds(table, PROTOCOLS[protocol], kinds, names, rehearsals, order, options, pool)
             judgements = pool(delayed(measure)(rows, run, protocol, order, options) for run in runs)
@@ -81,7 +84,8 @@ def predict(
     write_csv(assessments, predictors_path, "%.9g")
     with replacing(tree_path) as partial:
         partial.write_text(predictors.small_tree_text(names, table) if len(table) else "no labels\n")
-    forest.save(learned.fit_with_interval(names, table, rehearsals, order, options, threads), forest_path)
+    fitted = learned.fit_with_interval(names, table, rehearsals, order, options, threads)
+    forest.save(forest.stamped(fitted, code), forest_path)
     for protocol, path in figure_paths.items():
         rows = assessments[(assessments["protocol"] == protocol) & (assessments["outcome"] == "gain_iou")]
         panels.save(predictor_figures.predictors(rows, shown.get(protocol)), path)
@@ -165,21 +169,21 @@ def in_folds(
 
 
 def frozen(
-    table: pd.DataFrame, frozen_path: str | None, rehearsals: pd.DataFrame, order: Sequence[str], options: dict
+    table: pd.DataFrame, known: forest.Forest | None, rehearsals: pd.DataFrame, order: Sequence[str], options: dict
 ) -> Iterator[Run]:
-    """The forest at ``frozen_path`` on pairs it never saw, alone and rehearsed, and all that needs no fitting.
+    """The forest ``known`` from elsewhere on pairs it never saw, alone and rehearsed, and all that needs no fitting.
 
     Nothing without pairs.
     """
-    if frozen_path is None or table.empty:
+    if known is None or table.empty:
         return
-    said = learned.unfitted(table, table) | learned.learned(forest.load(frozen_path), table, rehearsals, order, options)
+    said = learned.unfitted(table, table) | learned.learned(known, table, rehearsals, order, options)
     for (predictor, kind), (predicted, half) in said.items():
         yield predictor, kind, predicted, half
 
 
 if __name__ == "__main__":
-    with job.run(snakemake.log[0]):
+    with job.run(snakemake.log[0], snakemake.output):
         predict(
             segmentation_path=snakemake.input.segmentation,
             scores_path=snakemake.input.scores,
@@ -195,4 +199,5 @@ if __name__ == "__main__":
             figure_paths={name: snakemake.output[name] for name in snakemake.params.protocols},
             data_paths={name: snakemake.output[f"{name}_data"] for name in snakemake.params.protocols},
             threads=snakemake.threads,
+            code=snakemake.params.scores,
         )

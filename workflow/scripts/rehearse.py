@@ -81,7 +81,7 @@ def outcome(state: View, kept: View, masks: np.ndarray) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    with job.run(snakemake.log[0]):
+    with job.run(snakemake.log[0], snakemake.output):
         rehearse(
             model_path=snakemake.input.model,
             source_path=snakemake.input.source,

@@ -8,6 +8,7 @@ import jinja2
 import yaml
 
 from shiftgain.files import job
+from shiftgain.files.commit import commit
 from shiftgain.files.tables import read_csv, replacing
 from shiftgain.findings.layers import in_order
 from shiftgain.findings.pairs import read_pairs
@@ -89,6 +90,7 @@ def report(
         seeds=sorted(networks["seed"].unique()),
         settings=yaml.safe_dump(settings, sort_keys=False),
         versions=page.versions(),
+        code=page.code(commit()),
     )
     with replacing(page_path) as partial:
         partial.write_text(text)
@@ -97,7 +99,7 @@ def report(
 
 
 if __name__ == "__main__":
-    with job.run(snakemake.log[0]):
+    with job.run(snakemake.log[0], snakemake.output):
         report(
             **job.by_name(snakemake.input, snakemake.params.names),
             tables={name: snakemake.input[name] for name in snakemake.params.tables},

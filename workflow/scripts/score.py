@@ -79,7 +79,7 @@ def actions(group: h5py.Group, network: UNet, methods: Collection[str]) -> dict[
 
 
 if __name__ == "__main__":
-    with job.run(snakemake.log[0]):
+    with job.run(snakemake.log[0], snakemake.output):
         score(
             model_path=snakemake.input.model,
             source_path=snakemake.input.source,

@@ -229,7 +229,7 @@ class Sheet:
 
 
 if __name__ == "__main__":
-    with job.run(snakemake.log[0]):
+    with job.run(snakemake.log[0], snakemake.output):
         segment(
             model_path=snakemake.input.model,
             adapted_path=snakemake.input.adapted,

@@ -112,7 +112,7 @@ def keys_of(table: pd.DataFrame) -> list[str]:
 
 
 if __name__ == "__main__":
-    with job.run(snakemake.log[0]):
+    with job.run(snakemake.log[0], snakemake.output):
         tabulate(
             evaluated_paths=list(snakemake.input.evaluated),
             oracle_paths=list(snakemake.input.oracles),

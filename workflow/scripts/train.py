@@ -29,7 +29,7 @@ def train(data_path: str, model_path: str, curve_path: str, model: dict, options
 
 
 if __name__ == "__main__":
-    with job.run(snakemake.log[0]):
+    with job.run(snakemake.log[0], snakemake.output):
         train(
             data_path=snakemake.input.data,
             model_path=snakemake.output.model,

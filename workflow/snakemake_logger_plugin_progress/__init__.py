@@ -20,6 +20,8 @@ cores = 1
 # Rule -> number of jobs that Snakemake has planned, and MB that one of them asks for.
 planned: dict[str, int] = {}
 memory: dict[str, int] = {}
+# Log and outputs of every job that Snakemake has named: all jobs of a study in a dry run of all.
+named: list[tuple[str, list[str]]] = []
 
 
 class LogHandler(LogHandlerBase):
@@ -45,6 +47,7 @@ class LogHandler(LogHandlerBase):
         elif event == LogEvent.JOB_INFO:
             log = str(record.log[0]) if record.log else ""
             self.jobs[record.jobid] = (record.rule_name, log)
+            named.append((log, list(map(str, record.output))))
             memory[record.rule_name] = record.resources.get("mem_mb", 0)
         elif event == LogEvent.JOB_STARTED:
             self.running |= dict.fromkeys(record.jobs, time.monotonic())

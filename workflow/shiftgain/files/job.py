@@ -1,19 +1,23 @@
-"""What every job does around its work: a log, and one clear line when the user can mend the fault."""
+"""What every job does around its work: a log, a record of its files, and one line on a fault that users can mend."""
 
 import ctypes
 import logging
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from shiftgain.files import sums
 from shiftgain.files.errors import StudyError
 
 
 @contextmanager
-def run(log_path: str) -> Iterator[None]:
-    """Log to ``log_path`` (and tracebacks too); end with one line and status 1 on a fault the user can mend."""
+def run(log_path: str, outputs: Iterable[str] = ()) -> Iterator[None]:
+    """Log to ``log_path`` (and tracebacks too); end with one line and status 1 on a fault the user can mend.
+
+    Beside the log stays a record of the ``outputs``: :mod:`shiftgain.files.sums`.
+    """
     logging.basicConfig(
         filename=log_path, filemode="w", level=logging.INFO, format="%(asctime)s %(message)s", force=True
     )
@@ -21,6 +25,7 @@ def run(log_path: str) -> Iterator[None]:
     started = time.perf_counter()
     try:
         yield
+        sums.record(log_path, outputs)
         logging.info("finished in %.3f s", time.perf_counter() - started)
     except StudyError as error:
         _stop(error, log_path)
@@ -43,6 +48,12 @@ def by_name(files: Mapping[str, Sequence[str]], names: dict[str, list]) -> dict[
     Errors: :class:`ValueError` where a role has more of the one than of the other.
     """
     return {role: dict(zip(named, files[role], strict=True)) for role, named in names.items()}
+
+
+def warn(message: str) -> None:
+    """Say in the log, and to the user, what does not stop the job."""
+    logging.warning("%s", message)
+    print(f"warning: {message}", file=sys.stderr)
 
 
 def _stop(message: object, log_path: str) -> None:

@@ -13,7 +13,6 @@ import importlib
 import json
 import struct
 import sys
-from hashlib import sha256
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from shiftgain.files.errors import StudyError
+from shiftgain.files.sums import digest
 from shiftgain.network.tiles import Frame
 from shiftgain.network.unet import Block, UNet
 
@@ -184,10 +184,10 @@ def _module(architecture: dict) -> Any:
     if "import_from" in architecture:
         return importlib.import_module(architecture["import_from"])
     path = Path(architecture["source"])
-    digest = sha256(path.read_bytes()).hexdigest()
-    if digest != architecture["sha256"]:
-        raise StudyError(f"{path}: sha256 is {digest}, not {architecture['sha256']}; correct it if you trust the file")
-    spec = spec_from_file_location(f"adopted_{digest[:12]}", path)
+    known = digest(path)
+    if known != architecture["sha256"]:
+        raise StudyError(f"{path}: sha256 is {known}, not {architecture['sha256']}; correct it if you trust the file")
+    spec = spec_from_file_location(f"adopted_{known[:12]}", path)
     if spec is None or spec.loader is None:
         raise StudyError(f"{path}: no Python source; name a .py file")
     module = module_from_spec(spec)

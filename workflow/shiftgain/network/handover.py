@@ -7,7 +7,6 @@ network comes from. :mod:`shiftgain.study.descriptions` reads it back.
 import importlib
 import shutil
 import warnings
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from shiftgain.files.errors import StudyError
+from shiftgain.files.sums import digest
 from shiftgain.network import unet
 from shiftgain.network.adopted import Adopted, output_of
 from shiftgain.network.tiles import Frame, frame_of, up
@@ -177,11 +177,6 @@ def export(module: nn.Module, images: Tensor, path: Path) -> None:
             module, (images,), str(path), dynamo=False, opset_version=ONNX_VERSION, input_names=["input"],
             output_names=["output"], dynamic_axes={"input": axes, "output": axes},
         )  # fmt: skip
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    return sha256(path.read_bytes()).hexdigest()
 
 
 def _axes(names: list[str], sides: dict[str, dict]) -> list[dict]:

@@ -8,13 +8,16 @@ library, and ONNX does not give what each tree says.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 
+from shiftgain.files import job
+from shiftgain.files.commit import UNKNOWN, commit
 from shiftgain.files.errors import StudyError
 from shiftgain.files.tables import replacing
 
@@ -25,6 +28,19 @@ SPREAD_FLOOR = 0.02
 RANGE_MARGIN = 0.1
 
 
+SHIPPED = Path(__file__).parents[2] / "predictor" / "forest.npz"
+
+
+class Stamp(NamedTuple):
+    """What made a forest: the digest of the ``code`` of the scores that it was fitted on, and the ``commit``."""
+
+    code: str
+    commit: str
+
+
+NO_STAMP = Stamp(UNKNOWN, UNKNOWN)
+
+
 @dataclass(frozen=True, eq=False)
 class Forest:
     """Trees laid end to end.
@@ -33,6 +49,7 @@ class Forest:
     leaf), ``threshold``, ``right`` (node number); where the score does not exceed the threshold, the next node
     follows. ``value`` (n,) holds the mean outcome of the training rows. ``roots`` (t,) are the first nodes. ``low`` and
     ``high`` (f,) bound the scores of the training rows. ``width``: half-width of the interval of a gain, in spreads.
+    ``stamp``: by what code it was fitted, see :func:`stamped`.
     """
 
     features: list[str]
@@ -44,6 +61,7 @@ class Forest:
     low: np.ndarray
     high: np.ndarray
     width: float = float("nan")
+    stamp: Stamp = NO_STAMP
 
     @classmethod
     def of(cls, trees: Iterable, features: list[str], rows: np.ndarray) -> "Forest":
@@ -140,22 +158,39 @@ def _rounded_down(thresholds: np.ndarray) -> np.ndarray:
 ARRAYS = ("feature", "threshold", "right", "value", "roots", "low", "high")
 
 
+def stamped(forest: Forest, code: str) -> Forest:
+    """A forest that was fitted just now, on scores of this ``code`` (:func:`shiftgain.study.lineage.essence`)."""
+    return replace(forest, stamp=Stamp(code, commit()))
+
+
 def save(forest: Forest, path: str | Path) -> None:
     """Write a forest as compressed arrays."""
     arrays = {name: getattr(forest, name) for name in ARRAYS}
-    names = np.array(forest.features)
+    arrays |= {"features": np.array(forest.features), "stamp": np.array(forest.stamp)}
     with replacing(path) as partial, partial.open("wb") as file:
-        np.savez_compressed(file, features=names, width=np.float64(forest.width), allow_pickle=False, **arrays)
+        np.savez_compressed(file, width=np.float64(forest.width), allow_pickle=False, **arrays)
 
 
-def load(path: str | Path) -> Forest:
+def load(path: str | Path, code: str | None = None) -> Forest:
     """The forest that :func:`save` wrote.
+
+    Where ``code``, that of the scores it will be asked with, is not that of its stamp, a line says so: its numbers may
+    then be off, and nothing else would show it.
 
     Errors: :class:`StudyError` naming the file when it is missing or damaged.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ARRAYS}
-            return Forest(features=[str(name) for name in file["features"]], width=float(file["width"]), **arrays)
+            names = [str(name) for name in file["features"]]
+            stamp = Stamp(*map(str, file["stamp"])) if "stamp" in file else NO_STAMP
+            found = Forest(features=names, width=float(file["width"]), stamp=stamp, **arrays)
     except (OSError, EOFError, BadZipFile, KeyError, ValueError) as error:
         raise StudyError(f"{path}: no predictor or damaged ({error}); make it again with make predictor") from error
+    if code is not None and code != stamp.code:
+        remedy = "make predictor" if Path(path).resolve() == SHIPPED else "run the study that it is of once more"
+        job.warn(
+            f"{path}: fitted on scores of other code (commit {stamp.commit}) than that which is here; "
+            f"what it says may be off until it is fitted again: {remedy}"
+        )
+    return found

@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 import numpy as np
 import pandas as pd
 
+from shiftgain.files.commit import CHANGED, UNKNOWN
 from shiftgain.files.tables import read_csv
 from shiftgain.findings.cases import CASES, example_cases
 from shiftgain.findings.correlations import strongest
@@ -239,6 +240,14 @@ def html(table: pd.DataFrame) -> str:
     text = named.to_html(index=False, border=0, na_rep="–", float_format=lambda value: f"{round(value, 3) + 0:.3f}")
     # On a narrow screen the table scrolls, and the page does not; by keyboard too.
     return '<div class="scroll" tabindex="0">' + text.replace("<th>", '<th scope="col">') + "</div>"
+
+
+def code(commit: str) -> str:
+    """By what code the page was made, in words; ``commit`` as :func:`shiftgain.files.commit.commit` gives it."""
+    number, changed = commit.removesuffix(CHANGED), commit.endswith(CHANGED)
+    if number == UNKNOWN:
+        return "a copy of the workflow without git, whose commit is not known"
+    return f"the workflow at commit {number}" + (", some of whose files had been changed" if changed else "")
 
 
 def versions() -> dict[str, str]:

@@ -5,12 +5,12 @@ A description is a small YAML file of the keys of config key domains.NAME.networ
 """
 
 from collections.abc import Callable, Iterable
-from hashlib import file_digest
 from pathlib import Path
 
 import yaml
 
 from shiftgain.files.errors import StudyError
+from shiftgain.files.sums import digest
 
 # Steps that leave the values as they are, or that stage adopt does itself: images come as 8-bit grey levels.
 NO_STEPS = {"ensure_dtype"}
@@ -47,12 +47,12 @@ def described(key: str, entry: str | dict, faults: Callable[[dict], Iterable[str
         raise StudyError(f"{key}: architecture: give source, a Python file, or import_from, an installed module")
     if "source" in architecture:
         source = _file(key, folder, architecture["source"])
-        digest = _digest(source)
-        if architecture.get("sha256", digest) != digest:
-            raise StudyError(f"{source}: sha256 is {digest}, not what {key} says; correct it if you trust the file")
-        architecture |= {"source": str(source), "sha256": digest}
+        known = digest(source)
+        if architecture.get("sha256", known) != known:
+            raise StudyError(f"{source}: sha256 is {known}, not what {key} says; correct it if you trust the file")
+        architecture |= {"source": str(source), "sha256": known}
     weights = _file(key, folder, entry["weights"])
-    return entry | {"architecture": architecture, "weights": str(weights), "weights_sha256": _digest(weights)}
+    return entry | {"architecture": architecture, "weights": str(weights), "weights_sha256": digest(weights)}
 
 
 def _of_bioimageio(key: str, held: dict) -> dict:
@@ -94,8 +94,3 @@ def _file(key: str, folder: Path, name: str) -> Path:
     if not path.is_file():
         raise StudyError(f"{key}: no file '{path}'; give it relative to the description")
     return path
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()

@@ -1,7 +1,9 @@
 """What a stage is made of, read from the source text: importing nothing heavy, so the Snakefile may use it."""
 
 import ast
+import io
 import os
+import tokenize
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -29,6 +31,23 @@ def code(stage: str) -> list[str]:
 
     Errors: :class:`FileNotFoundError` for a stage without a script.
     """
+    return sorted(
+        f"{path.relative_to(WORKFLOW)} {sha256(path.read_bytes()).hexdigest()[:12]}" for path in _modules(stage)
+    )
+
+
+def essence(stage: str, room: str) -> str:
+    """Digest of those modules of :func:`code` that lie in ``shiftgain/{room}``; comments and docstrings do not count.
+
+    It says whether numbers that were made earlier are of the code that is here, where none but a person can judge
+    whether a change of that code changes them. Errors: as :func:`code`.
+    """
+    modules = sorted(path for path in _modules(stage) if path.relative_to(WORKFLOW / "shiftgain").parts[0] == room)
+    text = "".join(f"{path.relative_to(WORKFLOW)}\n{_bare(path)}" for path in modules)
+    return sha256(text.encode()).hexdigest()[:12]
+
+
+def _modules(stage: str) -> set[Path]:
     modules: set[Path] = set()
     queue = [WORKFLOW / "scripts" / f"{stage}.py"]
     while queue:
@@ -37,7 +56,23 @@ def code(stage: str) -> list[str]:
             if path.is_file() and path not in modules:
                 modules.add(path)
                 queue.append(path)
-    return sorted(f"{path.relative_to(WORKFLOW)} {sha256(path.read_bytes()).hexdigest()[:12]}" for path in modules)
+    return modules
+
+
+@cache
+def _bare(path: Path) -> str:
+    """A module without comments, docstrings and empty lines: the same text by every version of Python."""
+    text = path.read_text()
+    lines = text.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            for number in range(node.lineno, (node.end_lineno or node.lineno) + 1):
+                lines[number - 1] = ""
+    return "".join(f"{line.rstrip()}\n" for line in lines if line.strip())
 
 
 def registry(module: str, name: str) -> list[str]:
