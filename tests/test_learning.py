@@ -244,8 +244,8 @@ def test_what_is_held_out_is_not_seen(table, columns):
 # The interval
 
 
-def slow_width(table: pd.DataFrame, column: str, coverage: float) -> float:
-    """The ceil((n + 1) coverage)-th of the errors of the promised gain, in spreads, each told without its group."""
+def told_apart(table: pd.DataFrame, column: str) -> tuple[pd.Series, pd.Series]:
+    """What a forest that has not seen a row's group says of it, and how far its trees disagree."""
     names, told, apart = sorted(set(table[column].astype(str))), *(pd.Series(np.nan, table.index) for _ in range(2))
     for part in range(4):
         out = table[column].astype(str).isin(names[part::4])
@@ -254,6 +254,12 @@ def slow_width(table: pd.DataFrame, column: str, coverage: float) -> float:
             model.fit(table.loc[~out, NAMES].to_numpy(np.float32), table.loc[~out, "iou"])
             each = [tree.predict(table.loc[out, NAMES].to_numpy(np.float32)) for tree in model.estimators_]
             told[out], apart[out] = np.mean(each, axis=0).clip(0, 1), np.std(each, axis=0) + 0.02
+    return told, apart
+
+
+def slow_width(table: pd.DataFrame, column: str, coverage: float) -> float:
+    """The ceil((n + 1) coverage)-th of the errors of the promised gain, in spreads, each told without its group."""
+    told, apart = told_apart(table, column)
     wrong = []
     for _, rows in table.assign(said=told, apart=apart).groupby(KEY):
         rows = rows.set_index("method")
@@ -270,8 +276,9 @@ def test_the_interval_is_of_sources_that_were_not_seen(coverage):
     pairs = study(seeds=(0,))
     told = pairs["source"].map({f"s{k}": k for k in range(4)}) + 0.1 * pairs["told"]
     pairs = pairs.assign(told=told)
-    found = learned.fit_with_interval(NAMES, pairs, NONE, ORDER, FEWER | {"coverage": coverage}).width
-    assert found == pytest.approx(slow_width(pairs, "source", coverage), abs=1e-6)
+    found = learned.fit_with_interval(NAMES, pairs, NONE, ORDER, FEWER | {"coverage": coverage})
+    assert found.width == pytest.approx(slow_width(pairs, "source", coverage), abs=1e-6)
+    assert found.error == pytest.approx(((told_apart(pairs, "source")[0] - pairs["iou"]) ** 2).mean())
 
 
 @pytest.mark.parametrize(
@@ -376,11 +383,17 @@ def test_the_forest_is_fitted_on_rehearsals_too(table):
     np.testing.assert_array_equal(said[FOREST, "learned"][0], expected.predict(expected.rows(table[asked])).clip(0, 1))
 
 
-def test_the_correction_is_of_what_the_forest_gets_wrong(table):
+@pytest.mark.parametrize(("usual", "part"), [(np.nan, 1), (1, 1 / 2), (3, 1 / 4)])
+def test_the_correction_is_of_what_the_forest_gets_wrong_and_believed_as_far_as_it_is_worse_than_elsewhere(
+    table, usual, part
+):
+    """``usual``: its error on other sources, in its error on the rehearsal."""
     prior, own = estimator.fit(NAMES, table, FEWER), rehearsal(table)
     rows = own[NAMES].to_numpy(np.float32)
+    wrong = own["iou"] - prior.predict(rows)
+    prior = replace(prior, error=usual * np.mean(wrong**2))
     model = ExtraTreesRegressor(5, min_samples_leaf=2, max_features=1 / 3, random_state=0)
-    model.fit(rows, own["iou"] - prior.predict(rows))
+    model.fit(rows, part * wrong)
     expected = (prior.predict(rows) + model.predict(rows)).clip(0, 1)
     np.testing.assert_allclose(
         estimator.expected(prior, estimator.correct(prior, own, FEWER), own), expected, atol=1e-6
@@ -543,10 +556,10 @@ def test_the_arrays_say_what_scikit_learn_says(table, tmp_path):
     model.fit(table[NAMES].to_numpy(np.float32), table["iou"])
     others = study(seeds=(7,), noise=0.2)
     np.testing.assert_allclose(found.predict(found.rows(others)), model.predict(others[NAMES].to_numpy()), atol=1e-6)
-    forest.save(replace(found, width=0.3), tmp_path / "forest.npz")
+    forest.save(replace(found, width=0.3, error=0.04), tmp_path / "forest.npz")
     again = forest.load(tmp_path / "forest.npz")
     np.testing.assert_array_equal(again.predict(found.rows(others)), found.predict(found.rows(others)))
-    assert again.width == 0.3 and again.features == NAMES
+    assert again.width == 0.3 and again.error == 0.04 and again.features == NAMES
 
 
 def test_thresholds_send_a_score_that_equals_one_to_the_left(table):
@@ -603,3 +616,6 @@ def test_a_held_out_kind_is_told_by_the_correction_of_the_others_alone():
     prior = estimator.fit(["x"], rows.assign(iou=0.0), {"trees": 4, "leaf": 1})
     told = estimator.held_out_kinds(prior, rows, {"trees": 4, "leaf": 1})
     assert told["predicted"].tolist() == [0.0] * 12 + [1.0] * 12
+    # How far a correction is believed is of its own rows as well: the forest is not wrong on noise, that tells of blur.
+    unsure = estimator.held_out_kinds(replace(prior, error=1.0), rows, {"trees": 4, "leaf": 1})
+    assert unsure["predicted"].tolist() == [0.0] * 12 + [0.5] * 12

@@ -49,6 +49,7 @@ class Forest:
     leaf), ``threshold``, ``right`` (node number); where the score does not exceed the threshold, the next node
     follows. ``value`` (n,) holds the mean outcome of the training rows. ``roots`` (t,) are the first nodes. ``low`` and
     ``high`` (f,) bound the scores of the training rows. ``width``: half-width of the interval of a gain, in spreads.
+    ``error``: mean squared error of the expected IoU on sources held out. NaN where either is not known.
     ``stamp``: by what code it was fitted, see :func:`stamped`.
     """
 
@@ -61,6 +62,7 @@ class Forest:
     low: np.ndarray
     high: np.ndarray
     width: float = float("nan")
+    error: float = float("nan")
     stamp: Stamp = NO_STAMP
 
     @classmethod
@@ -156,6 +158,7 @@ def _rounded_down(thresholds: np.ndarray) -> np.ndarray:
 
 
 ARRAYS = ("feature", "threshold", "right", "value", "roots", "low", "high")
+NUMBERS = ("width", "error")
 
 
 def stamped(forest: Forest, code: str) -> Forest:
@@ -167,8 +170,9 @@ def save(forest: Forest, path: str | Path) -> None:
     """Write a forest as compressed arrays."""
     arrays = {name: getattr(forest, name) for name in ARRAYS}
     arrays |= {"features": np.array(forest.features), "stamp": np.array(forest.stamp)}
+    arrays |= {name: np.float64(getattr(forest, name)) for name in NUMBERS}
     with replacing(path) as partial, partial.open("wb") as file:
-        np.savez_compressed(file, width=np.float64(forest.width), allow_pickle=False, **arrays)
+        np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def load(path: str | Path, code: str | None = None) -> Forest:
@@ -181,10 +185,10 @@ def load(path: str | Path, code: str | None = None) -> Forest:
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in ARRAYS}
+            arrays = {name: file[name] for name in ARRAYS} | {name: float(file[name]) for name in NUMBERS}
             names = [str(name) for name in file["features"]]
             stamp = Stamp(*map(str, file["stamp"])) if "stamp" in file else NO_STAMP
-            found = Forest(features=names, width=float(file["width"]), stamp=stamp, **arrays)
+            found = Forest(features=names, stamp=stamp, **arrays)
     except (OSError, EOFError, BadZipFile, KeyError, ValueError) as error:
         raise StudyError(f"{path}: no predictor or damaged ({error}); make it again with make predictor") from error
     if code is not None and code != stamp.code:

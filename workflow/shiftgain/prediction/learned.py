@@ -102,8 +102,8 @@ def fit_with_interval(
     """A forest of all rows of ``table`` and ``rehearsals``, its interval of the gain from pairs of sources held out.
 
     :func:`quantile` of the errors of whole sources held out, so that it speaks of sources not seen: libraries of
-    conformal prediction leave that grouping to their user, and the quantile is two lines. NaN with fewer than two
-    sources.
+    conformal prediction leave that grouping to their user, and the quantile is two lines. Their squares are its usual
+    error. NaN with fewer than two sources.
     """
     rows = pd.concat([part[["source", OUTCOME, *names]] for part in (table, rehearsals) if len(part)] or [table])
     prior = fit(names, rows, options, threads)
@@ -117,4 +117,5 @@ def fit_with_interval(
         model = fit(names, others, options, threads)
         told[:, out] = [function(model, None, table[out]) for function in (expected, spread)]
     wrong = errors(table.assign(predicted=told[0], spread=told[1]), KEY, order)
-    return replace(prior, width=quantile(wrong, options["coverage"]))
+    squared = float(((table[OUTCOME] - told[0]) ** 2).mean())
+    return replace(prior, width=quantile(wrong, options["coverage"]), error=squared)
