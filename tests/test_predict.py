@@ -54,7 +54,10 @@ def write(folder: Path, table: pd.DataFrame) -> dict:
 @pytest.fixture(scope="module")
 def arguments(tmp_path_factory, table):
     arguments = write(tmp_path_factory.mktemp("study"), table)
-    predict(**arguments)
+    # No pair is asked of the shipped forest, which therefore may be of a form that is no longer read.
+    damaged = Path(arguments["forest_path"]).with_name("shipped.npz")
+    damaged.write_text("of another time")
+    predict(**arguments | {"frozen_path": str(damaged)})
     return arguments
 
 

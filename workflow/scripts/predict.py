@@ -63,7 +63,6 @@ def predict(
     names, distances = predictors.features(scores), predictors.distances_wide(measured)
     table = labelled(segmentation, scores).merge(distances, "left", KEY)
     kinds = {"score": names, "distance": [name for name in distances if name not in KEY]}
-    known = forest.load(frozen_path, code) if frozen_path else None
     judged, shown = [], {}
     # Processes, since most of the work is of Python; what each says does not depend on how many there are.
     with Parallel(threads, return_as="generator") as pool:
@@ -71,6 +70,8 @@ def predict(
             if protocol in asked:
                 among = [table[role].isin(chosen) for role, chosen in asked[protocol].items()]
                 rows = table[np.logical_and.reduce(among)].reset_index(drop=True)
+                # A study without such pairs makes a forest where there is none yet, or none that can be read.
+                known = forest.load(frozen_path, code) if frozen_path and len(rows) else None
                 runs = list(frozen(rows, known, rehearsals, order, options))
             else:
                 rows, runs = in_folds(table, PROTOCOLS[protocol], kinds, names, rehearsals, order, options, pool)
