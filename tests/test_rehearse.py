@@ -25,14 +25,14 @@ def kinds(recipe):
 
 def test_recipes_begin_with_no_change_and_every_kind_by_itself():
     """Every transform of finished images is rehearsed, those of colours where there are any; then pairs."""
-    drawn = recipes(60, True, np.random.default_rng(0))
+    drawn, n = recipes(60, True, np.random.default_rng(0)), 1 + len(LEVELS | COLOURS)
     assert drawn[0] == ()
-    assert [kinds(recipe) for recipe in drawn[1:19]] == [[name] for name in LEVELS | COLOURS]
-    assert [recipe[0] for recipe in drawn[19:21]] == [(SHARE, 0.0), (SHARE, 1.0)]
+    assert [kinds(recipe) for recipe in drawn[1:n]] == [[name] for name in LEVELS | COLOURS]
+    assert [recipe[0] for recipe in drawn[n : n + 2]] == [(SHARE, 0.0), (SHARE, 1.0)]
     assert set(LEVELS | COLOURS) | {"identity", "crop"} == {
         name for name, transform in TRANSFORMS.items() if transform.changes != "drawing"
     }
-    pairs = drawn[21:]
+    pairs = drawn[n + 2 :]
     assert all(len(set(kinds(pair))) == 2 for pair in pairs)
     assert sum("inversion" in kinds(pair) for pair in pairs) >= len(pairs) / 6
     assert sum(SHARE in kinds(pair) for pair in pairs) >= len(pairs) / 6
