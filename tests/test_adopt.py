@@ -130,6 +130,14 @@ def test_it_says_what_it_says_elsewhere(tmp_path, home):
     assert said(network, odd).shape == (1, 23, 23), "padded to its grid"
 
 
+def test_its_input_is_matched_to_the_images_that_sources_train_on(tmp_path, home):
+    _, network = adopted_at(tmp_path, home)
+    with store.read(home) as file:
+        means = {split: file[f"{split}/images"][:].mean() / 255 for split in file}
+    assert float(network.input_mean) == pytest.approx(means["train"], rel=1e-5)
+    assert all(abs(means["train"] - mean) > 1e-3 for split, mean in means.items() if split != "train")
+
+
 def test_its_layers_are_those_that_run_in_the_order_in_which_they_do(tmp_path, home):
     path, network = adopted_at(tmp_path, home)
     assert list(normalisation.norm_layers(network)) == ["module.n1", "module.n2", "module.n3"]

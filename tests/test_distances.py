@@ -359,6 +359,7 @@ def test_stage_measures_from_the_reference_and_the_null_between_halves(tmp_path)
     groups = {"source/reference": (0.0, 1.0), "targets/b/before": (4.0, 0.5)}
     groups |= {f"source/null/{k}/{half}": (k + shift, 1.5) for k in (0, 1) for half, shift in HALVES.items()}
     rows = {name: mean + sd * rng.standard_normal((60, 4)) for name, (mean, sd) in groups.items()}
+    rows["source/null/0/first"][:, 3:] = 1.0
     rows["source/null/0/second"][:, :3] = 1.0
     with store.create(tmp_path / "targets.h5") as targets, store.create(tmp_path / "latents.h5") as latents:
         store.put_json(targets.create_group("b"), "domain", {"name": "b", "transform": "identity", "level": 0.0})
