@@ -142,16 +142,19 @@ def held_out_kinds(prior: Forest, rehearsal: pd.DataFrame, options: dict) -> pd.
 
 
 def kinds_held_out(kinds: pd.Series) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(rows of one combination of ``kinds``, rows that share none of them): boolean (n,) each.
+    """(rows of one combination of ``kinds``, rows that share none of these): boolean (n,) each.
 
     :data:`CONDITION_KINDS` are not held out: a new kind of change may come with another polarity or share, which every
     rehearsal shows. A combination of these alone is told without its own rows.
     """
-    parts = {name: set(name.split("+")) for name in kinds.unique()}
-    for name in sorted(parts):
-        new = parts[name] - CONDITION_KINDS
-        apart = {other for other in parts if other != name and not parts[other] & new}
-        yield (kinds == name).to_numpy(), kinds.isin(apart).to_numpy()
+    parts = {name: set(name.split("+")) for name in sorted(kinds.unique())}
+    alike: dict[object, list[str]] = {}
+    for name, own in parts.items():
+        alike.setdefault(frozenset(own - CONDITION_KINDS) or name, []).append(name)
+    for names in alike.values():
+        new = parts[names[0]] - CONDITION_KINDS
+        apart = {other for other in parts if other not in names and not parts[other] & new}
+        yield kinds.isin(names).to_numpy(), kinds.isin(apart).to_numpy()
 
 
 def promised(table: pd.DataFrame, by: list[str], order: Sequence[str]) -> pd.DataFrame:
