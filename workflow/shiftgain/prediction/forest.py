@@ -185,7 +185,8 @@ def load(path: str | Path, code: str | None = None) -> Forest:
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in ARRAYS} | {name: float(file[name]) for name in NUMBERS}
+            arrays = {name: file[name] for name in ARRAYS}
+            arrays |= {name: float(file[name]) for name in NUMBERS if name in file}
             names = [str(name) for name in file["features"]]
             stamp = Stamp(*map(str, file["stamp"])) if "stamp" in file else NO_STAMP
             found = Forest(features=names, stamp=stamp, **arrays)
