@@ -101,7 +101,7 @@ predictor: .venv/installed  ## make the shipped predictor from nothing (within a
 		results/grid/tables/predictors.csv
 	cp results/grid/predictor.npz workflow/predictor/forest.npz
 	grep -E '^predictor,|,(baseline|unfitted|transparent|learned),|^bhattacharyya_bottleneck_before_relu_position_before,' \
-		results/grid/tables/predictors.csv > results/published/predictors.csv
+		results/grid/tables/predictors.csv | grep -v ',another_width,' > results/published/predictors.csv
 
 bench: .venv/developed  ## measure, and write results/bench.json
 	-$(INSTALL) --no-deps -r requirements-bench.txt

@@ -78,7 +78,7 @@ def results() -> dict:
         "made_by": made_by(),
         "verdicts": verdicts(published("hypotheses.csv")),
         "correlations": correlations(published("correlations.csv")),
-        "grid": of_advice(published("predictors.csv")).iloc[0],
+        "grid": of_advice(published("predictors.csv")).set_index("protocol").loc["everything_new"],
         "held_out": protocol_rows(published("predictors.csv")),
         "predictors": predictors(published("predictors.csv")),
         "frozen": [frozen_row(asked, published(name)) for name, asked in FROZEN.items()],

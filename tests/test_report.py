@@ -420,6 +420,8 @@ def test_how_far_to_trust_is_said_of_real_images_first_and_where_it_was_judged()
         in real
     )
     assert "does no better than a constant rule" in shifted
-    assert synthetic.startswith("On synthetic images (40 pairs) the advice does better than any constant rule")
+    assert synthetic.startswith(
+        "On synthetic images with source, target and transform all new (40 pairs) the advice does better than any"
+    )
     before = judged("synthetic_to_real").drop(columns="mean_width")
     assert not [*answers.trusted({"predictors_real": before, "predictors": judged("replication").tail(1)})]

@@ -31,11 +31,11 @@ HELD_OUT = {
 }
 # The predictor by which a user is advised.
 ADVISED = "rehearsed"
-# Published table of predictors -> of what; that which is most like a user's own images first.
+# Published table of predictors -> protocol, and of what; that which is most like a user's own images first.
 JUDGED = {
-    "predictors_real": "On pairs of real domains",
-    "predictors_shifted": "On real images under known shifts",
-    "predictors": "On synthetic images",
+    "predictors_real": ("synthetic_to_real", "On pairs of real domains"),
+    "predictors_shifted": ("synthetic_to_real", "On real images under known shifts"),
+    "predictors": ("everything_new", "On synthetic images with source, target and transform all new"),
 }
 # Share of right signs, and of the loss of the best constant rule, from and up to which advice is said to be reliable.
 RELIABLE, HALF = 0.9, 0.5
@@ -178,17 +178,12 @@ def predicted(predictors: pd.DataFrame) -> Iterator[str]:
 
 
 def trusted(tables: dict[str, pd.DataFrame]) -> Iterator[str]:
-    """How far to trust the advice, a sentence for each of :data:`JUDGED` that ``tables`` judge; real images first.
-
-    Of each the first protocol of :data:`HELD_OUT` in which the advising predictor was judged with its intervals.
-    """
-    for name, where in JUDGED.items():
+    """How far to trust the advice, a sentence for each of :data:`JUDGED` in which it was judged; real images first."""
+    for name, (protocol, where) in JUDGED.items():
         table = tables.get(name, pd.DataFrame(columns=["protocol", "predictor", "outcome"]))
-        for protocol in HELD_OUT:
-            rows = table[table["protocol"] == protocol].set_index(["predictor", "outcome"])
-            if (ADVISED, "gain_iou") in rows.index and "mean_width" in rows:
-                yield _trust(where, rows)
-                break
+        rows = table[table["protocol"] == protocol].set_index(["predictor", "outcome"])
+        if (ADVISED, "gain_iou") in rows.index and "mean_width" in rows:
+            yield _trust(where, rows)
 
 
 def _trust(where: str, rows: pd.DataFrame) -> str:
