@@ -175,7 +175,7 @@ function start() {
     const matching = all.filter(matches).length;
     const here = find("atlas-map").querySelectorAll("td.cell").length;
     find("atlas-count").textContent =
-      `${here} pairs here of ${matching}` + (state.condition ? ` that break ${state.condition}` : "") + ".";
+      `${here} ${here === 1 ? "pair" : "pairs"} here of ${matching}` + (state.condition ? ` that break ${state.condition}` : "") + ".";
     mark(false);
   }
   function mark(focus) {

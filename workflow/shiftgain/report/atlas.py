@@ -150,8 +150,8 @@ def compared(
 ) -> Iterator[list[dict[str, str]]]:  # fmt: skip
     """Of each card of :func:`cards.cards` its first test images: ``image``, and the masks ``kept`` and ``adapted``.
 
-    Adapted is by the action of the advice, whether it is advised or not. ``splits``, ``jobs`` and ``masks`` as those of
-    :func:`gathered`.
+    Images are stretched, so that dim ones are seen. Adapted is by the action of the advice, whether it is advised or
+    not. ``splits``, ``jobs`` and ``masks`` as those of :func:`gathered`.
     """
     for card in shown:
         name = target_name(card["target"], card["transform"], card["level"])
@@ -160,7 +160,7 @@ def compared(
         images = [example.image for example in first_examples(splits[name], len(kept))]
         yield [
             {
-                "image": thumbnails.image(image, CARD_SIDE),
+                "image": thumbnails.image(thumbnails.stretched(image), CARD_SIDE),
                 "kept": thumbnails.mask(before, CARD_SIDE),
                 "adapted": thumbnails.mask(after, CARD_SIDE),
             }

@@ -7,28 +7,25 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from shiftgain.files.tables import replacing
+from shiftgain.report.thumbnails import stretched
 
 SIDE = 240  # px of the longer side of an image on the sheet
 COLUMNS = 4
 MARGIN = 8  # px
 LINE = 16  # px, of a name
 COLOUR = (255, 140, 0)
-# Shares of the pixels of an image that are shown black and white: dim images are seen too.
-TAILS = (0.005, 0.995)
 MOST_LETTERS = 36
 
 
 def thumbnail(image: np.ndarray, mask: np.ndarray) -> Image.Image:
     """Image uint8 (H, W) or (H, W, 3), :data:`SIDE` px long, with the outline of ``mask``, boolean (H, W).
 
-    The image is stretched from its darkest to its brightest half per cent; the outline is the rim of the mask.
+    The image is :func:`thumbnails.stretched`; the outline is the rim of the mask.
     """
     scale = SIDE / max(mask.shape)
     rows, columns = (max(1, round(side * scale)) for side in mask.shape)
-    low, high = np.quantile(image, TAILS)
-    grey = np.clip((image - low) / max(high - low, 1) * 255, 0, 255).astype(np.uint8)
     how = Image.Resampling.BOX if scale < 1 else Image.Resampling.NEAREST
-    shown = np.asarray(Image.fromarray(grey).convert("RGB").resize((columns, rows), how)).copy()
+    shown = np.asarray(Image.fromarray(stretched(image)).convert("RGB").resize((columns, rows), how)).copy()
     # By grey levels, so that objects finer than a pixel of the sheet stay in it where they fill half of it.
     small = np.asarray(Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).resize((columns, rows), how)) > 127
     shown[rim(small)] = COLOUR

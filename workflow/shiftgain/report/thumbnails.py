@@ -14,6 +14,8 @@ from PIL import Image
 SIDE = 96
 GREYS, COLOURS = 16, 64
 BINS = 24
+# Shares of the pixels of an image that are shown black and white where dim images are to be seen too.
+TAILS = (0.005, 0.995)
 # A bin of a histogram is one of these, from empty to the fullest of its histograms.
 SCALE = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
@@ -27,6 +29,12 @@ def image(picture: np.ndarray, side: int = SIDE) -> str:
     paletted = Image.frombytes("P", levels.shape[::-1], levels.tobytes())
     paletted.putpalette([level * 255 // (GREYS - 1) for level in range(GREYS) for _ in range(3)])
     return _png(paletted, bits=4)
+
+
+def stretched(picture: np.ndarray) -> np.ndarray:
+    """``picture`` uint8 (H, W, ...) from its darkest to its brightest half per cent, as uint8."""
+    low, high = np.quantile(picture, TAILS)
+    return np.clip((picture - low) / max(high - low, 1) * 255, 0, 255).astype(np.uint8)
 
 
 def mask(picture: np.ndarray, side: int = SIDE) -> str:
