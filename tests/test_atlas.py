@@ -78,6 +78,7 @@ def test_the_atlas_says_of_a_pair_what_its_card_says(made):
         expected = cards.card(row, row["target"] == "cells")
         assert {field: said(found, field, number) for field in cards.FIELDS} == expected
     assert len(found["advice"]["words"]) < 30, "words that pairs share are kept once"
+    assert not [word for word in found["advice"]["words"] if word.strip("+-").replace(".", "").isdigit()]
 
 
 def test_a_card_shows_both_masks_of_the_same_images(made):

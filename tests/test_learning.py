@@ -569,6 +569,11 @@ def test_thresholds_send_a_score_that_equals_one_to_the_left(table):
     rows = table[NAMES].to_numpy(np.float32)
     model.fit(rows, table["iou"])
     np.testing.assert_allclose(found.predict(rows), model.predict(rows), atol=1e-6)
+    inner = np.flatnonzero(found.feature >= 0)
+    equal = np.tile(rows[0], (len(inner), 1))
+    equal[np.arange(len(inner)), found.feature[inner]] = found.threshold[inner]
+    np.testing.assert_allclose(found.predict(equal), model.predict(equal), atol=1e-6)
+    np.testing.assert_array_equal([found.low, found.high], [rows.min(axis=0), rows.max(axis=0)])
 
 
 def test_the_fit_does_not_depend_on_threads(table):
