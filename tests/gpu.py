@@ -23,6 +23,7 @@ from pathlib import Path
 
 import torch
 
+from shiftgain.files.commit import commit
 from shiftgain.files.tables import replacing
 from tests.gpu_parts import CORES, ENVIRONMENT, GRACE, PARTS, ROOT, Setting, told
 
@@ -115,16 +116,6 @@ def card(tiny: bool) -> dict:
     if done.returncode:
         sys.exit(f"error: torch sees no GPU ({done.stderr.strip().splitlines()[-1]}); --tiny runs the code on a CPU")
     return json.loads(done.stdout.splitlines()[-1]) | machine
-
-
-def commit() -> str:
-    """The commit that is run, with a mark where files differ from it; unknown without git."""
-    try:
-        command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    except OSError:
-        return "unknown"
-    return done.stdout.strip() or "unknown"
 
 
 def code() -> str:

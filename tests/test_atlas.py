@@ -199,3 +199,10 @@ def test_the_fullest_bin_is_the_last_letter():
     assert (low, high) == (0, pytest.approx(1, abs=0.01)) and len(one) == thumbnails.BINS
     assert other[0] == "/" and other[1] == "A" and set(one) <= set("BCDE")
     assert thumbnails.histograms([np.zeros(5)])[2][0].count("/") == 1, "a dead dimension"
+
+
+def test_a_dim_image_is_stretched_whatever_a_hot_pixel_says():
+    image = np.zeros((20, 50), np.uint8)
+    image[:10], image[0, 0] = 40, 255
+    assert np.array_equal(thumbnails.stretched(image), np.where(image, 255, 0))
+    assert not thumbnails.stretched(np.full((4, 4), 7, np.uint8)).any(), "an image of one grey level"
