@@ -14,7 +14,7 @@ from snakemake.utils import update_config
 from shiftgain.findings.conditions import by_condition, conditions
 from shiftgain.findings.pairs import SMALLEST_GAIN
 from shiftgain.findings.relations import with_relations
-from shiftgain.report.answers import JUDGED, trusted
+from shiftgain.report.answers import ADVISED, JUDGED, trusted
 from shiftgain.study.entries import domain_spec
 from shiftgain.study.names import domain_of, full_names
 
@@ -82,6 +82,7 @@ def results() -> dict:
         "held_out": protocol_rows(published("predictors.csv")),
         "predictors": predictors(published("predictors.csv")),
         "frozen": [frozen_row(asked, published(name)) for name, asked in FROZEN.items()],
+        "earlier": [asked for name, asked in FROZEN.items() if advised(published(name)) != ADVISED],
         "real": real_pairs(pairs_with_advice("real")),
         "real_advice": advice_rows(pairs_with_advice("real")),
         "shifted": transform_rows(pairs_with_advice("shifted")),
@@ -225,7 +226,7 @@ def of_advice(table: pd.DataFrame) -> pd.DataFrame:
 
 def advised(table: pd.DataFrame) -> str:
     """The predictor that users were advised by when ``table`` was made."""
-    return "rehearsed" if "rehearsed" in set(table["predictor"]) else "forest"
+    return ADVISED if ADVISED in set(table["predictor"]) else "forest"
 
 
 def errors(entry: pd.Series) -> list[str]:
