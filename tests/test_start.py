@@ -55,7 +55,9 @@ def test_the_lock_of_a_dead_run_is_told_from_that_of_a_live_one(tmp_path):
     assert not start.locked(tmp_path), "an empty folder locks nothing"
     (tmp_path / ".snakemake/locks/0.output.lock").write_text("results/report.html\n")
     assert start.locked(tmp_path)
-    job = subprocess.Popen([sys.executable, "-c", "input()", ".snakemake/scripts/x.py"], cwd=tmp_path, stdin=-1)
+    words = [sys.executable, "-c", "print('on', flush=True); input()", ".snakemake/scripts/x.py"]
+    job = subprocess.Popen(words, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert job.stdout.readline() == b"on\n"  # only then has the system put its own words in place of its parent's
     try:
         with pytest.raises(StudyError, match=rf"another run works in this folder \(process {job.pid}\)"):
             start.locked(tmp_path)

@@ -139,7 +139,7 @@ def test_make_alone_prints_help():
 
 def test_the_repair_that_verify_names_is_one_of_make():
     def printed(*words: str) -> str:
-        command = ["make", "--dry-run", "--old-file", ".venv/installed", *words, "STUDY=a.yaml"]
+        command = ["make", "--no-print-directory", "--dry-run", "--old-file", ".venv/installed", *words, "STUDY=a.yaml"]
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
     (repair,) = re.findall(r'--repair "make (.*=)"', printed("verify"))
