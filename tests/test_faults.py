@@ -257,7 +257,7 @@ TABLE_STAGES: dict[str, tuple[list[str], Callable[..., None]]] = {
         lambda d, *paths: hypotheses(*paths, {}, {}, str(d / "out.csv")),
     ),
     "predict": (
-        ["segmentation", "scores", "distances", "rehearsed"],
+        ["pairs", "scores", "distances", "rehearsed"],
         lambda d, *paths: predict(
             *paths[:3], [paths[3]], None, {}, [], {},
             *(str(d / name) for name in ("out.csv", "out.txt", "out.npz")), {}, {}, 1, "",
@@ -443,7 +443,7 @@ def test_what_a_killed_process_left_is_removed_and_neighbours_are_not(tmp_path):
 
 
 # The smallest study: one network, two families of targets. A kill falls into it KILLS times, 30 in `make kills`.
-KILLS = int(os.environ.get("KILLS", "12"))
+KILLS = int(os.environ.get("KILLS", "8"))
 # So many runs of a study may fail because too many of its jobs were killed, before it is given up.
 ENDURED = 8
 TINY = {
@@ -550,7 +550,7 @@ def test_killed_again_and_again_the_tables_are_the_same(undisturbed):
     last = start(checkout, "results/tiny", "--nolock", "--rerun-incomplete")
     output = last.communicate()[0]
     assert last.returncode == 0, output
-    assert len(stages) >= 5, stages
+    assert len(stages) >= min(5, KILLS // 2), stages
     assert_undisturbed(checkout, "results/tiny")
 
 

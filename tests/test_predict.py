@@ -9,6 +9,7 @@ import pytest
 
 from scripts.predict import frozen, gain_table, labelled, measure, predict
 from shiftgain.files.commit import commit
+from shiftgain.findings.pairs import COLUMNS
 from shiftgain.prediction import estimator, forest, predictors
 from shiftgain.prediction.learned import FOREST, LEARNED
 from shiftgain.study.names import KEY
@@ -26,11 +27,10 @@ def table():
 def write(folder: Path, table: pd.DataFrame) -> dict:
     """The tables of a study, and the arguments of :func:`predict`."""
     (folder / "tables").mkdir()
-    segmentation = table[[*KEY, "method", "iou"]].assign(true_foreground=np.where(table["tellable"], 0.2, 0.7))
     place = {"layer": "bottleneck", "activation": "before_relu", "unit": "position", "distance": "bhattacharyya"}
     far = table.drop_duplicates(KEY)[KEY].assign(**place, state="before", value=table["noise"].abs(), null=0.1)
     scores = table[[*KEY, "method", *NAMES]].assign(own_foreground=0.3, seed_agreement=np.nan)
-    tables = {"segmentation": segmentation, "scores": scores, "distances": far}
+    tables = {"pairs": pairs_of(table), "scores": scores, "distances": far}
     for name, rows in tables.items():
         rows.to_csv(folder / "tables" / f"{name}.csv", index=False)
     own = rehearsal(table[(table["source"] == "s0") & (table["seed"] == 0)]).assign(own_foreground=0.3)
@@ -49,6 +49,15 @@ def write(folder: Path, table: pd.DataFrame) -> dict:
         "threads": 1,
         "code": "abc",
     }
+
+
+def pairs_of(table: pd.DataFrame) -> pd.DataFrame:
+    """The pair table of a study whose actions have the IoU of ``table``."""
+    index = [*KEY, "true_foreground"]
+    known = table.assign(true_foreground=np.where(table["tellable"], 0.2, 0.7))
+    wide = known.pivot(index=index, columns="method", values="iou").add_prefix("iou_").reset_index()
+    wide = wide.rename(columns={"iou_source": "iou_before"})
+    return wide.reindex(columns=[*COLUMNS, *(name for name in wide if name not in COLUMNS)])
 
 
 @pytest.fixture(scope="module")
@@ -113,11 +122,11 @@ def test_a_frozen_forest_is_judged_on_the_pairs_asked_only(table, tmp_path):
 def test_a_pair_is_labelled_by_its_own_rows():
     """IoU and share of the target's masks under the same action; pairs without masks and other methods are left out."""
     plain = study(seeds=(0,)).query("level != 0")
-    segmentation = plain[[*KEY, "method", "iou"]].assign(true_foreground=np.where(plain["tellable"], 0.2, 0.7))
-    unlabelled = segmentation.assign(target="t9", iou=np.nan)
-    other = segmentation.assign(method="tent")
+    unlabelled = plain.assign(target=plain["target"] + " without masks", iou=np.nan)
+    other = plain[plain["method"] == "source"].assign(method="tent")
     scores = plain[[*KEY, "method", *NAMES]].assign(own_foreground=0.3)
-    found = labelled(pd.concat([unlabelled, segmentation, other]).sample(frac=1, random_state=1), scores)
+    pairs = pairs_of(pd.concat([unlabelled, plain, other])).sample(frac=1, random_state=1)
+    found = labelled(pairs, pd.concat([scores, scores.assign(target=unlabelled["target"])]))
     expected = plain.sort_values([*KEY, "method"], ignore_index=True)
     for name in (*KEY, "method", "iou", *NAMES, "tellable"):
         assert found[name].equals(expected[name]), name
@@ -142,7 +151,7 @@ def test_the_gain_of_the_action_that_is_preferred():
 
 def test_without_labels_there_is_nothing_to_judge(tmp_path, table):
     paths = write(tmp_path, table)
-    pd.read_csv(paths["segmentation_path"]).assign(iou=np.nan).to_csv(paths["segmentation_path"], index=False)
+    pairs_of(table.assign(iou=np.nan)).to_csv(paths["pairs_path"], index=False)
     predict(**paths)
     assert pd.read_csv(paths["predictors_path"]).empty and Path(paths["tree_path"]).read_text() == "no labels\n"
     assert np.isnan(forest.load(paths["forest_path"]).width)

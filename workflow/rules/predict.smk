@@ -1,5 +1,5 @@
 """
-Reads   <results>/tables/segmentation.csv, scores.csv and distances.csv, <results>/rehearsed/**.csv, and the shipped
+Reads   <results>/tables/pairs.csv, scores.csv and distances.csv, <results>/rehearsed/**.csv, and the shipped
         predictor where a study has real domains or networks of another width
 Writes  <results>/tables/predictors.csv   a row per predictor, protocol and outcome
         <results>/tables/small_tree.txt   the small tree of the IoU, in words
@@ -11,7 +11,7 @@ Writes  <results>/tables/predictors.csv   a row per predictor, protocol and outc
 rule predict:
     """Fit predictors of what every action reaches in folds and judge them on what was held out."""
     input:
-        segmentation="<results>/tables/segmentation.csv",
+        pairs="<results>/tables/pairs.csv",
         scores="<results>/tables/scores.csv",
         distances="<results>/tables/distances.csv",
         rehearsals=expand("<results>/rehearsed/{network}.csv", network=STUDY.rehearsed),

@@ -14,6 +14,7 @@ from joblib import Parallel, delayed
 
 from shiftgain.files import job
 from shiftgain.files.tables import read_csv, replacing, write_csv
+from shiftgain.findings.pairs import by_action, read_pairs
 from shiftgain.prediction import forest, learned, predictors
 from shiftgain.prediction.assessment import MEASURES, judge, tellable
 from shiftgain.prediction.choice import choices
@@ -31,7 +32,7 @@ Run = tuple[str, str, np.ndarray, np.ndarray]
 
 
 def predict(
-    segmentation_path: str,
+    pairs_path: str,
     scores_path: str,
     distances_path: str,
     rehearsal_paths: list[str],
@@ -58,10 +59,9 @@ def predict(
     """
     scores = read_csv(scores_path, [*KEY, "method", "own_foreground"])
     measured = read_csv(distances_path, [*KEY, *DISTANCE, "value", "null"])
-    segmentation = read_csv(segmentation_path, [*KEY, "method", "iou", "true_foreground"])
     rehearsals = read_rehearsals(rehearsal_paths)
     names, distances = predictors.features(scores), predictors.distances_wide(measured)
-    table = labelled(segmentation, scores).merge(distances, "left", KEY)
+    table = labelled(read_pairs(pairs_path), scores).merge(distances, "left", KEY)
     kinds = {"score": names, "distance": [name for name in distances if name not in KEY]}
     judged, shown = [], {}
     # Processes, since most of the work is of Python; what each says does not depend on how many there are.
@@ -102,10 +102,9 @@ def counted(results: Iterable, what: str, total: int) -> list:
     return kept
 
 
-def labelled(segmentation: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+def labelled(pairs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     """Scores and IoU of every pair that has labels, under each action that was scored, sorted."""
-    known = segmentation.loc[segmentation["iou"].notna(), [*KEY, "method", "iou", "true_foreground"]]
-    table = known.merge(scores, on=[*KEY, "method"]).sort_values([*KEY, "method"], ignore_index=True)
+    table = by_action(pairs).merge(scores, on=[*KEY, "method"]).sort_values([*KEY, "method"], ignore_index=True)
     return table.assign(tellable=tellable(table["own_foreground"], table["true_foreground"]))
 
 
@@ -186,7 +185,7 @@ def frozen(
 if __name__ == "__main__":
     with job.run(snakemake.log[0], snakemake.output):
         predict(
-            segmentation_path=snakemake.input.segmentation,
+            pairs_path=snakemake.input.pairs,
             scores_path=snakemake.input.scores,
             distances_path=snakemake.input.distances,
             rehearsal_paths=list(snakemake.input.rehearsals),

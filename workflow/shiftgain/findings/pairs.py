@@ -102,6 +102,14 @@ def read_pairs(path: str) -> pd.DataFrame:
     return table.assign(**{word: table[word].astype(object).where(table[word].notna(), "") for word in words})
 
 
+def by_action(pairs: pd.DataFrame) -> pd.DataFrame:
+    """A row per pair, seed and action that was scored with masks: its ``method``, ``iou``, and ``true_foreground``."""
+    wide = pairs.rename(columns={"iou_before": f"iou_{KEPT}"})
+    methods = [column for column in wide if column not in COLUMNS]
+    long = wide.melt([*KEY, "true_foreground"], methods, "method", "iou").dropna(subset="iou", ignore_index=True)
+    return long.assign(method=long["method"].str.removeprefix("iou_"))
+
+
 def over_seeds(pairs: pd.DataFrame) -> pd.DataFrame:
     """The pairs scored with the main method, home included, averaged over seeds."""
     fixed = [*PAIR, "name", "variant", "home", "shifted", "polarity", "brightness", "method"]
