@@ -171,11 +171,8 @@ def in_folds(
 def frozen(
     table: pd.DataFrame, known: forest.Forest | None, rehearsals: pd.DataFrame, order: Sequence[str], options: dict
 ) -> Iterator[Run]:
-    """The forest ``known`` from elsewhere on pairs it never saw, alone and rehearsed, and all that needs no fitting.
-
-    Nothing without pairs.
-    """
-    if known is None or table.empty:
+    """The forest ``known`` from elsewhere on pairs it never saw, alone and rehearsed, and all that needs no fitting."""
+    if known is None:
         return
     said = learned.unfitted(table, table) | learned.learned(known, table, rehearsals, order, options)
     for (predictor, kind), (predicted, half) in said.items():
