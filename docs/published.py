@@ -42,6 +42,7 @@ PREDICTORS = {
     "small_tree": "tree of a few questions",
     "bhattacharyya_bottleneck_before_relu_position_before": "distance of the talk",
     "three_conditions": "rule of three conditions",
+    "resolved_iou_unfitted": "IoU with a segmentation by grey levels",
     "trusted_iou_unfitted": "grey levels and probabilities, by trust",
     "expected_iou_classwise_unfitted": "class-wise calibrated confidence",
     "consistency_unfitted": "consistency under noise",
@@ -236,8 +237,8 @@ def errors(entry: pd.Series) -> list[str]:
 
 
 def predictors(table: pd.DataFrame) -> list[list[str]]:
-    """A row per predictor: its errors of the gain where sources are held out."""
-    entries = table.query("protocol == 'leave_source_out' and outcome == 'gain_iou'").set_index("predictor")
+    """A row per predictor: its errors of the gain where source, target and transform are new at once."""
+    entries = table.query("protocol == 'everything_new' and outcome == 'gain_iou'").set_index("predictor")
     return [[words, *errors(entries.loc[name])] for name, words in PREDICTORS.items() if name in entries.index]
 
 

@@ -146,6 +146,8 @@ def test_the_gain_of_the_action_that_is_preferred():
     )
     half = np.hypot(0.15, 0.15)
     assert (row["low"], row["high"]) == pytest.approx((0.5 - half, 0.5 + half))
+    (wide,) = gain_table(table, np.array([0.3, 0.2, 0.8, 0.1]), np.full(4, 0.9), ORDER).to_dict("records")
+    assert (wide["low"], wide["high"]) == pytest.approx((0.5 - 0.9 * 2**0.5, 1)), "no gain lies beyond one"
     assert [row[f"iou_{name}"] for name in ("kept", "action", "plain", "best")] == pytest.approx([0.5, 0.6, 0.4, 0.9])
 
 

@@ -403,7 +403,8 @@ def judged(protocol: str, **more) -> pd.DataFrame:
     gain = {"protocol": protocol, "outcome": "gain_iou", "n": 40, "sign_accuracy": 0.95, "base_rate": 0.7}
     gain |= {"regret": 0.01, "mean_width": 0.25, "coverage": 0.9, "predictor": "rehearsed", "kind": "learned"} | more
     rule = gain | {"predictor": "always_adapt", "kind": "baseline", "regret": 0.04}
-    return pd.DataFrame([gain, rule])
+    single = gain | {"predictor": "resolved_iou_unfitted", "kind": "unfitted", "regret": 0.02}
+    return pd.DataFrame([gain, rule, single, single | {"predictor": "consistency_unfitted", "regret": 0.3}])
 
 
 def test_how_far_to_trust_is_said_of_real_images_first_and_where_it_was_judged():
@@ -419,6 +420,7 @@ def test_how_far_to_trust_is_said_of_real_images_first_and_where_it_was_judged()
         "lost 0.0100 of IoU a pair against the best action, the best constant rule (always a plain refresh) 0.0400"
         in real
     )
+    assert "0.0400, the best single number that nothing was fitted to (resolved iou) 0.0200, and its intervals" in real
     assert "does no better than a constant rule" in shifted
     assert synthetic.startswith(
         "On synthetic images with source, target and transform all new (40 pairs) the advice does better than any"

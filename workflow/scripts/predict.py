@@ -134,7 +134,8 @@ def gain_table(table: pd.DataFrame, predicted: np.ndarray, half: np.ndarray, ord
     plain = wide.get(PLAIN, np.nan)
     told, width = chosen["gain"].reindex(true.index), np.hypot(halves["kept"], halves["best"])
     width = width.where(halves["kept"] >= 0)
-    pairs = true.assign(gain_iou=true["gain"], predicted=told, low=told - width, high=told + width)
+    low, high = ((told + side * width).clip(-1, 1) for side in (-1, 1))
+    pairs = true.assign(gain_iou=true["gain"], predicted=told, low=low, high=high)
     pairs = pairs.assign(iou_kept=true["kept"], iou_action=true["best"], iou_plain=plain, iou_best=wide.max(axis=1))
     return pairs.assign(tellable=facts["tellable"].astype(bool)).reset_index()
 

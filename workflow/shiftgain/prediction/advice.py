@@ -1,12 +1,14 @@
 """What to do about every pair of a source network and a target, labelled or not."""
 
 from collections.abc import Iterator, Sequence
-from statistics import NormalDist
+from itertools import count
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t as student
 
-from shiftgain.prediction.choice import KEEP, MARGIN, UNKNOWN
+from shiftgain.findings.pairs import SMALLEST_GAIN
+from shiftgain.prediction.choice import KEEP, UNKNOWN
 from shiftgain.prediction.estimator import Estimator, estimator, promised
 from shiftgain.prediction.forest import Forest
 from shiftgain.study.names import KEPT, KEY
@@ -70,9 +72,7 @@ def _of_network(
     )
     spreads = _spreads(rehearsal)
     told = advised["decision"] != UNKNOWN
-    needed = [
-        images_to_label(spreads.get(row.action, np.nan), row.gain, options["coverage"]) for row in advised.itertuples()
-    ]
+    needed = [images_to_label(spreads.get(action, np.nan), options["coverage"]) for action in advised["action"]]
     advised["images_to_label"] = pd.Series(needed, advised.index, dtype="Int64").mask(told)
     advised["drivers"], advised["warning"] = _reasons(model, scores, chosen)
     wide = table.pivot(index=KEY, columns="method", values="predicted").add_prefix("expected_")
@@ -80,24 +80,24 @@ def _of_network(
 
 
 def decision(action: pd.Series, gain: pd.Series, low: pd.Series, high: pd.Series) -> np.ndarray:
-    """``unknown`` where low < -DECISIVE_CHANGE and high > DECISIVE_CHANGE; else the action where gain exceeds MARGIN.
+    """``unknown`` where low < -DECISIVE_CHANGE and high > DECISIVE_CHANGE; else the action where gain > SMALLEST_GAIN.
 
     Elsewhere ``keep``, which is preferred to what promises hardly more.
     """
     astride = (low < -DECISIVE_CHANGE) & (high > DECISIVE_CHANGE)
-    return np.select([astride, gain > MARGIN], [UNKNOWN, action], KEEP)
+    return np.select([astride, gain > SMALLEST_GAIN], [UNKNOWN, action], KEEP)
 
 
-def images_to_label(spread: float, gain: float, coverage: float) -> int | None:
-    """n = ceil((z s / max(abs(gain), DECISIVE_CHANGE))^2), at least 2: labelled images whose mean gain excludes 0.
+def images_to_label(spread: float, coverage: float) -> int | None:
+    """The smallest n >= 2 with t_(n-1) s / sqrt(n) <= DECISIVE_CHANGE: so many labelled images tell such a mean gain.
 
-    s, ``spread``, is the deviation between images of the gain, and z the normal quantile of the interval. None where
-    the spread is not known.
+    s, ``spread``, is the deviation between images of the gain, and t Student's quantile of the interval: what is found
+    on n images is that near to the mean over all. None where the spread is not known.
     """
     if not np.isfinite(spread):
         return None
-    z = NormalDist().inv_cdf((1 + coverage) / 2)
-    return max(2, int(np.ceil((z * spread / max(abs(gain), DECISIVE_CHANGE)) ** 2)))
+    half = (student.ppf((1 + coverage) / 2, n - 1) * spread / n**0.5 for n in count(2))
+    return next(n for n, width in enumerate(half, 2) if width <= DECISIVE_CHANGE)
 
 
 def _spreads(rehearsal: pd.DataFrame) -> dict[str, float]:

@@ -5,7 +5,6 @@ import pandas as pd
 
 from shiftgain.findings.correlations import resamples, spearman
 from shiftgain.findings.pairs import SMALLEST_GAIN, near_half
-from shiftgain.prediction.choice import MARGIN
 
 # measure -> what its interval is called
 INTERVALS = {"spearman": "ci", "r2": "r2", "sign_accuracy": "sign_accuracy", "regret": "regret"}
@@ -68,8 +67,8 @@ def measures(table: pd.DataFrame, outcome: str, weights: np.ndarray) -> dict[str
     ``spearman``, ``r2`` (about the mean of these pairs), ``mae``; of the gain also ``sign_accuracy``: share of right
     signs where the gain exceeds :data:`SMALLEST_GAIN` in size, ``base_rate``: the share there of the commoner sign,
     ``regret``: mean IoU lost against the best action when the preferred one is taken where its predicted gain is above
-    :data:`MARGIN`, and else the network is kept, and ``regret_always_adapt``, of a plain refresh throughout; ``aurc``:
-    mean over :data:`COVERAGES` of the regret of so many pairs, those of the largest predicted gains in size first
+    :data:`SMALLEST_GAIN`, else the network is kept, and ``regret_always_adapt``, of a plain refresh throughout;
+    ``aurc``: mean over :data:`COVERAGES` of the regret of so many pairs, those of the largest predicted gains in size first
     (area under the risk-coverage curve; Geifman and El-Yaniv 2017, arXiv:1705.08500); ``coverage``: share of true
     outcomes in the interval, and ``mean_width`` of the interval. NaN where undefined.
     """
@@ -96,7 +95,7 @@ def measures(table: pd.DataFrame, outcome: str, weights: np.ndarray) -> dict[str
         kept, action, plain, best = (
             table[f"iou_{name}"].to_numpy(float) for name in ("kept", "action", "plain", "best")
         )
-        lost = best - np.where(predicted > MARGIN, action, kept)
+        lost = best - np.where(predicted > SMALLEST_GAIN, action, kept)
         numbers["regret"] = mean(lost)
         numbers["regret_always_adapt"] = mean(np.nan_to_num(best - plain), np.isfinite(plain).astype(float))
         numbers["aurc"] = _aurc(lost, np.abs(predicted), weights)

@@ -9,8 +9,6 @@ from shiftgain.study.names import KEPT
 
 # Decisions that are no action.
 KEEP, UNKNOWN = "keep", "unknown"
-# Expected gain above which the network is not kept, in IoU: what findings.pairs.SMALLEST_GAIN calls a gain.
-MARGIN = 0.02
 # IoU that an action must promise beyond a simpler one to be taken in its place.
 COMPLEXITY_PRICE = 0.01
 

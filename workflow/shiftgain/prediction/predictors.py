@@ -16,7 +16,7 @@ from sklearn.linear_model import OrthogonalMatchingPursuit
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeRegressor, export_text
 
-from shiftgain.prediction.choice import MARGIN
+from shiftgain.findings.pairs import SMALLEST_GAIN
 from shiftgain.study.names import DISTANCE, IDENTITY, KEPT, KEY, PLAIN, domain_of, full_names
 
 # protocol -> the columns whose values are new in what is asked, in turn
@@ -113,14 +113,14 @@ def always(method: str, train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
 
     Of a pair that was not tried with it, the network is kept.
     """
-    size = max(gains(train)[train["method"] == method].abs().mean(), 2 * MARGIN)
+    size = max(gains(train)[train["method"] == method].abs().mean(), 2 * SMALLEST_GAIN)
     sizes = np.where(test["method"] == method, size, -size)
     return np.where(test["method"] == KEPT, 0, sizes)
 
 
 def never(train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
     """The network is kept, as a gain below 0 of everything else."""
-    return np.where(test["method"] == KEPT, 0, -max(gains(train).abs().mean(), 2 * MARGIN))
+    return np.where(test["method"] == KEPT, 0, -max(gains(train).abs().mean(), 2 * SMALLEST_GAIN))
 
 
 def rules(table: pd.DataFrame) -> dict[str, Callable[[pd.DataFrame, pd.DataFrame], np.ndarray]]:
@@ -178,7 +178,7 @@ def three_conditions(names: list[str], train: pd.DataFrame, test: pd.DataFrame) 
     keep = wide["expected_iou_classwise"][KEPT].to_numpy() >= HEADROOM * facts["own_iou"].to_numpy()
     choice = pd.Series(np.where(keep, KEPT, wanted), wide.index)
     chosen = choice.reindex(pd.MultiIndex.from_frame(test[KEY])).to_numpy()
-    size = np.where(test["method"] == chosen, 2 * MARGIN, -2 * MARGIN)
+    size = np.where(test["method"] == chosen, 2 * SMALLEST_GAIN, -2 * SMALLEST_GAIN)
     return np.where(test["method"] == KEPT, 0, size)
 
 

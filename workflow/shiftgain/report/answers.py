@@ -200,8 +200,8 @@ def _trust(where: str, rows: pd.DataFrame) -> str:
     return (
         f"{where} ({gain['n']:.0f} pairs) the advice {worth}: the sign of the gain that it promises was right in "
         f"{gain['sign_accuracy']:.0%} (the commoner sign alone: {gain['base_rate']:.0%}), following it lost "
-        f"{gain['regret']:.4f} of IoU a pair against the best action{_constant_rule(rows)}, and its intervals, on "
-        f"average {gain['mean_width']:.2f} wide, held {gain['coverage']:.0%}."
+        f"{gain['regret']:.4f} of IoU a pair against the best action{_constant_rule(rows)}{_single_number(rows)}, and "
+        f"its intervals, on average {gain['mean_width']:.2f} wide, held {gain['coverage']:.0%}."
     )
 
 
@@ -219,6 +219,16 @@ def _constant_rule(rows: pd.DataFrame) -> str:
         return ""
     name = rules.index[0].replace("always_adapt", "always a plain refresh").replace("never_adapt", "always to keep")
     return f", the best constant rule ({name.replace('_', ' ')}) {rules.iloc[0]:.4f}"
+
+
+def _single_number(rows: pd.DataFrame) -> str:
+    """What the best number that nothing was fitted to loses, in words; ``rows`` as for :func:`_constant_rules`."""
+    gain = rows.xs("gain_iou", level="outcome")
+    singles = gain.loc[gain["kind"] == "unfitted", "regret"].dropna().sort_values(kind="stable")
+    if singles.empty:
+        return ""
+    name = singles.index[0].removesuffix("_unfitted").replace("_", " ")
+    return f", the best single number that nothing was fitted to ({name}) {singles.iloc[0]:.4f}"
 
 
 def advised(advice: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[str]:
