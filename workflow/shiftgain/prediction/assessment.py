@@ -68,8 +68,8 @@ def measures(table: pd.DataFrame, outcome: str, weights: np.ndarray) -> dict[str
     signs where the gain exceeds :data:`SMALLEST_GAIN` in size, ``base_rate``: the share there of the commoner sign,
     ``regret``: mean IoU lost against the best action when the preferred one is taken where its predicted gain is above
     :data:`SMALLEST_GAIN`, else the network is kept, and ``regret_always_adapt``, of a plain refresh throughout;
-    ``aurc``: mean over :data:`COVERAGES` of the regret of so many pairs, those of the largest predicted gains in size first
-    (area under the risk-coverage curve; Geifman and El-Yaniv 2017, arXiv:1705.08500); ``coverage``: share of true
+    ``aurc``: mean over :data:`COVERAGES` of the regret of so many pairs, those of the largest predicted gains in size
+    first (area under the risk-coverage curve; Geifman and El-Yaniv 2017, arXiv:1705.08500); ``coverage``: share of true
     outcomes in the interval, and ``mean_width`` of the interval. NaN where undefined.
     """
     true, predicted = table[outcome].to_numpy(), table["predicted"].to_numpy()
