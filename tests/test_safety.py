@@ -112,7 +112,9 @@ def files_of(folder: Path) -> set[str]:
 
 
 @pytest.mark.slow
-def test_a_path_is_never_read_by_a_shell_and_only_results_are_written(tmp_path):
+def test_a_path_is_never_read_by_a_shell_and_only_results_are_written(tmp_path, monkeypatch):
+    """Started as from a cell of Jupyter, whose backend for figures is not there for jobs."""
+    monkeypatch.setenv("MPLBACKEND", "module://of_a_notebook.inline")
     checkout = copy(tmp_path)
     with store.create(checkout / NASTY) as file:
         file["images"] = np.random.default_rng(0).integers(0, 255, (20, 16, 16), np.uint8)
@@ -125,7 +127,7 @@ def test_a_path_is_never_read_by_a_shell_and_only_results_are_written(tmp_path):
             TINY["pairs"][0] | {"sources": ["0.30-0.70", "mine"], "targets": ["mine"], "transforms": {"identity": [0]}}
         ],
         "oracles": [],
-        "report": {"title": "<script>alert('$(touch sprung)')</script>"},
+        "report": {"title": "<script>alert('$(touch sprung)')</script> {HeLa}"},
     }
     run = snakemake(checkout, overlay=overlay)
     assert run.returncode == 0, run.stderr
@@ -134,7 +136,7 @@ def test_a_path_is_never_read_by_a_shell_and_only_results_are_written(tmp_path):
     # A pair of real domains is what the shipped predictor is judged on.
     assert "synthetic_to_real" in (checkout / "results/odd/tables/predictors.csv").read_text()
     page = (checkout / "results/odd/report.html").read_text()
-    assert "<script>alert(" not in page and "&lt;script&gt;alert(" in page
+    assert "<script>alert(" not in page and "&lt;script&gt;alert(" in page and "{HeLa}" in page
 
 
 def test_a_config_cannot_name_an_object_to_build(tmp_path):

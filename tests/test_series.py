@@ -429,7 +429,7 @@ class TestResuming:
             self.train(tmp_path, width=6)
         assert "of other model: starting afresh" in caplog.text
 
-    def test_another_depth_and_other_options_start_afresh(self, tmp_path, monkeypatch, caplog):
+    def test_other_options_start_afresh(self, tmp_path, monkeypatch, caplog):
         self.stopped(tmp_path, monkeypatch, self.MASKS)
         with caplog.at_level("INFO"):
             self.train(tmp_path, learning_rate=0.002)
