@@ -70,7 +70,7 @@ format: .venv/developed  ## put the code into the form that `make check` wants
 	$(BIN)/snakefmt Snakefile workflow
 
 smoke: .venv/installed  ## the smallest study that takes every step, about a minute
-	$(BIN)/snakemake --cores $(CORES) --configfile config.yaml workflow/studies/smoke.yaml
+	$(BIN)/snakemake --cores $(CORES) --rerun-incomplete --configfile config.yaml workflow/studies/smoke.yaml
 
 advise: .venv/installed  ## masks for a folder of images (TARGET=FOLDER SOURCE=FOLDER_WITH_MASKS NETWORK=FILE RESULTS=NEW_FOLDER)
 	@$(COMMAND).advise --cores $(CORES) --target "$(TARGET)" \
@@ -97,8 +97,8 @@ verdicts:  ## collect the verdicts of those studies in results/published/hypothe
 	mv results/verdicts.csv results/published/hypotheses.csv
 
 predictor: .venv/installed  ## make the shipped predictor from nothing (within an hour on 2 cores)
-	$(BIN)/snakemake --cores $(CORES) --scheduler greedy --configfile config.yaml workflow/studies/grid.yaml -- \
-		results/grid/tables/predictors.csv
+	$(BIN)/snakemake --cores $(CORES) --scheduler greedy --rerun-incomplete \
+		--configfile config.yaml workflow/studies/grid.yaml -- results/grid/tables/predictors.csv
 	cp results/grid/predictor.npz workflow/predictor/forest.npz
 	grep -E '^predictor,|,(baseline|unfitted|transparent|learned),|^bhattacharyya_bottleneck_before_relu_position_before,' \
 		results/grid/tables/predictors.csv | grep -v ',another_width,' > results/published/predictors.csv

@@ -14,8 +14,10 @@ from snakemake.utils import update_config
 from shiftgain.findings.conditions import by_condition, conditions
 from shiftgain.findings.pairs import SMALLEST_GAIN
 from shiftgain.findings.relations import with_relations
+from shiftgain.findings.verdicts import Hypothesis
 from shiftgain.report.answers import ADVISED, JUDGED, trusted
 from shiftgain.study.entries import domain_spec
+from shiftgain.study.lineage import catalogue
 from shiftgain.study.names import domain_of, full_names
 
 ROOT = Path(__file__).parents[1]
@@ -78,6 +80,7 @@ def results() -> dict:
     return {
         "made_by": made_by(),
         "verdicts": verdicts(published("hypotheses.csv")),
+        "unjudged": unjudged(published("hypotheses.csv")),
         "correlations": correlations(published("correlations.csv")),
         "grid": of_advice(published("predictors.csv")).set_index("protocol").loc["everything_new"],
         "held_out": protocol_rows(published("predictors.csv")),
@@ -194,6 +197,21 @@ def verdicts(table: pd.DataFrame) -> list[list[str]]:
             *[interval(entry.value, entry.low, entry.high), entry.bound, entry.verdict, entry.study],
         ]
         for entry in table.itertuples()
+    ]
+
+
+def unjudged(table: pd.DataFrame) -> list[list[str]]:
+    """A row as of :func:`verdicts` per hypothesis that ``table`` has no verdict on, with the study that decides it."""
+    studies = {
+        name: path.stem
+        for path in sorted((ROOT / "workflow/studies").glob("*.yaml"))
+        for name in yaml.safe_load(path.read_text()).get("hypotheses", {}).get("judge", [])
+    }
+    known = {name: Hypothesis(**entry) for name, entry in catalogue("hypotheses").items()}
+    return [
+        [name, entry.claim, entry.experiment, "", entry.limit, "not yet judged", studies[name]]
+        for name, entry in known.items()
+        if name not in set(table["hypothesis"])
     ]
 
 

@@ -244,7 +244,6 @@ def make_study(
         "tree_path": str(folder / "small_tree.txt"),
         "comparison": {},
         "folders": [],
-        "background": "",
         "title": "Does it work? <yes & no>",
         "remedies": ["other"],
         "settings": {"seeds": list(seeds), "model": {"width": 4}},

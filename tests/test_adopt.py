@@ -1,6 +1,7 @@
 """A network trained elsewhere: found out, adapted, advised on and handed over, as the U-Net is."""
 
 import hashlib
+import importlib
 import json
 import struct
 import sys
@@ -26,8 +27,8 @@ from shiftgain.files import store
 from shiftgain.files.errors import StudyError
 from shiftgain.network import adopted, checkpoint, examination, handover, normalisation
 from shiftgain.network.inference import Inputs, of_images
-from shiftgain.network.tiles import Frame, Tiled, halo, tiles_of, up
-from shiftgain.network.unet import UNet
+from shiftgain.network.tiles import Frame, Tiled, frame_of, halo, tiles_of, up
+from shiftgain.network.unet import UNet, to_input
 from shiftgain.study.checks import study
 from shiftgain.study.descriptions import described
 from shiftgain.study.faults.schema import description_faults
@@ -63,6 +64,10 @@ def plain(**kwargs):
 """
 OUTPUT = {"activation": "softmax", "foreground": [1, 2]}
 FIXED = {"id": "fixed_zero_mean_unit_variance", "kwargs": {"mean": [100.0], "std": [50.0]}}
+COLOURED = {
+    "id": "fixed_zero_mean_unit_variance",
+    "kwargs": {"mean": [100.0, 50.0, 150.0], "std": [50.0, 25.0, 60.0]},
+}
 MONAI_UNET = {
     "spatial_dims": 2,
     "in_channels": 1,
@@ -288,9 +293,22 @@ def test_a_network_without_batch_norm_is_kept_and_scored(tmp_path, home, targets
     assert set(scores["method"]) == {"source"} and scores["expected_iou"].notna().all()
 
 
+def shown(images: np.ndarray, channels: int) -> np.ndarray:
+    """Grey images as they are, or in three unlike colours."""
+    return images if channels == 1 else np.stack([images, images // 2, 255 - images], -1)
+
+
+def in_colours(folder: Path) -> str:
+    """A few labelled images of a network of RGB images."""
+    images, masks = discs(4, 40, 1)
+    with store.create(folder / "coloured.h5") as file:
+        for split in ("train", "adapt"):
+            store.append(file.create_group(split), shown(images, 3), masks)
+    return str(folder / "coloured.h5")
+
+
 def handed_over(network, model: dict, folder: Path, **facts) -> dict:
-    image = discs(1, 50, 2)[0][0]
-    image = image if model["channels"] == 1 else np.repeat(image[..., None], 3, -1)
+    (image,) = shown(discs(1, 50, 2)[0], model["channels"])
     words = {"name": "theirs on mine", "description": "of a test"}
     handover.hand_over(network, model, image, words, {"commit": "abc"} | facts, folder, False)
     return yaml.safe_load((folder / "bioimageio.yaml").read_text())
@@ -300,14 +318,20 @@ def by_its_description(folder: Path, about: dict) -> np.ndarray:
     """The output for the test input, by nothing but the description, its files, torch and numpy."""
     entry = about["weights"]["pytorch_state_dict"]
     assert hashlib.sha256((folder / entry["source"]).read_bytes()).hexdigest() == entry["sha256"]
-    scope: dict = {"__name__": "theirs"}
-    exec((folder / entry["architecture"]["source"]).read_text(), scope)
-    module = scope[entry["architecture"]["callable"]](**entry["architecture"]["kwargs"]).eval()
+    architecture, scope = entry["architecture"], {"__name__": "theirs"}
+    if "import_from" in architecture:
+        scope = vars(importlib.import_module(architecture["import_from"]))
+    else:
+        exec((folder / architecture["source"]).read_text(), scope)
+    module = scope[architecture["callable"]](**architecture["kwargs"]).eval()
     module.load_state_dict(torch.load(folder / entry["source"], weights_only=True))
     images = torch.from_numpy(np.load(folder / about["inputs"][0]["test_tensor"]["source"]))
     for step in about["inputs"][0]["preprocessing"]:
         if step["id"] == "scale_linear":
-            images = images * step["kwargs"]["gain"] + step["kwargs"]["offset"]
+            gain, offset = (np.float32(step["kwargs"][name]) for name in ("gain", "offset"))
+            if step["kwargs"].get("axis") == "channel":
+                gain, offset = gain[:, None, None], offset[:, None, None]
+            images = images * torch.from_numpy(np.asarray(gain)) + torch.from_numpy(np.asarray(offset))
         else:
             images = (images - images.mean()) / (images.std(correction=0) + 1e-6)
     with torch.inference_mode():
@@ -317,28 +341,48 @@ def by_its_description(folder: Path, about: dict) -> np.ndarray:
     return (outputs.sigmoid() if after["id"] == "sigmoid" else outputs.softmax(1)).numpy()
 
 
-@pytest.mark.parametrize("preprocessing", [FIXED, {"id": "zero_mean_unit_variance"}, None])
-def test_what_is_handed_over_gives_its_test_output_and_may_be_adopted_again(preprocessing, tmp_path, home, network):
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        {"preprocessing": FIXED},
+        {"preprocessing": {"id": "zero_mean_unit_variance"}},
+        {"preprocessing": COLOURED, "kwargs": {"channels": 3}},
+        {"architecture": {"callable": "Theirs", "import_from": "theirs_installed", "kwargs": {}}},
+        None,
+    ],
+)
+def test_what_is_handed_over_gives_its_test_output_and_may_be_adopted_again(
+    theirs, tmp_path, home, network, monkeypatch
+):
     """Adapted to brighter images, by statistics of the input too; None: a U-Net of ours."""
-    if preprocessing is None:
-        model = MODEL
-    else:
-        path, network = adopted_at(tmp_path, home, preprocessing=preprocessing)
+    (tmp_path / "theirs_installed.py").write_text(SOURCE)
+    monkeypatch.syspath_prepend(tmp_path)
+    model, channels = MODEL, 1
+    if theirs is not None:
+        channels = theirs.get("kwargs", {}).get("channels", 1)
+        home = home if channels == 1 else in_colours(tmp_path)
+        path, network = adopted_at(tmp_path, home, **theirs)
         model = checkpoint.model(path)
-    images = discs(6, 32, 4, 0.9, 0.5)[0]
-    tiles = tiles_of([torch.from_numpy(images)[:, None] / 255.0], network.depth)
-    method = batchnorm.batchnorm if preprocessing and "kwargs" not in preprocessing else remedies.refreshed
+    images = shown(discs(6, 32, 4, 0.9, 0.5)[0], channels)
+    tiles = tiles_of([to_input(images, CPU)], network.depth)
+    each = frame_of(network.depth).each
+    method = batchnorm.batchnorm if each else remedies.refreshed
     state = method(network, tiles)
     normalisation.put(network, state if isinstance(state, dict) else state.state)
     about = handed_over(network, model, tmp_path / "out")
     saved = np.load(tmp_path / "out" / about["outputs"][0]["test_tensor"]["source"])
     np.testing.assert_allclose(by_its_description(tmp_path / "out", about), saved, atol=1e-4)
-    assert saved.shape == ((1, 3, 50, 50) if preprocessing else (1, 1, 52, 52))
+    assert saved.shape == ((1, 3, 50, 50) if theirs else (1, 1, 52, 52))
     for axis in about["inputs"][0]["axes"][2:]:
         assert axis["size"]["min"] > 2 * about["outputs"][0]["axes"][2]["halo"], "something is left of the smallest"
     assert about["config"]["shiftgain"]["commit"] == "abc"
+    ways = {"callable", "import_from", "kwargs"} if theirs and "architecture" in theirs else {"sha256", "source"}
+    assert ways <= set(about["weights"]["pytorch_state_dict"]["architecture"])
+    if channels == 3:
+        (before,) = about["inputs"][0]["preprocessing"]
+        assert before["kwargs"]["axis"] == "channel" and len(set(before["kwargs"]["gain"])) == 3
     again = described("domains.a.network", str(tmp_path / "out/bioimageio.yaml"), description_faults)
-    adopt(home, str(tmp_path / "again.h5"), again, 1)
+    adopt(home, str(tmp_path / "again.h5"), again, channels)
     np.testing.assert_allclose(
         said(checkpoint.load(tmp_path / "again.h5", CPU), images), said(network, images), atol=1e-4
     )
@@ -358,44 +402,86 @@ def test_onnx_folds_the_statistics_or_names_what_is_missing(tmp_path, network, m
     assert yaml.safe_load((tmp_path / "bioimageio.yaml").read_text())["weights"]["onnx"]["opset_version"] == 17
 
 
+def test_onnx_of_an_adopted_network_is_its_first_output(tmp_path, home):
+    pytest.importorskip("onnx")
+    from onnx.reference import ReferenceEvaluator
+
+    path, network = adopted_at(tmp_path, home, preprocessing=FIXED)
+    images = discs(1, 32, 4)[0][0]
+    given = {"image": images, "words": {"name": "a", "description": "b"}, "facts": {}, "onnx": True}
+    handover.hand_over(network, checkpoint.model(path), folder=tmp_path / "out", **given)
+    values = np.random.default_rng(0).random((2, 1, 24, 40)).astype(np.float32)
+    (found,) = ReferenceEvaluator(str(tmp_path / "out/network.onnx")).run(None, {"input": values})
+    np.testing.assert_allclose(found, network.module(torch.from_numpy(values))[0].numpy(), atol=1e-4)
+    network.module.last = Odd()
+    with pytest.raises(
+        StudyError, match=r"segment\.onnx: this network cannot be written as ONNX \(.*igamma.*\); set it"
+    ):
+        handover.hand_over(network, checkpoint.model(path), folder=tmp_path / "out", **given)
+
+
+class Odd(nn.Module):
+    """What ONNX has no operator for."""
+
+    def forward(self, x):
+        return torch.igamma(x.abs() + 1, x.abs() + 1)[:, :3]
+
+
 def test_onnx_without_the_package_is_one_line(tmp_path, network, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(StudyError, match=r"config key segment\.onnx: needs the package onnx; pip install onnx"):
         handover.hand_over(network, MODEL, discs(1, 32, 4)[0][0], {"name": "a", "description": "b"}, {}, tmp_path, True)
 
 
-def monai(folder: Path, name: str, kwargs: dict, **more) -> dict:
-    """A description of a network of MONAI with the weights that it starts with."""
-    nets = pytest.importorskip("monai.networks.nets")
+def of_library(folder: Path, library: str, name: str, kwargs: dict, classes: int, **more) -> dict:
+    """A description of a network of a library with the weights that it starts with."""
+    nets = pytest.importorskip(library)
     torch.manual_seed(0)
-    torch.save(getattr(nets, name)(**kwargs).state_dict(), folder / "monai.pt")
-    architecture = {"callable": name, "import_from": "monai.networks.nets", "kwargs": kwargs}
+    torch.save(getattr(nets, name)(**kwargs).state_dict(), folder / "theirs.pt")
+    architecture = {"callable": name, "import_from": library, "kwargs": kwargs}
     before = {"id": "scale_linear", "kwargs": {"gain": 1 / 255}}
-    entry = {"architecture": architecture, "weights": str(folder / "monai.pt"), "preprocessing": before}
-    outputs = {"activation": "softmax", "foreground": 1} if kwargs["out_channels"] > 1 else {}
+    entry = {"architecture": architecture, "weights": str(folder / "theirs.pt"), "preprocessing": before}
+    outputs = {"activation": "softmax", "foreground": 1} if classes > 1 else {}
     return described("domains.home.network", entry | outputs | more, description_faults)
 
 
 @pytest.mark.parametrize(
-    ("name", "channels", "kwargs", "norms"),
+    ("library", "name", "channels", "classes", "kwargs", "norms"),
     [
-        ("UNet", 1, MONAI_UNET | {"num_res_units": 2, "out_channels": 2}, 9),
+        ("monai.networks.nets", "UNet", 1, 2, MONAI_UNET | {"num_res_units": 2, "out_channels": 2}, 9),
         (
+            "monai.networks.nets",
             "FlexibleUNet",
             3,
+            1,
             {"in_channels": 3, "out_channels": 1, "backbone": "resnet10", "decoder_channels": [16, 8, 8, 8, 4]},
             22,
         ),
+        (
+            "segmentation_models_pytorch",
+            "Unet",
+            3,
+            2,
+            {
+                "encoder_name": "resnet18",
+                "encoder_weights": None,
+                "encoder_depth": 3,
+                "decoder_channels": [16, 8, 4],
+                "classes": 2,
+            },
+            16,
+        ),
     ],
 )
-def test_networks_of_monai(name, channels, kwargs, norms, tmp_path):
-    # Measuring how far the larger one sees, 288 px, takes seconds.
-    model = monai(tmp_path, name, kwargs, **({"halo": 288} if name == "FlexibleUNet" else {}))
+def test_networks_of_libraries(library, name, channels, classes, kwargs, norms, tmp_path):
+    # Measuring how far the larger ones see, 288 px of FlexibleUNet, takes seconds.
+    halo = {} if name == "UNet" else {"halo": 288}
+    model = of_library(tmp_path, library, name, kwargs, classes, **halo)
     images, masks = discs(4, 40, 1)
-    shown = images if channels == 1 else np.stack([images, images // 2, 255 - images], -1)
+    images = shown(images, channels)
     with store.create(tmp_path / "home.h5") as file:
         for split in ("train", "adapt"):
-            store.append(file.create_group(split), shown, masks)
+            store.append(file.create_group(split), images, masks)
     adopt(str(tmp_path / "home.h5"), str(tmp_path / "model.h5"), model, channels)
     network = checkpoint.load(tmp_path / "model.h5", CPU)
     assert len(normalisation.norm_layers(network)) == norms and {"encoder1", "bottleneck", "decoder1"} <= set(
@@ -403,12 +489,12 @@ def test_networks_of_monai(name, channels, kwargs, norms, tmp_path):
     )
     with torch.inference_mode():
         module = network.module.eval()
-        values = torch.from_numpy(shown).float() / 255
+        values = torch.from_numpy(images).float() / 255
         values = values[:, None] if channels == 1 else values.permute(0, 3, 1, 2)
         padded = torch.nn.functional.pad(values, [0, -40 % network.depth.cell] * 2, mode="reflect")
         outputs = module(padded)[:, :, :40, :40]
-    expected = outputs.softmax(1)[:, 1] if kwargs["out_channels"] > 1 else outputs.sigmoid()[:, 0]
-    np.testing.assert_allclose(said(network, shown), expected.numpy(), atol=1e-4)
+    expected = outputs.softmax(1)[:, 1] if classes > 1 else outputs.sigmoid()[:, 0]
+    np.testing.assert_allclose(said(network, images), expected.numpy(), atol=1e-4)
     with store.read(tmp_path / "home.h5") as file:
         inputs = Inputs(file["adapt"], CPU, network.depth)
         state = batchnorm.batchnorm(network, inputs)

@@ -119,6 +119,18 @@ def test_the_page_of_results_has_a_section_on_remedies_once_they_are_published(t
     assert "\n| nuclei | 1 | 0.200 | 0.100 | 0.700 | 0.700 | 0.800 |\n" in text
 
 
+def test_hypotheses_without_a_published_verdict_are_said_to_have_none():
+    table = published.published("hypotheses.csv")
+    known = yaml.safe_load((ROOT / "workflow/hypotheses.yaml").read_text())
+    rows = {cells[0]: cells[3:] for cells in published.unjudged(table[table["hypothesis"] != "H4"])}
+    assert rows.keys() == known.keys() - {*table["hypothesis"]} | {"H4"}
+    assert rows["H4"] == ["", table.set_index("hypothesis").loc["H4", "bound"], "not yet judged", "methods"]
+    assert not published.unjudged(pd.DataFrame({"hypothesis": [*known]}))
+    text = render.render("docs/results.md")
+    assert all(f"\n| {name} |" in text for name in known)
+    assert ("not yet judged |" in text) == ("*Not yet judged*:" in text) == bool(published.unjudged(table))
+
+
 def test_the_page_of_results_marks_what_is_ahead():
     table = published.published("baselines.csv")
     pair = table.query("source == '0.30-0.70' and target == '0.50-0.90'")

@@ -75,6 +75,20 @@ def test_the_page_holds_every_figure_caption_and_case(arguments, page):
     assert "width: 4" in page and "matplotlib 3" in page
 
 
+def left_behind(page: str) -> set[str]:
+    """What a page refers to that does not come with it when it is sent to somebody."""
+    links = set(re.findall(r'(?:href|src)="([^"]*)"', page.partition("<script")[0]))
+    assert links
+    inside = {link for link in links if link.startswith("#")}
+    places = {f"#{place}" for place in re.findall(r'id="([^"]*)"', page)}
+    away = {link for link in links - inside if not link.startswith(("data:", "https://"))}
+    return away | {link for link in inside if link.partition("?")[0] not in places}
+
+
+def test_every_link_of_the_page_comes_with_it(page):
+    assert not left_behind(page)
+
+
 def test_the_answer_is_three_sentences_without_a_number(page):
     answer = page.partition('<div class="answer">')[2].partition("<details>")[0]
     for words in (
@@ -346,21 +360,20 @@ def write_about(folder: Path, **more) -> dict:
     return about
 
 
-def test_the_page_answers_first_whether_the_masks_are_good(arguments, tmp_path):
+def test_the_page_answers_first_whether_the_masks_are_good(arguments, tmp_path, monkeypatch):
     folder = tmp_path / "segmented/cells/0.30-0.70/advised"
     write_about(folder)
-    findings = tmp_path / "docs/results.md"
-    asked: dict = {"page_path": str(tmp_path / "out/page.html"), "answer_path": str(tmp_path / "out/answer.html")}
-    asked |= {"folders": [str(folder)], "background": str(findings)}
-    (tmp_path / "out").mkdir()
-    report(**arguments | asked)
-    text = (tmp_path / "out/page.html").read_text()
-    assert (tmp_path / "out/answer.html").read_text().startswith("<!DOCTYPE html>\n<p>The masks of cells are probably")
+    monkeypatch.setattr("scripts.report.commit", lambda: "0123abcd-changed")
+    paths = {"page_path": str(tmp_path / "page.html"), "answer_path": str(tmp_path / "answer.html")}
+    report(**arguments | paths | {"folders": [str(folder)]})
+    text = (tmp_path / "page.html").read_text()
+    assert (tmp_path / "answer.html").read_text().startswith("<!DOCTYPE html>\n<p>The masks of cells are probably")
     first = text.partition('<div class="answer">\n<p>')[2].partition(".")[0]
     assert first.startswith("The masks of cells are probably mostly right: their overlap") and "batchnorm" not in first
     assert "A U-Net is trained on" not in text, "the question of the study is not that of the person"
     places = ["Are these masks good", 'class="answer"', 'id="masks"', 'class="card ', 'class="looks"', 'class="sheets"']
-    places += ["files passed over", 'href="../docs/results.md"', "What this study finds besides", "<nav>", 'id="atlas"']
+    places += ["files passed over", "<code>docs/results.md</code> of the repository of shiftgain"]
+    places += ["What this study finds besides", "<nav>", 'id="atlas"']
     assert [text.index(words) for words in places] == sorted(text.index(words) for words in places)
     masks = text[text.index('id="masks"') :]
     assert "<strong>As advised: a plain refresh</strong> (the advice is batchnorm)" in masks
@@ -368,6 +381,25 @@ def test_the_page_answers_first_whether_the_masks_are_good(arguments, tmp_path):
     assert f"base64,{base64.b64encode(b'a picture').decode()}" in masks
     cards_ = [part.partition("</div>")[0] for part in text.split('<div class="card ')[1:]]
     assert "0.30-0.70 → cells</strong>" in cards_[0] and not any(cards_[0] == card for card in cards_[1:])
+    assert not left_behind(text)
+    made = "The page was made by the workflow at commit 0123abcd, some of whose files had been changed, from"
+    assert made in text, "by which code"
+
+
+def test_masks_that_come_later_are_what_the_page_speaks_by(arguments, tmp_path):
+    write_about(tmp_path / "cells")
+    pairs = pd.read_csv(arguments["tables"]["pairs"])
+    pairs.loc[pairs["target"] == "cells", ["iou_before", "iou_after", "iou_batchnorm"]] = 0.3, 0.55, 0.55
+    pairs.to_csv(tmp_path / "pairs.csv", index=False)
+    paths = {"page_path": str(tmp_path / "page.html"), "answer_path": str(tmp_path / "answer.html")}
+    tables = {"tables": arguments["tables"] | {"pairs": str(tmp_path / "pairs.csv")}}
+    report(**arguments | paths | tables | {"folders": [str(tmp_path / "cells")]})
+    for name in paths.values():
+        text = Path(name).read_text()
+        assert "overlap (IoU) with the known masks of its test images is 0.55. Before these masks were read" in text
+        assert "with what a person would draw" not in text
+    page = Path(paths["page_path"]).read_text()
+    assert "in no number or score map of this page: cells" not in page
 
 
 def test_an_answer_for_every_case_of_masks():

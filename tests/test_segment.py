@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -160,6 +161,21 @@ def test_what_was_decided_is_said_and_done(study, tmp_path, caplog):
     write_advice(tmp_path / "advice.csv", "turned")
     with pytest.raises(StudyError, match=r"mine: 'turned' was not tried \(tried: batchnorm, image_balanced\); add it"):
         segment(**given)
+
+
+def test_the_network_says_what_made_it_of_which_images(study, tmp_path, monkeypatch):
+    monkeypatch.setattr("scripts.segment.commit", lambda: "0123456789abcdef0123-changed")
+    given = study(folder_of(tmp_path / "mine"))
+    segment(**given)
+    each = [sha256(path.read_bytes()).digest() for path in sorted((tmp_path / "mine/images").iterdir())]
+    digest = sha256("".join(sha256(part).hexdigest() for part in each).encode()).hexdigest()
+    described = yaml.safe_load(Path(given["folder"], "network/bioimageio.yaml").read_text())
+    facts = {"images_sha256": digest, "commit": "0123456789abcdef0123-changed", "n_target_images": 6}
+    assert facts.items() <= described["config"]["shiftgain"].items() and facts.items() <= about(given["folder"]).items()
+    assert described["name"] == "discs on mine by batchnorm" and described["description"] == (
+        f"Network of discs, adapted to 6 unlabelled images of mine by batchnorm; images sha256 {digest[:16]}, by "
+        "shiftgain at commit 0123456789ab. Input: images of mine as 8-bit grey levels, 0 to 255."
+    )
 
 
 def test_a_large_image_passes_in_tiles_as_it_would_whole(study, network, tmp_path, monkeypatch):

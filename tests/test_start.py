@@ -49,13 +49,14 @@ def test_a_slip_in_a_study_is_one_line_with_its_place(tmp_path, monkeypatch, cap
     assert line.startswith("error: ") and re.search(expected, line), line
 
 
-def test_the_lock_of_a_dead_run_is_told_from_that_of_a_live_one(tmp_path):
+@pytest.mark.parametrize("word", [".snakemake/scripts/x.py", "workflow/start.py", "commands.advise"])
+def test_the_lock_of_a_dead_run_is_told_from_that_of_a_live_one(word, tmp_path):
     assert not start.locked(tmp_path)
     (tmp_path / ".snakemake/locks").mkdir(parents=True)
     assert not start.locked(tmp_path), "an empty folder locks nothing"
     (tmp_path / ".snakemake/locks/0.output.lock").write_text("results/report.html\n")
     assert start.locked(tmp_path)
-    words = [sys.executable, "-c", "print('on', flush=True); input()", ".snakemake/scripts/x.py"]
+    words = [sys.executable, "-c", "print('on', flush=True); input()", word]
     job = subprocess.Popen(words, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert job.stdout.readline() == b"on\n"  # only then has the system put its own words in place of its parent's
     try:

@@ -1,7 +1,7 @@
 """What `make run` and `make plan` start: Snakemake, after what can be said before it, and with a line of progress.
 
-A mistyped study or a slip in its YAML is one line. The lock of a run that was killed is taken away where nothing of
-that run is alive on this machine, and named where something is.
+`make advise` starts it in the same way. A mistyped study or a slip in its YAML is one line. The lock of a run that was
+killed is taken away where nothing of that run is alive on this machine, and named where something is.
 """
 
 import argparse
@@ -25,6 +25,8 @@ from shiftgain.study.plan import Study
 HERE = Path(__file__).parent
 STUDIES = HERE / "studies"
 BENCH = HERE.parent / "results" / "published" / "bench.json"
+# Words of the commands that run Snakemake in their own process, which does not bear its name.
+COMMANDS = {"workflow/start.py", "commands.advise"}
 
 
 def main(arguments: list[str]) -> int:
@@ -36,31 +38,41 @@ def main(arguments: list[str]) -> int:
     configs = [path for path in ("config.yaml", asked.study) if path]
     try:
         whole = read(configs)
-        results = Path(whole.config["results"])
-        slopes = costs.slopes(BENCH)
-        known = costs.costs(whole, slopes, results / "benchmarks")
+        known = expect(whole, asked.cores)
         again = not asked.plan and locked(Path.cwd())
     except StudyError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    progress.expected = {rule: cost.seconds for rule, cost in known.items() if cost.seconds is not None}
-    progress.cores = asked.cores
     command = ["--cores", str(asked.cores), *(["--configfile", *configs] if asked.study else []), *rest]
     if asked.plan:
         printed = io.StringIO()
         with redirect_stdout(printed), redirect_stderr(printed):
             failed = snakemake([*command, "--dry-run", "--logger", "progress"])
-        lines = plan(progress.planned, known, costs.disk(whole, slopes), progress.memory, asked.cores)
+        disk = costs.disk(whole, costs.slopes(BENCH))
+        lines = plan(progress.planned, known, disk, progress.memory, asked.cores)
         print(*([printed.getvalue()] if failed else lines), sep="\n")
         return failed
-    if again:
-        print("The run before was stopped, and left its lock; nothing of it is alive here: going on.", file=sys.stderr)
-        snakemake([*command, "--unlock", "--quiet", "all"])
-    failed = snakemake([*command, "--rerun-incomplete", "--logger", "progress"])
-    page = results / "report.html"
+    failed = run(command, again)
+    page = Path(whole.config["results"], "report.html")
     if not failed and not progress.planned and page.is_file():
         print(f"Nothing was to be done. The page: {page.resolve().as_uri()}", file=sys.stderr)
     return failed
+
+
+def expect(whole: Study, cores: int) -> dict[str, costs.Cost]:
+    """Rule -> what one of its jobs is expected to cost, of which the lines of progress are told too."""
+    known = costs.costs(whole, costs.slopes(BENCH), Path(whole.config["results"], "benchmarks"))
+    progress.expected = {rule: cost.seconds for rule, cost in known.items() if cost.seconds is not None}
+    progress.cores = cores
+    return known
+
+
+def run(command: list[str], again: bool) -> int:
+    """Run Snakemake with lines of progress; ``again``: after a run that is dead and left its lock. Its exit status."""
+    if again:
+        print("The run before was stopped, and left its lock; nothing of it is alive here: going on.", file=sys.stderr)
+        snakemake([*command, "--unlock", "--quiet", "all"])
+    return snakemake([*command, "--rerun-incomplete", "--logger", "progress"])
 
 
 def read(paths: list[str]) -> Study:
@@ -123,7 +135,8 @@ def alive(folder: Path) -> Iterator[int]:
             continue
         try:
             words = (entry / "cmdline").read_bytes().decode(errors="replace")
-            if "snakemake" in words and (entry / "cwd").resolve() == folder.resolve():
+            ours = "snakemake" in words or COMMANDS & set(words.split("\0"))
+            if ours and (entry / "cwd").resolve() == folder.resolve():
                 yield int(entry.name)
         except OSError:  # it has ended, or is another user's
             continue

@@ -3,16 +3,17 @@
 ``python -m commands.advise --target FOLDER (--source FOLDER | --network FILE [--source FOLDER]) --results FOLDER``
 
 The study is an overlay like any other, ``RESULTS/study.yaml``: run it again, or change it and run it by Snakemake.
+The same command goes on where it was stopped.
 """
 
 import argparse
 import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
+import start
 import yaml
 
 from shiftgain.files.errors import StudyError
@@ -31,6 +32,10 @@ def overlay(target: str, source: str | None, network: str | None, results: str) 
 
     Errors: :class:`StudyError` naming the argument.
     """
+    if not target:
+        raise StudyError("TARGET: give the folder or file of the images to segment")
+    if not results:
+        raise StudyError("RESULTS: give a new folder for everything that is made")
     for name, path in (("TARGET", target), ("SOURCE", source), ("NETWORK", network)):
         if path is not None and not Path(path).expanduser().exists():
             raise StudyError(f"{name}: no such file or folder '{path}'; correct it")
@@ -96,23 +101,27 @@ def outcome(study: dict) -> list[str]:
     ]
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--target", required=True, help="folder or file of the images to segment")
     parser.add_argument("--source", help="folder or file of images with masks")
     parser.add_argument("--network", help="description of a network that was trained elsewhere")
     parser.add_argument("--results", required=True, help="new folder for everything that is made")
-    parser.add_argument("--cores", default=str(os.cpu_count()))
-    given = parser.parse_args()
+    parser.add_argument("--cores", type=int, default=os.cpu_count())
+    given = parser.parse_args(arguments)
     try:
         study = overlay(given.target, given.source, given.network, given.results)
         path = place(study)
+        # Snakemake keeps its lock, and what it knows of the files, in the folder that it works in.
+        os.chdir(study["results"])
+        start.expect(start.read([str(CHECKOUT / "config.yaml"), str(path)]), given.cores)
+        again = start.locked(Path.cwd())
     except StudyError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    command = [sys.executable, "-m", "snakemake", "--cores", given.cores, "--scheduler", "greedy", "--quiet", "rules"]
+    command = ["--cores", str(given.cores), "--scheduler", "greedy", "--quiet", "rules"]
     command += ["--snakefile", str(CHECKOUT / "Snakefile"), "--configfile", str(path)]
-    if subprocess.run(command, cwd=study["results"]).returncode:
+    if start.run(command, again):
         return 1
     print("", *outcome(study), sep="\n")
     return 0
@@ -123,4 +132,4 @@ def _absolute(path: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

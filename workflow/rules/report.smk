@@ -39,7 +39,6 @@ PUBLISHED = {
     for path in [beside(f"../results/published/{name}.csv")]
     if Path(path).is_file()
 }
-FINDINGS = beside("../docs/results.md")
 
 
 report: "../report/workflow.rst"
@@ -98,7 +97,6 @@ rule report:
             "published": list(PUBLISHED),
         },
         contents=CONTENTS,
-        background=FINDINGS if Path(FINDINGS).is_file() else "",
         comparison=list(COMPARISON) if STUDY.trainings else [],
         # Not the text itself, in which Snakemake would look for wildcards.
         title=lambda wildcards: config["report"]["title"],

@@ -1,7 +1,6 @@
 """Write the page that answers the question: tables and figures -> HTML."""
 
 import json
-import os
 from pathlib import Path
 
 import jinja2
@@ -19,7 +18,7 @@ def report(
     tables: dict[str, str], layers: list[str], contents: dict[str, dict], figures: dict[str, str], data: dict[str, str],
     captions: dict[str, str], predictor_figures: dict[str, str], tree_path: str, comparison: dict[str, str],
     folders: list[str], title: str, remedies: list[str], settings: dict, glossary_path: str, template_path: str,
-    style_path: str, script_paths: list[str], atlas_path: str, published: dict[str, str], background: str,
+    style_path: str, script_paths: list[str], atlas_path: str, published: dict[str, str],
     page_path: str, answer_path: str,
 ) -> None:  # fmt: skip
     """Write the page, which holds all figures, and to ``answer_path`` what it says first, and a table.
@@ -31,8 +30,7 @@ def report(
     stage segment, ``settings`` is the config, to be printed, and ``comparison`` the arguments of :func:`page.compared`
     by name, empty where no method trains with target images. ``style_path`` and ``script_paths`` are written into the
     page, as is the atlas, JSON of stage atlas. ``published``: tables of other studies by name, as far as there are
-    any: the hypotheses that they decided over seeds, and how well advice did. ``background``: what they found in words,
-    a path to be linked, or empty.
+    any: the hypotheses that they decided over seeds, and how well advice did.
     """
     pairs = read_pairs(tables["pairs"])
     networks, gains, correlations, hypotheses = (
@@ -83,7 +81,6 @@ def report(
         trusted=list(answers.trusted(elsewhere)),
         unlabelled=page.unlabelled(pairs),
         masks=masks,
-        background=os.path.relpath(background, Path(page_path).parent) if background else "",
         good=good,
         comparison=page.compared(**comparison) if comparison else None,
         n_pairs=len(pairs),
@@ -116,7 +113,6 @@ if __name__ == "__main__":
             style_path=snakemake.input.style,
             script_paths=list(snakemake.input.scripts),
             atlas_path=snakemake.input.atlas,
-            background=snakemake.params.background,
             page_path=snakemake.output.page,
             answer_path=snakemake.output.answer,
         )

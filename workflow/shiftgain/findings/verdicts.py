@@ -32,6 +32,11 @@ class Hypothesis:
     bound_is_ours: bool
     needs: list[str]
 
+    @property
+    def limit(self) -> str:
+        """Side and bound, and whose they are."""
+        return f"{self.side} {self.bound:g}" + " (ours)" * self.bound_is_ours
+
 
 COLUMNS = ["hypothesis", "claim", "verdict", "experiment", "figure", "value", "low", "high", "bound", "seeds"]
 
@@ -47,8 +52,7 @@ def judge(tables: Tables, hypotheses: dict[str, Hypothesis]) -> pd.DataFrame:
                 "hypothesis": name, "claim": hypothesis.claim, "verdict": verdict(values, hypothesis),
                 "experiment": hypothesis.experiment, "figure": hypothesis.figure,
                 "value": values.mean(), "low": low, "high": high,
-                "bound": f"{hypothesis.side} {hypothesis.bound:g}" + " (ours)" * hypothesis.bound_is_ours,
-                "seeds": len(values),
+                "bound": hypothesis.limit, "seeds": len(values),
             }
         )  # fmt: skip
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -36,7 +36,7 @@ def hand_over(
     ``model``: of the checkpoint; ``image``: uint8 (H, W) or (H, W, 3), of which the test tensors are made; ``words``:
     ``name`` and ``description``; ``facts``: what else the description says, under ``config.shiftgain``.
 
-    Errors: :class:`StudyError` where ONNX is asked for and the package is missing.
+    Errors: :class:`StudyError` where ONNX is asked for, and the package is missing or the network cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     module, channels, outputs = plain(network), len(network.input_mean), outputs_of(network)
@@ -172,11 +172,28 @@ def export(module: nn.Module, images: Tensor, path: Path) -> None:
             "config key segment.onnx: needs the package onnx; pip install onnx, or set it to false"
         ) from error
     axes = {0: "batch", 2: "y", 3: "x"}
-    with warnings.catch_warnings(action="ignore"):
-        torch.onnx.export(
-            module, (images,), str(path), dynamo=False, opset_version=ONNX_VERSION, input_names=["input"],
-            output_names=["output"], dynamic_axes={"input": axes, "output": axes},
-        )  # fmt: skip
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            torch.onnx.export(
+                _First(module).eval(), (images,), str(path), dynamo=False, opset_version=ONNX_VERSION,
+                input_names=["input"], output_names=["output"], dynamic_axes={"input": axes, "output": axes},
+            )  # fmt: skip
+    except Exception as error:  # whatever the code of an adopted network makes of being traced
+        what = " ".join(str(error).split())[:200]
+        raise StudyError(
+            f"config key segment.onnx: this network cannot be written as ONNX ({what}); set it to false"
+        ) from error
+
+
+class _First(nn.Module):
+    """A module without the outputs that it may give beside the first."""
+
+    def __init__(self, module: nn.Module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, images: Tensor) -> Tensor:
+        return output_of(self.module(images))
 
 
 def _axes(names: list[str], sides: dict[str, dict]) -> list[dict]:
