@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +22,8 @@ from shiftgain.study.names import domain_of, full_names
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = ROOT / "results/published"
+# Since that day draws are independent, a target is all of its images, and statistics are pooled (CHANGELOG.md).
+PROTOCOL = "2026-11-27"
 # A method is ahead of another by more than this (ours: what two decimals show).
 LEAD = 0.005
 FROZEN = {
@@ -79,6 +81,8 @@ def results() -> dict:
     """Every table of results/published, as rows of text."""
     return {
         "made_by": made_by(),
+        "before": sorted(name for name, date in dates().items() if date < PROTOCOL),
+        "protocol": PROTOCOL,
         "verdicts": verdicts(published("hypotheses.csv")),
         "unjudged": unjudged(published("hypotheses.csv")),
         "correlations": correlations(published("correlations.csv")),
@@ -168,8 +172,20 @@ def remedy_rows(gains: pd.DataFrame, groups: Callable[[pd.DataFrame], pd.Series]
 
 def made_by() -> dict[str, str]:
     """File of results/published -> the command that made it, as the README there says."""
-    rows = re.findall(r"^\| (`.+?) \| (`.+?`)", (PUBLISHED / "README.md").read_text(), re.MULTILINE)
-    return {name: command for names, command in rows for name in re.findall(r"`(.+?)`", names)}
+    return {name: re.findall("`.+?`", cells[1])[0] for name, cells in listed()}
+
+
+def dates() -> dict[str, str]:
+    """File of results/published -> the day of the commit that it is of, the first of several: the README says it."""
+    return {name: min(re.findall(r"\d{4}-\d\d-\d\d", cells[3])) for name, cells in listed()}
+
+
+def listed() -> Iterator[tuple[str, list[str]]]:
+    """A file of results/published, and the cells of its row in the table of the README there."""
+    for line in (PUBLISHED / "README.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        if cells[0].startswith("`"):
+            yield from ((name, cells) for name in re.findall("`(.+?)`", cells[0]))
 
 
 def number(value: float, places: int = 3) -> str:

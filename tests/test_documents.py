@@ -112,11 +112,21 @@ def test_the_page_of_results_has_a_section_on_remedies_once_they_are_published(t
     nuclei = ("nuclei_a", "nuclei_b", "identity", 0.0, 0, 0.8, 0.2, {"batchnorm": 0.1, "turned": 0.7})
     gains_of(nuclei).to_csv(folder / "remedies_real.csv", index=False)
     readme = folder / "README.md"
-    readme.write_text(readme.read_text() + "| `remedies_real.csv` | `make natural` | rows |\n")
+    readme.write_text(readme.read_text() + "| `remedies_real.csv` | `make natural` | rows | abc, 2027-01-01 |\n")
     monkeypatch.setattr(published, "PUBLISHED", folder)
     text = render.render("docs/results.md")
     assert "best remedy throughout: `turned`" in text and "*`remedies_real.csv`, by `make natural`.*" in text
     assert "\n| nuclei | 1 | 0.200 | 0.100 | 0.700 | 0.700 | 0.800 |\n" in text
+
+
+@pytest.mark.parametrize(("day", "tables"), [("2026-11-26", 5), ("2026-11-27", 0)])
+def test_tables_of_an_earlier_protocol_are_said_to_be(day, tables, tmp_path, monkeypatch):
+    """One of two days is enough: of a table that was made in parts, the oldest part counts."""
+    folder = shutil.copytree(published.PUBLISHED, tmp_path / "published")
+    readme = folder / "README.md"
+    readme.write_text(re.sub(r"2026-\d\d-\d\d \|\n", f"{day}; another part 2026-12-01 |\n", readme.read_text()))
+    monkeypatch.setattr(published, "PUBLISHED", folder)
+    assert render.render("docs/results.md").count("*Made before 2026-11-27: of the draws") == tables
 
 
 def test_hypotheses_without_a_published_verdict_are_said_to_have_none():
