@@ -54,7 +54,7 @@ slurm: .venv/developed  ## test the Slurm profile on a Slurm of one node (as roo
 		apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client munge; }
 	$(BIN)/python -m pytest tests/test_slurm.py
 
-kills: .venv/developed  ## kill a run thirty times, and single jobs of every stage; rerun, and compare the tables
+kills: .venv/developed  ## kill a run thirty times, and single jobs of every stage; rerun, and compare the tables (long)
 	KILLS=30 $(BIN)/python -m pytest tests/test_faults.py -k killed
 
 check: .venv/developed  ## format, lint, types
@@ -103,7 +103,7 @@ predictor: .venv/installed  ## make the shipped predictor from nothing (within a
 	grep -E '^predictor,|,(baseline|unfitted|transparent|learned),|^bhattacharyya_bottleneck_before_relu_position_before,' \
 		results/grid/tables/predictors.csv | grep -v ',another_width,' > results/published/predictors.csv
 
-bench: .venv/developed  ## measure, and write results/bench.json
+bench: .venv/developed  ## measure, and write results/bench.json (over 20 minutes on 2 cores)
 	-$(INSTALL) --no-deps -r requirements-bench.txt
 	PYTHONPATH=$(CURDIR)/workflow $(BIN)/python -m tests.bench
 

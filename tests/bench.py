@@ -1,6 +1,7 @@
 """`make bench`: what the project costs, each figure beside what it is compared with, in one run.
 
-Writes results/bench.json: name -> value, unit, ratio to what, and how far it is from the limit of what.
+Writes results/bench.json: name -> value, unit, ratio to what, how far it is from the limit of what, and the commit and
+the machine that it is of; rows of other benches stay.
 `PYTHONPATH=workflow python -m tests.bench NAME ...` runs some of them.
 """
 
@@ -39,7 +40,8 @@ from shiftgain.adaptation import batchnorm
 from shiftgain.adaptation.artefacts import Counted
 from shiftgain.adaptation.statistics import INPUT, gather, one_pass_pixels, settle
 from shiftgain.domains import perlin
-from shiftgain.files import store
+from shiftgain.files import runs, store
+from shiftgain.files.commit import commit
 from shiftgain.files.tables import read_csv, write_csv
 from shiftgain.latents import distances
 from shiftgain.latents.activations import summarise
@@ -870,6 +872,8 @@ def main(names: list[str]) -> None:
     """Run the benches named, all by default, print a table and merge it into results/bench.json."""
     path = ROOT / "results" / "bench.json"
     found = json.loads(path.read_text()) if path.exists() else {}
+    machine = runs.machine()
+    measured = {"commit": commit(), "machine": f"{machine['processor']}, {machine['cores']} cores"}
     for name in names or BENCHES:
         with tempfile.TemporaryDirectory() as folder:
             rows = BENCHES[name](Path(folder))
@@ -877,7 +881,7 @@ def main(names: list[str]) -> None:
             ratio = "" if figures["ratio"] is None else f"{figures['ratio']:10.3f} x {figures['to']}"
             above = "" if figures["above"] is None else f"{figures['above']:10.3f} x {figures['limit']}"
             print(f"{key:28} {figures['value']:12.4f} {figures['unit']:42} {ratio:42} {above}", flush=True)
-        found |= rows
+        found |= {key: figures | measured for key, figures in rows.items()}
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(found, indent=2, sort_keys=True) + "\n")
 

@@ -10,7 +10,7 @@ import pytest
 from scripts.atlas import atlas
 from scripts.report import report
 from shiftgain.files.tables import write_csv
-from tests.browser import browser, missing, show
+from tests.browser import browser, missing, show, webdriver
 from tests.made_up import atlas_arguments, two_sources
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
@@ -61,6 +61,11 @@ def driver():
         yield driver
 
 
+def click(driver, selector: str) -> None:
+    """Click as a hand does: an error where something else lies above, or nothing is to be seen."""
+    driver.find_element("css selector", selector).click()
+
+
 def chosen(driver) -> str:
     return driver.execute_script("return document.querySelector('#atlas-pair h3').textContent")
 
@@ -69,7 +74,8 @@ def test_it_makes_no_error_and_no_request(driver, path):
     driver.get_log("browser")
     driver.get_log("performance")
     show(driver, path)
-    driver.execute_script("for (const td of document.querySelectorAll('td.cell')) td.click()")
+    for number in range(len(driver.find_elements("css selector", "td.cell"))):
+        driver.find_elements("css selector", "td.cell")[number].click()
     assert driver.get_log("browser") == []
     events = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
     asked = {
@@ -80,7 +86,7 @@ def test_it_makes_no_error_and_no_request(driver, path):
 
 def test_a_click_shows_all_of_a_pair(driver, path):
     show(driver, path)
-    driver.execute_script("document.querySelector('[aria-label^=\"0.70-0.30 → 0.90-0.50:\"]').click()")
+    click(driver, '[aria-label^="0.70-0.30 → 0.90-0.50:"]')
     assert chosen(driver) == "0.70-0.30 → 0.90-0.50"
     text = driver.execute_script("return document.querySelector('#atlas-pair').innerText")
     for words in ("IoU 0.30 as it is, and refreshing helps: 0.88", "brightness or contrast", "true mask", "other"):
@@ -121,7 +127,7 @@ def test_a_link_survives_sending(driver, path):
     assert chosen(driver) == "0.30-0.70 → 0.50-0.90, noise 0.1"
     values = "return ['show', 'method', 'shift'].map((id) => document.getElementById('atlas-' + id).value)"
     assert driver.execute_script(values) == ["after", "other", "1"]
-    driver.execute_script("document.querySelector('[aria-label^=\"0.30-0.70 → 0.10-0.50\"]').click()")
+    click(driver, '[aria-label^="0.30-0.70 → 0.10-0.50"]')
     there = driver.execute_script("return location.hash")
     show(driver, path, there)
     assert chosen(driver) == "0.30-0.70 → 0.10-0.50, noise 0.1"
@@ -132,7 +138,7 @@ def test_a_link_survives_sending(driver, path):
 
 def test_conditions_filter_the_map(driver, path):
     show(driver, path)
-    driver.execute_script("document.querySelector('.conditions a[href*=polarity]').click()")
+    click(driver, ".conditions a[href*=polarity]")
     driver.execute_async_script("setTimeout(arguments[0], 50)")
     assert driver.execute_script("return document.getElementById('atlas-condition').value") == "polarity"
     labels = driver.execute_script("return [...document.querySelectorAll('td.cell')].map((td) => td.ariaLabel)")
@@ -143,39 +149,42 @@ def test_conditions_filter_the_map(driver, path):
 def test_a_point_of_the_predictor_opens_its_pair(driver, path):
     show(driver, path)
     # Expected +0.50 where the polarity is kept, measured +0.22 under noise: the largest misses among those that adapt.
-    first = "document.querySelector('#atlas-misses a')"
-    name = driver.execute_script(f"return {first}.textContent")
-    driver.execute_script(f"{first}.click()")
+    name = driver.find_element("css selector", "#atlas-misses a").text
+    click(driver, "#atlas-misses a")
     driver.execute_async_script("setTimeout(arguments[0], 50)")
     assert chosen(driver) == name
-    box = driver.execute_script(
-        """const svg = document.querySelector('#atlas-points'), to = svg.getScreenCTM();
-        const spot = new DOMPoint(300, 400 - (0.58 + 1) / 2 * 400).matrixTransform(to);
-        svg.dispatchEvent(new MouseEvent('click', {bubbles: true, clientX: spot.x, clientY: spot.y}));
-        return document.querySelector('#atlas-chosen').textContent"""
+    points = driver.find_element("id", "atlas-points")
+    # Places of a pointer are counted from the middle of what is seen.
+    x, y = driver.execute_script(
+        """const svg = arguments[0];
+        svg.scrollIntoView({block: 'center', behavior: 'instant'});
+        const spot = new DOMPoint(300, 400 - (0.58 + 1) / 2 * 400).matrixTransform(svg.getScreenCTM());
+        const box = svg.getBoundingClientRect();
+        return [spot.x - box.x - box.width / 2, spot.y - box.y - box.height / 2]""",
+        points,
     )
-    assert "expected +0.50, measured +0.58" in box
+    webdriver.ActionChains(driver).move_to_element_with_offset(points, round(x), round(y)).click().perform()
+    assert "expected +0.50, measured +0.58" in driver.find_element("id", "atlas-chosen").text
 
 
 def test_the_keyboard_alone_reaches_every_pair(driver, path):
     """Tab into the page's map, arrows through it, and back by Tab to the control of transforms."""
     show(driver, path)
 
-    def press(key: str, code: int) -> None:
+    def press(key: str, code: int, shift: bool = False) -> None:
         for kind in ("rawKeyDown", "keyUp"):
-            event = {"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code}
+            event = {"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code, "modifiers": 8 * shift}
             driver.execute_cdp_cmd("Input.dispatchKeyEvent", event)
 
     focused = "return document.activeElement.dataset?.pair ?? document.activeElement.id"
-    for _ in range(60):
-        press("Tab", 9)
-        if driver.execute_script(focused) == "atlas-shift":
-            break
-    assert driver.execute_script(focused) == "atlas-shift"
     seen = set()
-    for shift in range(2):
-        if shift:
-            driver.execute_script("document.getElementById('atlas-shift').focus()")
+    for back in (False, True):
+        for _ in range(60):
+            press("Tab", 9, back)
+            if driver.execute_script(focused) == "atlas-shift":
+                break
+        assert driver.execute_script(focused) == "atlas-shift"
+        if back:
             press("ArrowDown", 40)
         for _ in range(10):
             press("Tab", 9)
@@ -220,7 +229,7 @@ def test_the_numbers_of_a_figure_are_one_click_away(driver, path, tmp_path):
     show(driver, path)
     names = driver.execute_script("return [...document.querySelectorAll('button[data-csv]')].map((b) => b.textContent)")
     assert {"maps.csv", "latents.csv", "remedies.csv"} <= set(names) and len(names) == len(set(names)) == 15
-    driver.execute_script("document.querySelector('[data-csv=\"remedies.csv\"]').click()")
+    click(driver, '[data-csv="remedies.csv"]')
     saved = tmp_path / "remedies.csv"
     for _ in range(100):
         if saved.exists() and saved.stat().st_size:

@@ -135,7 +135,7 @@ def test_a_run_that_was_killed_has_no_end_and_a_cut_line_is_passed_over(tmp_path
     assert first.facts["machine"]["cores"] >= 1 and first.facts["versions"]["torch"]
 
 
-def faults_of(folder: Path, cache: Path) -> str:
+def faults_of(folder: Path, cache: Path) -> list[str]:
     """What the validator says against a crate, of what the profile requires, without the network.
 
     Its cache is given the one page that it would fetch: the terms of RO-Crate 1.1 that crates of ours use.
@@ -153,9 +153,10 @@ def faults_of(folder: Path, cache: Path) -> str:
     session.cache.save_response(page)
     validator = Path(sys.executable).with_name("rocrate-validator")
     command = [str(validator), "-y", "validate", "--offline", "--cache-path", str(cache), "--no-paging"]
-    command += ["--profile-identifier", "workflow-run-crate", "--requirement-severity", "required", str(folder)]
-    run = subprocess.run(command, capture_output=True, text=True)
-    return "" if run.returncode == 0 else run.stdout + run.stderr
+    command += ["--profile-identifier", "workflow-run-crate", "--requirement-severity", "required"]
+    run = subprocess.run([*command, "--output-format", "json", str(folder)], capture_output=True, text=True)
+    assert run.returncode in (0, 1), run.stdout + run.stderr
+    return [issue["message"] for issue in json.loads(run.stdout)["issues"]]
 
 
 @pytest.mark.skipif(
@@ -163,8 +164,9 @@ def faults_of(folder: Path, cache: Path) -> str:
     reason="the validator of RO-Crate is not here: pip install -r requirements-crate.txt",
 )
 def test_the_validator_of_the_profile_finds_no_fault(written, tmp_path):
-    assert not faults_of(written, tmp_path / "cache")
+    assert faults_of(written, tmp_path / "cache") == []
     text = json.loads((written / crate.METADATA).read_text())
     text["@graph"] = [entity for entity in text["@graph"] if entity["@type"] != "CreateAction"]
     (written / crate.METADATA).write_text(json.dumps(text))
-    assert "CreateAction" in faults_of(written, tmp_path / "cache")
+    (fault,) = faults_of(written, tmp_path / "cache")
+    assert "At least one CreateAction" in fault

@@ -2,7 +2,11 @@
 
 import inspect
 import itertools
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 import h5py
 import numpy as np
@@ -10,11 +14,13 @@ import pandas as pd
 import pytest
 from matplotlib import colormaps
 from matplotlib.collections import LineCollection
-from matplotlib.colors import to_rgb
+from matplotlib.colors import Normalize, to_rgb
 from matplotlib.contour import ContourSet
 from matplotlib.patches import Polygon, Rectangle
+from matplotlib.path import Path as Outline
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
+from seaborn.utils import relative_luminance
 
 from scripts.draw import MODULES, draw
 from shiftgain.files import store
@@ -98,6 +104,81 @@ def test_every_figure_says_what_it_shows(arguments):
         for word in words:
             assert word in texts[name].replace("−", "-"), f"{name} lacks '{word}'"
     assert "does not occur" not in texts["predictions"]
+
+
+NUMBER = r"-?\d+\.?\d*(?:e-?\d+)?"
+SVG = "{http://www.w3.org/2000/svg}"
+INVISIBLE = ("defs", "metadata", "clipPath")
+
+
+def seen(element: Element) -> Iterator[Element]:
+    """What is drawn, in its order."""
+    yield element
+    for child in element:
+        if child.tag not in [SVG + name for name in INVISIBLE]:
+            yield from seen(child)
+
+
+def style(element: Element, key: str) -> str | None:
+    match = re.search(rf"(?:^|[; ]){key}: ([^;]+)", element.get("style", ""))
+    return match and match[1]
+
+
+def middle(text: Element, place: tuple[float, float]) -> tuple[float, float]:
+    """About the middle of the letters of a text that is written from, to or about ``place``."""
+    size = float((style(text, "font-size") or "7px").removesuffix("px"))
+    width = 0.55 * size * len("".join(text.itertext()))
+    along = {"middle": 0, "end": -width / 2}.get(style(text, "text-anchor") or "start", width / 2)
+    turned = re.search(rf"rotate\(({NUMBER})", text.get("transform", ""))
+    angle = np.deg2rad(float(turned[1]) if turned else 0)
+    across = 0.35 * size
+    return (
+        place[0] + along * np.cos(angle) + across * np.sin(angle),
+        place[1] + along * np.sin(angle) - across * np.cos(angle),
+    )
+
+
+def contrasts(path: str) -> Iterator[tuple[float, str]]:
+    """Of every text of a figure, by WCAG 2: the contrast with what was drawn below its middle before, and the text."""
+    root = ElementTree.parse(path).getroot()
+    outlines = {element.get("id"): element for element in root.iter(f"{SVG}path") if element.get("id")}
+    shapes: list[tuple[Outline, np.ndarray, float]] = []
+    place, ink = (0.0, 0.0), None
+    for element in seen(root):
+        where = (float(element.get("x", 0)), float(element.get("y", 0)))
+        if moved := re.match(rf"translate\(({NUMBER}) ({NUMBER})\)", element.get("transform", "")):
+            place, ink = (float(moved[1]), float(moved[2])), style(element, "fill")
+        if element.tag in (f"{SVG}path", f"{SVG}use"):
+            named = element.get("{http://www.w3.org/1999/xlink}href", "#")[1:]
+            corners = re.findall(rf"({NUMBER}) ({NUMBER})", outlines.get(named, element).get("d", ""))
+            if corners and (fill := style(element, "fill")) not in (None, "none"):
+                outline = Outline(np.array(corners, float) + (where if named else (0, 0)))
+                opacity = float(style(element, "fill-opacity") or 1) * float(style(element, "opacity") or 1)
+                shapes.append((outline, np.array(to_rgb(fill)), opacity))
+        elif element.tag == f"{SVG}text":
+            # Formulas are placed by the group around them, which has their colour too; black is not written.
+            point, otherwise = (middle(element, where), None) if element.get("x") else (middle(element, place), ink)
+            ground = np.ones(3)
+            for outline, colour, opacity in shapes:
+                if outline.contains_point(point):
+                    ground = opacity * colour + (1 - opacity) * ground
+            written = np.array(to_rgb(style(element, "fill") or otherwise or "black"))
+            dark, light = sorted(relative_luminance(tuple(colour)) + 0.05 for colour in (ground, written))
+            yield light / dark, "".join(element.itertext())
+
+
+def test_every_text_of_a_figure_can_be_read(arguments):
+    for name, path in arguments["figure_paths"].items():
+        assert min(contrasts(path))[0] >= 4.5, (name, min(contrasts(path)))
+
+
+@pytest.mark.parametrize("colours", ["viridis", panels.GAIN_COLOURS])
+def test_a_number_can_be_read_on_a_cell_of_any_colour(colours, tmp_path):
+    figure = panels.canvas(4)
+    panels.heat_map(figure.subplots(), pd.DataFrame(np.linspace(0, 1, 99).reshape(9, 11)), colours, Normalize(0, 1), 7)
+    panels.save(figure, str(tmp_path / "a.svg"))
+    found = list(contrasts(str(tmp_path / "a.svg")))
+    assert len(found) >= 99 and min(found)[0] >= 4.5, min(found)
 
 
 def test_every_figure_has_its_numbers_beside_it(arguments):

@@ -17,8 +17,10 @@ from shiftgain.findings.cases import CASES
 from shiftgain.findings.summaries import by_training
 from shiftgain.prediction.scores import registry
 from shiftgain.report import answers, cards, segmented
+from shiftgain.report import atlas as gather
 from shiftgain.report import page as written
 from shiftgain.study.names import KEY
+from tests.bench_page import made_up_atlas
 from tests.made_up import FIGURES, GRID, atlas_arguments, make_study, text_of, two_sources
 
 # Of 10 labelled pairs of kept polarity adapted: 2 at home, 3 by their means, 5 noisy; 10 flips are kept as they were.
@@ -321,6 +323,19 @@ def test_the_page_needs_nothing_from_outside(page):
 def test_the_same_inputs_give_the_same_page(arguments, page, tmp_path):
     report(**arguments | {"page_path": str(tmp_path / "report.html")})
     assert (tmp_path / "report.html").read_text() == page
+
+
+def test_a_page_of_720_pairs_fits_into_5_mb(arguments, tmp_path):
+    """How soon a browser paints it, and answers a click, is measured by `make bench` (rows page_*)."""
+    paths = {name: str(tmp_path / name) for name in ("atlas_path", "page_path")}
+    Path(paths["atlas_path"]).write_text(json.dumps(made_up_atlas(720), separators=(",", ":")))
+    report(**arguments | paths)
+    text = Path(paths["page_path"]).read_text()
+    data = json.loads(re.search(r'id="atlas-data">(.*?)</script>', text, re.DOTALL)[1])
+    assert len(data["pairs"]["source"]) == 720
+    pictures = sum(len(json.dumps(data[part], separators=(",", ":"))) for part in ("pool", "shown"))
+    assert 0.5e6 < pictures < gather.PICTURE_CHARACTERS
+    assert len(text.encode()) - pictures + gather.PICTURE_CHARACTERS < 5e6, "with as many pictures as have room"
 
 
 @pytest.mark.parametrize(

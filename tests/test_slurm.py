@@ -11,13 +11,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.test_faults import TINY
+from tests.test_faults import TINY, assert_undisturbed
 from tests.test_workflow import ROOT, TABLES, copy
 
 pytestmark = pytest.mark.slow
@@ -26,6 +26,7 @@ PROFILE = "workflow/profiles/slurm"
 DAEMONS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue")
 LIMIT = 1200  # seconds that a run may take on a busy machine
 MODEL = "results/tiny/models/0.30-0.70/seed0.h5"
+LAST_TABLE = "results/tiny/tables/correlations.csv"
 
 # No cgroups: LinuxProc finds the processes of a job. GRES are two files that are no GPUs: torch then takes the CPU.
 # Timeouts are long, because a busy machine answers late: a job is then not taken for lost, nor a command given up.
@@ -212,16 +213,21 @@ def processes_of(job: str) -> list[int]:
     return found
 
 
-def frozen_job(run: subprocess.Popen, environment: dict[str, str]) -> str:
-    """The number of the one Slurm job of ``run``, every process of which is stopped."""
+def signalled(job: str, number: signal.Signals) -> None:
+    """Send a signal to every process of a Slurm job."""
+    for pid in processes_of(job):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def frozen_job(run: subprocess.Popen, environment: dict[str, str], logs: Path | None = None) -> str:
+    """The number of the one Slurm job of ``run``, every process of which is stopped: once it has a log in ``logs``."""
     deadline = time.monotonic() + LIMIT
     while time.monotonic() < deadline and run.poll() is None:
         running = command_output(environment, "squeue", "-h", "-t", "running", "-o", "%i").split()
         pids = processes_of(running[0]) if running else []
-        if len(pids) > 3:
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGSTOP)
+        if len(pids) > 3 and (logs is None or any(logs.rglob("*.log"))):
+            signalled(running[0], signal.SIGSTOP)
             return running[0]
         time.sleep(0.05)
     run.kill()
@@ -255,6 +261,66 @@ def test_failed_cancelled_and_out_of_time_are_reported_and_repaired(finished, cl
     assert run.returncode == 0 and "SLURM status is: 'TIMEOUT'" in output, output
     assert "1-00:00:00" in command_output(cluster, "squeue", "-h", "-t", "all", "-o", "%l").split()
     assert (finished / MODEL).read_bytes() == before
+
+
+@pytest.fixture(scope="module")
+def kept(finished) -> Path:
+    """The checkout of ``finished``, with what its study gave in results/kept too."""
+    shutil.copytree(finished / "results/tiny", finished / "results/kept")
+    return finished
+
+
+def until(true: Callable[[], bool], run: subprocess.Popen | None = None) -> None:
+    """Wait until something is so; ``run`` has to be alive meanwhile."""
+    deadline = time.monotonic() + LIMIT
+    while not true():
+        assert time.monotonic() < deadline, "it was waited for in vain"
+        assert run is None or run.poll() is None, run.communicate()[0]
+        time.sleep(0.1)
+
+
+def queue(environment: dict[str, str], columns: str) -> list[str]:
+    """A line for each job that waits or runs."""
+    command = ["squeue", "-h", "-t", "pending,running,completing", "-o", columns]
+    return subprocess.run(command, env=environment, capture_output=True, check=True, text=True).stdout.splitlines()
+
+
+def test_a_head_that_is_killed_leaves_its_job_and_the_tables_are_the_same(kept, cluster):
+    """As docs/scale.md says it: the same command stops at the lock, and goes on when the queue is empty."""
+    for folder in ("scores", "tables", "logs/score"):
+        shutil.rmtree(kept / "results/tiny" / folder)
+    run = submit(kept, cluster, *STUDY, "--", LAST_TABLE)
+    job = frozen_job(run, cluster, kept / "results/tiny/logs/score")
+    run.kill()
+    run.communicate()
+    stopped = submit(kept, cluster, *STUDY, "--rerun-incomplete", "--", LAST_TABLE)
+    output = said(stopped)
+    assert stopped.returncode == 1 and "LockException" in output, output
+    assert queue(cluster, "%i") == [job], "the job outlives its head, and nothing was submitted beside it"
+    signalled(job, signal.SIGCONT)
+    until(lambda: not queue(cluster, "%i"))
+    unlocked = submit(kept, cluster, *STUDY, "--unlock")
+    assert "Unlocked" in said(unlocked) and unlocked.returncode == 0
+    run = submit(kept, cluster, *STUDY, "--rerun-incomplete", "--", LAST_TABLE)
+    output = said(run)
+    assert run.returncode == 0, output
+    assert_undisturbed(kept, "results/tiny", "results/kept")
+
+
+def test_jobs_wait_for_a_drained_node_and_run_when_it_is_back(kept, cluster):
+    node = f"nodename={socket.gethostname().split('.')[0]}"
+    for name in TABLES:
+        (kept / f"results/tiny/tables/{name}.csv").unlink(missing_ok=True)
+    subprocess.run(["scontrol", "update", node, "state=drain", "reason=test"], env=cluster, check=True)
+    try:
+        run = submit(kept, cluster, *STUDY, "--forcerun", "tabulate", "--", LAST_TABLE)
+        until(lambda: any("DRAINED" in line or "Unavailable" in line for line in queue(cluster, "%R")), run)
+        waiting = queue(cluster, "%T")
+    finally:
+        subprocess.run(["scontrol", "update", node, "state=resume"], env=cluster, check=True)
+    output = said(run)
+    assert waiting == ["PENDING"] and run.returncode == 0, output
+    assert_undisturbed(kept, "results/tiny", "results/kept")
 
 
 def test_the_profile_names_rules_that_exist():

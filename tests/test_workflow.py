@@ -1,9 +1,12 @@
 """The workflow as a user runs it: one run of the smoke study, and what a change to it reruns."""
 
+import base64
+import json
 import re
 import shutil
 import subprocess
 import sys
+from html import unescape
 from pathlib import Path
 
 import h5py
@@ -12,6 +15,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from shiftgain.report.contents import figures
 from shiftgain.study.lineage import code
 from tests.test_tables import faults
 
@@ -107,6 +111,26 @@ def test_tables_of_a_run_follow_their_schema(finished):
         "advice",
     }
     assert [fault for path in paths for fault in faults(path.stem, path)] == []
+
+
+def test_the_report_of_snakemake_has_the_answer_and_every_figure_and_table_with_label_and_caption(finished):
+    made = snakemake(finished, "--report", "snakemake.html")
+    assert made.returncode == 0, made.stderr
+    text = (finished / "snakemake.html").read_text()
+    (found,) = re.findall(r"var results = (\{.*\});", text)
+    results = {path.removeprefix("results/smoke/"): entry for path, entry in json.loads(found).items()}
+    tables = {"pairs": "Every pair", "hypotheses": "The hypotheses", "advice": "The advice on every pair"}
+    labels = {f"tables/{name}.csv": label for name, label in tables.items()}
+    labels |= {f"figures/{name}.svg": figure["heading"] for name, figure in figures("draw").items()}
+    labels |= {"answer.html": "The answer in three sentences"}
+    assert labels.items() <= {path: entry["labels"]["what"] for path, entry in results.items()}.items()
+    captions = {path: Path(path).stem for path in labels} | {"tables/hypotheses.csv": "verdicts"}
+    for path, caption in captions.items():
+        written = (finished / f"workflow/report/{caption}.rst").read_text()
+        shown = unescape(re.sub("<.*?>", "", results[path]["caption"]))
+        assert re.findall(r"\w+", written)[:12] == re.findall(r"\w+", shown)[:12], path
+    _, content = results["answer.html"]["data_uri"].split(";base64,")
+    assert base64.b64decode(content) == (finished / "results/smoke/answer.html").read_bytes()
 
 
 def test_second_run_does_nothing(finished):

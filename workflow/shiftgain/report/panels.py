@@ -16,6 +16,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Polygon, Rectangle
 from matplotlib.textpath import TextPath
+from seaborn.utils import relative_luminance
 
 from shiftgain.files.tables import replacing
 from shiftgain.findings.relations import means, on_grid
@@ -23,6 +24,8 @@ from shiftgain.study.names import BLANK
 
 WIDTH = 10  # inches
 TICK_SIZE = 7  # points
+# Black and white stand out equally on a relative luminance L with (L + 0.05) / 0.05 = 1.05 / (L + 0.05), WCAG 2.
+MIDDLE = 0.179
 CORNER = 0.25  # of a cell's side, cut off to mark it
 BLUE, ORANGE, GREY, MISSING = "#0072b2", "#d55e00", "0.65", "0.92"
 QUANTITIES = {"iou_before": "IoU before", "iou_after": "IoU after", "gain_iou": "gain"}
@@ -151,6 +154,11 @@ def heat_map(
         square, ax=axes, norm=norm, cmap=colours, cbar=False, linewidths=0.5, linecolor="white",
         annot=texts if size else False, fmt="", annot_kws={"size": size}, xticklabels=False, yticklabels=False,
     )  # fmt: skip
+    # Seaborn writes in white on colours of middling lightness too, and else in grey.
+    cells = matplotlib.colormaps[colours](norm(square.to_numpy(float)))
+    for text in axes.texts:
+        column, row = map(int, text.get_position())
+        text.set_color("black" if relative_luminance(cells[row, column]) > MIDDLE else "white")
     axes.set_xticks(np.arange(square.shape[1]) + 0.5, square.columns)
     axes.set_yticks(np.arange(square.shape[0]) + 0.5, square.index)
     axes.tick_params(length=0)
