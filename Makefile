@@ -79,7 +79,7 @@ advise: .venv/installed  ## masks for a folder of images (TARGET=FOLDER SOURCE=F
 folders: .venv/installed  ## draw two folders to try that on: results/folders/home with masks, results/folders/away
 	@$(COMMAND).folders results/folders
 
-data:  ## put the real domains of three studies in place (FROM=FOLDER_OR_ARCHIVE that holds them; data/README.md)
+data:  ## put the real domains of four studies in place (FROM=FOLDER_OR_ARCHIVE that holds them; data/README.md)
 	@$(PYTHON) data/place.py $(if $(FROM),"$(FROM)")
 
 docs: .venv/installed  ## write the pages that are rendered: docs/results.md, docs/glossary.md, config/README.md
