@@ -36,7 +36,11 @@ def test_each_sentence_follows_the_data_and_is_absent_without_any():
             ["keep", "keep"],
             "no better than a constant guess whether it helps; here the advice of the predictor did as well as never",
         ),
-        (0.6, ["other", "keep"], "no better than a constant guess whether it helps; so ask the predictor"),
+        (
+            0.6,
+            ["other", "keep"],
+            "no better than a constant guess whether it helps; yet following its advice did better",
+        ),
     ],
 )
 def test_what_to_do_is_what_did_best(right, decisions, expected):

@@ -23,6 +23,7 @@ AS_GOOD = 0.02
 CLOSE = 0.05
 # Share of right signs from which on a predictor is right "nearly always", and "mostly".
 NEARLY_ALWAYS, OFTEN = 0.95, 0.85
+NO_BETTER = "no better than a constant guess"
 # A difference of mean IoU between two rules that is worth a sentence.
 WORTH = 0.005
 VERBS = ("helps", "does no harm", "harms", "does not help", "goes either way", "changes little")
@@ -157,7 +158,8 @@ def why(rows: list[Condition], pairs: pd.DataFrame) -> str:
 
 def told(predictors: pd.DataFrame, advice: pd.DataFrame, pairs: pd.DataFrame) -> str:
     """Whether images without labels tell it, and what to do; either part is left out where the tables are silent."""
-    said = "; ".join(part for part in (_tellable(predictors), _advisable(advice, pairs)) if part)
+    tells = _tellable(predictors)
+    said = "; ".join(part for part in (tells, _advisable(advice, pairs, NO_BETTER not in tells)) if part)
     return f"{said[0].upper()}{said[1:]}." if said else ""
 
 
@@ -171,16 +173,17 @@ def _tellable(predictors: pd.DataFrame) -> str:
             continue
         right, guess = row.iloc[0][["sign_accuracy", "base_rate"]]
         if right <= guess + SMALLEST_GAIN:
-            return (
-                f"{where}, the predictor told from unlabelled images no better than a constant guess whether it helps"
-            )
+            return f"{where}, the predictor told from unlabelled images {NO_BETTER} whether it helps"
         often = "nearly always" if right >= NEARLY_ALWAYS else "mostly" if right >= OFTEN else "more often than a guess"
         return f"{where}, the predictor {often} told rightly from unlabelled images whether it helps"
     return ""
 
 
-def _advisable(advice: pd.DataFrame, pairs: pd.DataFrame) -> str:
-    """Which of three rules did best where there are labels: to follow the advice, to refresh always, or never."""
+def _advisable(advice: pd.DataFrame, pairs: pd.DataFrame, sure: bool) -> str:
+    """Which of three rules did best where there are labels: to follow the advice, to refresh always, or never.
+
+    ``sure``: whether the predictor tells what it did not know better than a guess; else its advice is not commended.
+    """
     if advice.empty:
         return ""
     table = advice[[*KEY, "decision"]].merge(pairs, on=KEY)
@@ -191,6 +194,8 @@ def _advisable(advice: pd.DataFrame, pairs: pd.DataFrame) -> str:
     always, never = table["iou_after"].mean(), table["iou_before"].mean()
     rule = "always" if always > never else "never"
     if followed > max(always, never) + WORTH:
+        if not sure:
+            return "yet following its advice did better here than to refresh always or never"
         return "so ask the predictor about each target, and do what it says"
     if followed < max(always, never) - WORTH:
         return f"but here {rule} refreshing did better than the advice of the predictor"
