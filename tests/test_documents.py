@@ -124,7 +124,7 @@ def test_tables_of_an_earlier_protocol_are_said_to_be(day, tables, tmp_path, mon
     """One of two days is enough: of a table that was made in parts, the oldest part counts."""
     folder = shutil.copytree(published.PUBLISHED, tmp_path / "published")
     readme = folder / "README.md"
-    readme.write_text(re.sub(r"2026-\d\d-\d\d \|\n", f"{day}; another part 2026-12-01 |\n", readme.read_text()))
+    readme.write_text(re.sub(r"2026-\d\d-\d\d", f"{day} and 2026-12-01", readme.read_text()))
     monkeypatch.setattr(published, "PUBLISHED", folder)
     assert render.render("docs/results.md").count("*Made before 2026-11-27: of the draws") == tables
 
