@@ -49,10 +49,10 @@ crate: .venv/installed  ## write a finished study as a Workflow Run RO-Crate int
 test: .venv/developed  ## run every test, a file to a core
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-slurm: .venv/developed  ## test the Slurm profile on a Slurm of one node (as root, with apt: installs it first)
+slurm: .venv/developed  ## test the Slurm profile on a Slurm of one node, its head killed, its node drained (as root, with apt: installs it first)
 	command -v slurmctld > /dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 		apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client munge; }
-	$(BIN)/python -m pytest tests/test_slurm.py
+	DISTURB=1 $(BIN)/python -m pytest tests/test_slurm.py
 
 kills: .venv/developed  ## kill a run thirty times, and single jobs of every stage; rerun, and compare the tables (long)
 	KILLS=30 $(BIN)/python -m pytest tests/test_faults.py -k killed

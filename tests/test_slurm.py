@@ -24,6 +24,7 @@ pytestmark = pytest.mark.slow
 
 PROFILE = "workflow/profiles/slurm"
 DAEMONS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue")
+disturbed = pytest.mark.skipif("DISTURB" not in os.environ, reason="make slurm: some minutes more")
 LIMIT = 1200  # seconds that a run may take on a busy machine
 MODEL = "results/tiny/models/0.30-0.70/seed0.h5"
 LAST_TABLE = "results/tiny/tables/correlations.csv"
@@ -285,6 +286,7 @@ def queue(environment: dict[str, str], columns: str) -> list[str]:
     return subprocess.run(command, env=environment, capture_output=True, check=True, text=True).stdout.splitlines()
 
 
+@disturbed
 def test_a_head_that_is_killed_leaves_its_job_and_the_tables_are_the_same(kept, cluster):
     """As docs/scale.md says it: the same command stops at the lock, and goes on when the queue is empty."""
     for folder in ("scores", "tables", "logs/score"):
@@ -307,6 +309,7 @@ def test_a_head_that_is_killed_leaves_its_job_and_the_tables_are_the_same(kept, 
     assert_undisturbed(kept, "results/tiny", "results/kept")
 
 
+@disturbed
 def test_jobs_wait_for_a_drained_node_and_run_when_it_is_back(kept, cluster):
     node = f"nodename={socket.gethostname().split('.')[0]}"
     for name in TABLES:
