@@ -49,7 +49,7 @@ crate: .venv/installed  ## write a finished study as a Workflow Run RO-Crate int
 test: .venv/developed  ## run every test, a file to a core
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
-slurm: .venv/developed  ## test the Slurm profile on a Slurm of one node, its head killed, its node drained (as root, with apt: installs it first)
+slurm: .venv/developed  ## test the Slurm profile on a node of its own, a killed head, a drained node (as root, with apt: installs it)
 	command -v slurmctld > /dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 		apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client munge; }
 	DISTURB=1 $(BIN)/python -m pytest tests/test_slurm.py

@@ -96,8 +96,8 @@ def images_to_label(spread: float, coverage: float) -> int | None:
     """
     if not np.isfinite(spread):
         return None
-    half = (student.ppf((1 + coverage) / 2, n - 1) * spread / n**0.5 for n in count(2))
-    return next(n for n, width in enumerate(half, 2) if width <= DECISIVE_CHANGE)
+    quantile = (1 + coverage) / 2
+    return next(n for n in count(2) if student.ppf(quantile, n - 1) * spread / n**0.5 <= DECISIVE_CHANGE)
 
 
 def _spreads(rehearsal: pd.DataFrame) -> dict[str, float]:

@@ -164,16 +164,15 @@ def predicted(predictors: pd.DataFrame) -> Iterator[str]:
             f"{gain['coverage']:.0%} at a mean width of {gain['mean_width']:.2f}, and following it loses "
             f"{gain['regret']:.4f} of IoU a pair against the best action{_constant_rule(rows)}."
         )
-    rows = predictors[(predictors["protocol"] == "leave_source_out") & (predictors["outcome"] == "gain_iou")]
-    rows = rows.set_index("predictor")
-    singles = rows[(rows["kind"] == "unfitted") & rows["regret"].notna()]
+    rows = predictors[predictors["protocol"] == "leave_source_out"].set_index(["predictor", "outcome"])
+    singles = _lost(rows, "unfitted")
     if len(singles):
-        best = singles.sort_values("regret", kind="stable").iloc[0]
+        lost = _lost(rows)
         beside = {TALK: "the talk's Bhattacharyya of the bottleneck", "three_conditions": "a rule of three conditions"}
-        rest = [f"; {words}: {rows.loc[name, 'regret']:.4f}" for name, words in beside.items() if name in rows.index]
+        rest = [f"; {words}: {lost[name]:.4f}" for name, words in beside.items() if name in lost]
         yield (
-            f"Of single numbers that nothing was fitted to, {best.name.removesuffix('_unfitted')} chooses best for an "
-            f"unseen source, and loses {best['regret']:.4f}{''.join(rest)}."
+            f"Of single numbers that nothing was fitted to, {singles.index[0].removesuffix('_unfitted')} chooses best "
+            f"for an unseen source, and loses {singles.iloc[0]:.4f}{''.join(rest)}."
         )
 
 
@@ -205,15 +204,23 @@ def _trust(where: str, rows: pd.DataFrame) -> str:
     )
 
 
+def _lost(rows: pd.DataFrame, kind: str = "") -> pd.Series:
+    """Predictor -> the IoU a pair that it loses, the least first, of one ``kind`` or of all.
+
+    ``rows``: of one protocol, by predictor and outcome.
+    """
+    gain = rows[rows.index.get_level_values("outcome") == "gain_iou"].droplevel("outcome")
+    regret = gain.loc[gain["kind"] == kind, "regret"] if kind else gain["regret"]
+    return regret.dropna().sort_values(kind="stable")
+
+
 def _constant_rules(rows: pd.DataFrame) -> pd.Series:
-    """Constant rule -> what it loses, the least first; ``rows``: of one protocol, by predictor and outcome."""
-    gain = rows.xs("gain_iou", level="outcome")
-    rules = gain[(gain["kind"] == "baseline") & (gain.index != "constant")]
-    return rules["regret"].sort_values(kind="stable")
+    """Constant rule -> what it loses, as :func:`_lost`; that of mean gains, which are fitted, left out."""
+    return _lost(rows, "baseline").drop("constant", errors="ignore")
 
 
 def _constant_rule(rows: pd.DataFrame) -> str:
-    """What the best constant rule loses, in words; ``rows`` as for :func:`_constant_rules`."""
+    """What the best constant rule loses, in words; ``rows`` as for :func:`_lost`."""
     rules = _constant_rules(rows)
     if rules.empty:
         return ""
@@ -222,13 +229,14 @@ def _constant_rule(rows: pd.DataFrame) -> str:
 
 
 def _single_number(rows: pd.DataFrame) -> str:
-    """What the best number that nothing was fitted to loses, in words; ``rows`` as for :func:`_constant_rules`."""
-    gain = rows.xs("gain_iou", level="outcome")
-    singles = gain.loc[gain["kind"] == "unfitted", "regret"].dropna().sort_values(kind="stable")
+    """What the best number that nothing was fitted to loses, in words; ``rows`` as for :func:`_lost`."""
+    singles = _lost(rows, "unfitted")
     if singles.empty:
         return ""
-    name = singles.index[0].removesuffix("_unfitted").replace("_", " ")
-    return f", the best single number that nothing was fitted to ({name}) {singles.iloc[0]:.4f}"
+    name = singles.index[0].removesuffix("_unfitted")
+    return (
+        f", the best single number that nothing was fitted to ({cards.LOOKED_AT.get(name, name)}) {singles.iloc[0]:.4f}"
+    )
 
 
 def advised(advice: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[str]:
