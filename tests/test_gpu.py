@@ -8,6 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from scripts.adapt import adapt
+from scripts.evaluate import evaluate
+from scripts.rehearse import rehearse
+from scripts.score import score
 from scripts.tabulate import GAINS
 from scripts.train import train
 from shiftgain.adaptation import batchnorm
@@ -20,8 +24,14 @@ from shiftgain.network.inference import Inputs, predict
 from shiftgain.network.training import segmentation_loss
 from shiftgain.network.unet import UNet, to_input
 from tests import gpu, together
-from tests.conftest import MODEL, discs
+from tests.conftest import METHODS, MODEL, discs
+from tests.test_adopt import adopted_at, home
+from tests.test_rehearse import OPTIONS as REHEARSAL
+from tests.test_remedies import OPTIONS as REMEDIES
+from tests.test_remedies import trained
 from tests.test_train import OPTIONS
+
+__all__ = ["home", "trained"]
 
 NO_GPU = not torch.cuda.is_available()
 MISSING = "torch sees no GPU"
@@ -82,6 +92,47 @@ def test_no_device_rounds_to_tf32(monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     devices.pick("cpu")
     assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
+
+
+REMEDIED = {"-".join(options.values()): {"function": "remedy", "options": options} for options in REMEDIES} | METHODS
+
+
+def close(one, other, bounds: dict[str, float]) -> None:
+    """Tables that name the same rows, and whose columns of ``bounds`` differ by no more than these."""
+    names = ["target", "method"]
+    assert one[names].equals(other[names])
+    for column, bound in bounds.items():
+        np.testing.assert_allclose(one[column], other[column], rtol=0, atol=bound, err_msg=column)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(NO_GPU, reason=MISSING)
+def test_every_remedy_and_rehearsal_reaches_what_it_does_on_the_cpu(tmp_path, domain_path, targets_path, trained):
+    model, tables = str(tmp_path / "model.h5"), {}
+    rehearsed = {name: REMEDIED[name] for name in ("batchnorm", "image-balanced-turned")}
+    checkpoint.save(model, trained, MODEL, {})
+    for device in ("cpu", "cuda"):
+        files = [str(tmp_path / f"{device}{name}") for name in (".h5", ".csv", "_masks.h5", "_rehearsed.csv")]
+        adapt(model, str(domain_path), str(targets_path), files[0], REMEDIED, 0, device)
+        evaluate(model, str(targets_path), *files[:3], "discs", 0, 0.5, 1, device, methods=list(REMEDIED))
+        rehearse(model, str(domain_path), files[3], "discs", 0, rehearsed, REHEARSAL, 6, 30, 0.5, device)
+        tables[device] = [read_csv(files[1]), read_csv(files[3])]
+    for on_cpu, on_gpu, methods in zip(tables["cpu"], tables["cuda"], (REMEDIED, rehearsed), strict=True):
+        assert set(on_cpu["method"]) == {"source", *methods}
+        close(on_cpu, on_gpu, {"iou": 0.02})
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(NO_GPU, reason=MISSING)
+def test_a_network_trained_elsewhere_scores_as_on_the_cpu(tmp_path, home, targets_path):
+    path, _ = adopted_at(tmp_path, home, preprocessing={"id": "zero_mean_unit_variance"})
+    tables = {}
+    for device in ("cpu", "cuda"):
+        files = [str(tmp_path / f"{device}{name}") for name in (".h5", ".csv")]
+        adapt(path, home, str(targets_path), files[0], METHODS, 0, device, "home")
+        score(path, home, str(targets_path), files[0], {}, files[1], "home", 0, list(METHODS), 8, 40, 0.5, device)
+        tables[device] = read_csv(files[1])
+    close(tables["cpu"], tables["cuda"], {"expected_iou": 0.02})
 
 
 @pytest.mark.gpu
