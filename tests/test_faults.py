@@ -443,7 +443,7 @@ def test_what_a_killed_process_left_is_removed_and_neighbours_are_not(tmp_path):
 
 
 # The smallest study: one network, two families of targets. A kill falls into it KILLS times, 30 in `make kills`.
-KILLS = int(os.environ.get("KILLS", "8"))
+KILLS = int(os.environ.get("KILLS", "6"))
 # So many runs of a study may fail because too many of its jobs were killed, before it is given up.
 ENDURED = 8
 TINY = {
