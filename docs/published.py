@@ -91,6 +91,7 @@ def results() -> dict:
         "predictors": predictors(published("predictors.csv")),
         "frozen": [frozen_row(asked, published(name)) for name, asked in FROZEN.items()],
         "earlier": [asked for name, asked in FROZEN.items() if advised(published(name)) != ADVISED],
+        "natural": natural_rows() if (PUBLISHED / "advice_natural.csv").exists() else [],
         "real": real_pairs(pairs_with_advice("real")),
         "real_advice": advice_rows(pairs_with_advice("real")),
         "shifted": transform_rows(pairs_with_advice("shifted")),
@@ -294,6 +295,49 @@ def pairs_with_advice(study: str) -> pd.DataFrame:
     table["lost"] = table["never"].where(table["decision"].isin(["keep", "unknown"]), table["always"])
     table["warned"] = table["warning"].notna()
     return table
+
+
+def natural_rows() -> list[list[str]]:
+    """A row per source, and one of all: what was decided, how often rightly, and the mean IoU of following it.
+
+    Pairs are natural ones between different domains; of these every action that was scored has its IoU.
+    """
+    table = followed(published("remedies_real.csv"), published("advice_natural.csv"))
+    table = table[table["source"] != table["target"]]
+    groups = [*table.groupby("source"), ("all", table)]
+    return [[name if name == "all" else f"`{name}`", *followed_row(group)] for name, group in groups]
+
+
+def followed(gains: pd.DataFrame, advice: pd.DataFrame) -> pd.DataFrame:
+    """A row per pair: IoU ``kept``, ``advised`` (of the network as it is where the decision is no action), ``best`` of
+    all that was scored, and ``refreshed``; ``true_gain`` of the action that the advice names, beside what it says."""
+    key = ["source", "target", "transform", "level", "seed"]
+    after = gains.pivot(index=key, columns="method", values="iou_after")
+    kept = gains.groupby(key)["iou_before"].first()
+    table = advice.set_index(key).join(pd.DataFrame({"kept": kept, "refreshed": after["batchnorm"]}), how="inner")
+    scored = [name.removeprefix("expected_") for name in advice if name.removeprefix("expected_") in after]
+    after = after.loc[table.index]
+    named = pd.Series([after.at[place, action] for place, action in table["action"].items()], table.index)
+    acts = ~table["decision"].isin(["keep", "unknown"])
+    return table.assign(
+        true_gain=named - table["kept"],
+        advised=table["kept"].mask(acts, named),
+        best=after[scored].max(axis=1).clip(lower=table["kept"]),
+    ).reset_index()
+
+
+def followed_row(table: pd.DataFrame) -> list[str]:
+    """Cells of :func:`natural_rows` about the pairs of ``table``."""
+    decided = table["decision"].where(table["decision"].isin(["keep", "unknown"]), "act").value_counts()
+    clear = table[table["true_gain"].abs() > SMALLEST_GAIN]
+    right = ((clear["gain"] > 0) == (clear["true_gain"] > 0)).sum()
+    inside = table["true_gain"].between(table["gain_low"], table["gain_high"])
+    width = (table["gain_high"] - table["gain_low"]).mean()
+    return [
+        *[str(len(table)), " / ".join(str(decided.get(word, 0)) for word in ("act", "keep", "unknown"))],
+        *[f"{right} of {len(clear)}", share(inside.mean()), number(width, 2)],
+        *[number(table[column].mean()) for column in ("kept", "refreshed", "advised", "best")],
+    ]
 
 
 def real_pairs(table: pd.DataFrame) -> list[list[str]]:

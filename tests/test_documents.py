@@ -119,6 +119,41 @@ def test_the_page_of_results_has_a_section_on_remedies_once_they_are_published(t
     assert "\n| nuclei | 1 | 0.200 | 0.100 | 0.700 | 0.700 | 0.800 |\n" in text
 
 
+def test_the_advice_on_real_pairs_is_judged_by_what_following_it_gives():
+    """Of three pairs: acted on rightly, kept where acting would have harmed, not told where it would have helped."""
+    first, second, third = (("a", target, "identity", 0.0, 0) for target in ("b", "c", "d"))
+    tried = {"batchnorm": 0.5, "turned": 0.9, "alpha_bn": 1.0}
+    gains = gains_of(
+        (*first, 0.95, 0.2, tried), (*second, 0.95, 0.8, tried | {"turned": 0.6}), (*third, 0.95, 0.4, tried)
+    )
+    says = [
+        "action",
+        "decision",
+        "gain",
+        "gain_low",
+        "gain_high",
+        "expected_source",
+        "expected_batchnorm",
+        "expected_turned",
+    ]
+    advice = pd.DataFrame([
+        dict(zip(["source", "target", "transform", "level", "seed", *says], (*pair, *told), strict=True))
+        for pair, told in [
+            (first, ("turned", "turned", 0.5, 0.3, 0.6, 0.2, 0.4, 0.7)),
+            (second, ("turned", "keep", 0.005, -0.1, 0.1, 0.8, 0.7, 0.805)),
+            (third, ("batchnorm", "unknown", 0.3, -0.2, 0.8, 0.3, 0.6, 0.5)),
+        ]
+    ])  # fmt: skip
+    table = published.followed(gains, advice)
+    assert list(table["true_gain"]) == pytest.approx([0.7, -0.2, 0.1]), "of the action that is named"
+    assert list(table["advised"]) == [0.9, 0.8, 0.4]
+    assert list(table["best"]) == [0.9, 0.8, 0.9], "alpha_bn was not among what was scored"
+    assert published.followed_row(table) == [
+        *["3", "1 / 1 / 1", "2 of 3", "33.3%", "0.50"],
+        *["0.467", "0.500", "0.700", "0.867"],
+    ]
+
+
 @pytest.mark.parametrize(("day", "tables"), [("2026-11-26", 5), ("2026-11-27", 0)])
 def test_tables_of_an_earlier_protocol_are_said_to_be(day, tables, tmp_path, monkeypatch):
     """One of two days is enough: of a table that was made in parts, the oldest part counts."""
