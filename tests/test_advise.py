@@ -117,11 +117,16 @@ def test_a_network_is_advised_by_its_own_rehearsal_and_not_by_that_of_another_se
 
 def test_the_interval_is_of_rehearsed_kinds_that_were_held_out():
     """Three kinds of four agree; the fourth is told by them, and is off by as much as it differs: the largest error."""
-    found = advised(
-        (MIDDLE, LOW, HIGH), rehearsals=rehearsed({"noise": 0.9, "blur": 0.9, "gamma": 0.9, "zoom": 0.3})
-    ).iloc[0]
-    assert found["gain_high"] - found["gain"] > 0.3
-    assert found["decision"] == "unknown" and found["images_to_label"] == images_to_label(0.3, 0.9)
+    own = rehearsed({"noise": 0.9, "blur": 0.9, "gamma": 0.9, "zoom": 0.3})
+    widths = {"none": float("nan"), "narrow": 2.0, "wide": 50.0}
+    found = {
+        name: advised((MIDDLE, LOW, HIGH), tree=replace(TREE, width=width), rehearsals=own).iloc[0]
+        for name, width in widths.items()
+    }
+    half = {name: row["gain"] - row["gain_low"] for name, row in found.items()}
+    assert half["narrow"] < 0.59 < half["none"] < half["wide"]
+    assert found["none"]["decision"] == "unknown" and found["none"]["images_to_label"] == images_to_label(0.3, 0.9)
+    assert found["narrow"]["decision"] == "balanced", "where the forest's own interval is narrow, half-way to it"
 
 
 def test_the_interval_is_wide_where_trees_disagree():

@@ -400,6 +400,28 @@ def test_the_correction_is_of_what_the_forest_gets_wrong_and_believed_as_far_as_
     )
 
 
+def test_beside_the_forests_stands_a_number_that_nothing_is_fitted_to(table):
+    """Where there is no such score, the forests speak alone."""
+    rng, part = np.random.default_rng(3), estimator.REFERENCE_PART
+    names, seen = [*NAMES, estimator.REFERENCE], {estimator.REFERENCE: rng.uniform(size=len(table))}
+    own = rehearsal(table).assign(**{estimator.REFERENCE: 0.25})
+    prior = estimator.fit(names, table.assign(**seen), FEWER)
+    model = estimator.Estimator(prior, estimator.correct(prior, own, FEWER), 1.0)
+    rows = table.assign(**seen)
+    forests = prior.predict(prior.rows(rows)) + model.correction.predict(prior.rows(rows))
+    expected = (1 - part) * forests.clip(0, 1) + part * rows[estimator.REFERENCE]
+    np.testing.assert_allclose(model.expected(rows), expected)
+    told = estimator.held_out_kinds(prior, own, FEWER)
+    assert told["predicted"].between(part * 0.25, (1 - part) + part * 0.25).all() and told["predicted"].nunique() > 20
+    # The width is in the spreads that it is multiplied by, of prior and correction together.
+    assert (told["spread"] >= prior.spread(prior.rows(own))).all()
+    # What moved the expectation sums to it, clipping and the means of the trees' roots aside.
+    unclipped = (1 - part) * forests + part * rows[estimator.REFERENCE].to_numpy()
+    assert np.ptp(unclipped - model.drivers(rows).sum(axis=1).to_numpy()) == pytest.approx(0, abs=1e-6)
+    alone = estimator.fit(NAMES, table, FEWER)
+    np.testing.assert_array_equal(estimator.expected(alone, None, rows), alone.predict(alone.rows(rows)).clip(0, 1))
+
+
 # Predictors
 
 

@@ -1,7 +1,8 @@
 """Expected IoU of a prediction, from its scores: a forest fitted on synthetic domains, corrected by a rehearsal.
 
-expected = clip(prior(x) + correction(x), 0, 1). The prior is the shipped forest. The correction is a second forest,
-fitted to what the prior gets wrong on the rehearsal of the user's own source; without a rehearsal there is none.
+expected = (1 - k) clip(prior(x) + correction(x), 0, 1) + k r. The prior is the shipped forest. The correction is a
+second forest, fitted to what the prior gets wrong on the rehearsal of the user's own source; without a rehearsal there
+is none. r is the IoU with a segmentation by grey levels, k its part, :data:`REFERENCE_PART`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,9 @@ OUTCOME = "iou"
 CONDITION_KINDS = {"inversion", "share"}
 # Of each combination of kinds one more forest is fitted, some forty for a network: smaller ones than that of advice.
 CALIBRATING_TREES = 8
+# A forest that is asked about what nothing resembles says the mean of all that it was fitted on; this score, which
+# nothing is fitted to, does not. Its part was chosen on the pairs of grid.yaml with source, target and transform new.
+REFERENCE, REFERENCE_PART = "resolved_iou", 0.4
 # Columns that name a rehearsed target.
 REHEARSED = ["source", "seed", "target", "kinds"]
 
@@ -48,11 +52,17 @@ class Estimator:
         return spread(self.prior, self.correction, table)
 
     def drivers(self, table: pd.DataFrame) -> pd.DataFrame:
-        """How much each score moved the expectation (n, scores): :meth:`Forest.drivers`, of prior plus correction."""
+        """How much each score moved the expectation (n, scores): :meth:`Forest.drivers`, of prior plus correction.
+
+        Clipping is left out; of :data:`REFERENCE` also its own part.
+        """
         moved = pd.DataFrame(self.prior.drivers(self.prior.rows(table)), columns=self.prior.features)
         if self.correction is not None:
             own = self.correction.drivers(self.correction.rows(table))
             moved = moved.add(pd.DataFrame(own, columns=self.correction.features), fill_value=0)
+        if REFERENCE in moved:
+            moved *= 1 - REFERENCE_PART
+            moved[REFERENCE] += REFERENCE_PART * table[REFERENCE].to_numpy()
         return moved
 
     def outside(self, table: pd.DataFrame) -> pd.DataFrame:
@@ -64,17 +74,25 @@ class Estimator:
 
 
 def expected(prior: Forest, correction: Forest | None, table: pd.DataFrame) -> np.ndarray:
-    """clip(prior + correction, 0, 1) of the rows of ``table`` (n,)."""
+    """(1 - k) clip(prior + correction, 0, 1) + k r of the rows of ``table`` (n,)."""
     values = prior.predict(prior.rows(table))
     if correction is not None:
         values = values + correction.predict(correction.rows(table))
-    return values.clip(0, 1)
+    return _beside_reference(values, prior, table)
+
+
+def _beside_reference(values: np.ndarray, prior: Forest, table: pd.DataFrame) -> np.ndarray:
+    """``values`` (n,) that forests say, clipped, and :data:`REFERENCE` beside them where ``prior`` knows that score."""
+    values = values.clip(0, 1)
+    if REFERENCE not in prior.features:
+        return values
+    return (1 - REFERENCE_PART) * values + REFERENCE_PART * table[REFERENCE].to_numpy()
 
 
 def spread(prior: Forest, correction: Forest | None, table: pd.DataFrame) -> np.ndarray:
-    """How far the trees of the correction disagree (n,), or without one those of the prior: :meth:`Forest.spread`."""
-    model = prior if correction is None else correction
-    return model.spread(model.rows(table))
+    """hypot of how far the trees of prior and correction disagree (n,), each :meth:`Forest.spread`."""
+    rows = prior.rows(table)
+    return np.hypot(prior.spread(rows), 0 if correction is None else correction.spread(rows))
 
 
 def fit(names: list[str], rows: pd.DataFrame, options: dict, threads: int = 1, outcome: str = OUTCOME) -> Forest:
@@ -110,17 +128,22 @@ def believed(wrong: pd.Series, usual: float) -> pd.Series:
 
 
 def estimator(prior: Forest, rehearsal: pd.DataFrame, order: Sequence[str], options: dict) -> Estimator:
-    """The :class:`Estimator` of one network: width = :func:`quantile` of its :func:`errors` on :func:`held_out_kinds`.
+    """The :class:`Estimator` of one network, by its ``rehearsal``; where that has no rows, the prior with its width.
 
-    ``rehearsal``: of that network; where it has no rows, the prior alone, with its own width. ``order``: actions, the
-    simpler first. ``options``: ``trees``, ``leaf`` and ``coverage``.
+    ``order``: actions, the simpler first. ``options``: ``trees``, ``leaf`` and ``coverage``.
     """
     if rehearsal.empty:
         return Estimator(prior, None, prior.width)
-    told = held_out_kinds(prior, rehearsal, options)
-    return Estimator(
-        prior, correct(prior, rehearsal, options), quantile(errors(told, REHEARSED, order), options["coverage"])
-    )
+    return Estimator(prior, correct(prior, rehearsal, options), width(prior, rehearsal, order, options))
+
+
+def width(prior: Forest, rehearsal: pd.DataFrame, order: Sequence[str], options: dict) -> float:
+    """(q + w) / 2: q the :func:`quantile` of :func:`errors` on :func:`held_out_kinds`, w the prior's, where it has one.
+
+    The rehearsal shows how hard the network is to tell, on its own texture; the prior how much harder new domains are.
+    """
+    own = quantile(errors(held_out_kinds(prior, rehearsal, options), REHEARSED, order), options["coverage"])
+    return (own + prior.width) / 2 if np.isfinite(prior.width) else own
 
 
 def held_out_kinds(prior: Forest, rehearsal: pd.DataFrame, options: dict) -> pd.DataFrame:
@@ -137,8 +160,8 @@ def held_out_kinds(prior: Forest, rehearsal: pd.DataFrame, options: dict) -> pd.
         if rest.any():
             seen = rehearsal[rest].assign(wrong=believed(wrong[rest], prior.error))
             each = fit(prior.features, seen, options, outcome="wrong").each(rows[out])
-            said[out], apart[out] = said[out] + each.mean(axis=0), disagreement(each)
-    return rehearsal.assign(predicted=said.clip(0, 1), spread=apart)
+            said[out], apart[out] = said[out] + each.mean(axis=0), np.hypot(apart[out], disagreement(each))
+    return rehearsal.assign(predicted=_beside_reference(said, prior, rehearsal), spread=apart)
 
 
 def kinds_held_out(kinds: pd.Series) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -15,14 +15,13 @@ from shiftgain.prediction import predictors
 from shiftgain.prediction.estimator import (
     CONDITION_KINDS,
     OUTCOME,
-    REHEARSED,
     correct,
     errors,
     expected,
     fit,
-    held_out_kinds,
     quantile,
     spread,
+    width,
 )
 from shiftgain.prediction.forest import Forest
 from shiftgain.study.names import IDENTITY, KEY
@@ -78,11 +77,11 @@ def learned(prior: Forest, test: pd.DataFrame, rehearsals: pd.DataFrame, order: 
         own = rehearsals[(rehearsals["source"] == source) & (rehearsals["seed"] == seed)]
         if own.empty:
             continue
-        width = quantile(errors(held_out_kinds(prior, own, options), REHEARSED, order), options["coverage"])
+        size = width(prior, own, order, options)
         for transform, part in rows.groupby("transform"):
             correction = correct(prior, own[_without(own["kinds"], {transform})], options)
             told[part.index] = expected(prior, correction, part)
-            half[part.index] = width * spread(prior, correction, part)
+            half[part.index] = size * spread(prior, correction, part)
     return {(FOREST, "learned"): (alone, own_half), (LEARNED, "learned"): (told, half)}
 
 
