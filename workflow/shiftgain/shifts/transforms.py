@@ -1,8 +1,9 @@
 """Transformations that make a shift, each with a level; level 0 is the identity bit for bit.
 
 Four kinds, told apart by :attr:`Transform.changes`: of grey levels (:mod:`shiftgain.shifts.intensity`), of places
-(:mod:`shiftgain.shifts.geometry`), which move the masks along, of what masks mark (:mod:`shiftgain.shifts.objects`), and
-of how a synthetic domain is drawn (:mod:`shiftgain.shifts.generation`), for what no finished image can be given any more.
+(:mod:`shiftgain.shifts.geometry`), which move the masks along, of what masks mark (:mod:`shiftgain.shifts.objects`),
+and of how a synthetic domain is drawn (:mod:`shiftgain.shifts.generation`), for what no finished image can be given any
+more.
 
 A new transform is one function and its line in :data:`TRANSFORMS`, one line in the config, and one test case.
 """
