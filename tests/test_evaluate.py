@@ -43,6 +43,16 @@ def test_pooled_counts_first_then_divides():
     assert scores["iou_mean"] == pytest.approx((1 + 1 / 4) / 2)
 
 
+def test_foreground_of_images_without_objects_by_hand():
+    """Of three images two have no objects, 3 and 4 of whose pixels count: 1 and 2 of them are called foreground."""
+    true, predicted = np.zeros((3, 2, 2), np.uint8), np.zeros((3, 2, 2), bool)
+    true[0, 0, 0], true[1, 0, 0] = 1, store.IGNORED
+    predicted[0], predicted[1, 0], predicted[2, 0] = True, True, True
+    assert metrics.scores([(predicted[:1], true[:1]), (predicted[1:], true[1:])])["empty_foreground"] == 3 / 7
+    assert np.isnan(metrics.scores([(predicted[:1], true[:1])])["empty_foreground"])
+    assert np.isnan(metrics.scores([(predicted, None)])["empty_foreground"])
+
+
 @pytest.fixture
 def evaluated(tmp_path, domain_path, targets_path, network):
     checkpoint.save(tmp_path / "model.h5", network, MODEL, {})

@@ -255,6 +255,7 @@ BROKEN = [
     (("0.30-0.70", "0.70-0.30", "foreground", 1.0), "share + polarity"),
     (("0.30-0.70", "0.70-0.30", "compound", 3.0), "share + polarity"),
     (("0.30-0.70", "0.30-0.70", "exposure", 0.5), "exposure between images"),
+    (("0.30-0.70", "0.30-0.70", "emptied", 0.5), "images without objects"),
     (("0.30-0.70", "0.30-0.70", "share_spread", 0.5), "share between images"),
     (("0.30-0.70", "spread", "exposure", 0.5), "exposure between images + share between images"),
     (("0.30-0.70", "0.30-0.70", "noise", 0.1), "contrast to noise"),

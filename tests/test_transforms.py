@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from shiftgain.domains import synthetic
 from shiftgain.files.errors import StudyError
+from shiftgain.files.store import IGNORED
 from shiftgain.shifts import transforms
 from shiftgain.shifts.generation import drawn_compound
 from shiftgain.shifts.intensity import OFFSET_PER_STOP
@@ -39,6 +40,7 @@ LEVELS = {
     "shear": -0.4,
     "stretch": 1,
     "elastic": 2,
+    "emptied": 0.6,
     "foreground": -0.7,
     "share_spread": 1,
     "texture": 1,
@@ -50,7 +52,7 @@ ACTING = [
     (name, shape)
     for name, transform in TRANSFORMS.items()
     for shape in SHAPES[transform.changes == "colours" :]
-    if transform.changes != "drawing"
+    if transform.changes in ("images", "colours")
 ]
 GEOMETRIC = [name for name, transform in TRANSFORMS.items() if "geometry" in transform.function.__module__]
 DRAWN = [name for name, transform in TRANSFORMS.items() if transform.changes == "drawing"]
@@ -496,14 +498,14 @@ def test_correlated_noise_has_the_moments_of_white_noise(sd):
 def test_a_domain_without_what_would_change_is_refused_in_one_line(transform, changes, coloured, message):
     spec = SPEC | changes | {"transform": transform, "level": LEVELS[transform]}
     with pytest.raises(StudyError, match=message) as caught:
-        transforms.check_domain(spec, coloured)
+        transforms.check_domain(spec, coloured, labelled=True)
     assert "\n" not in str(caught.value)
-    transforms.check_domain(spec | {"level": 0.0}, coloured)
+    transforms.check_domain(spec | {"level": 0.0}, coloured, labelled=True)
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_a_synthetic_domain_in_colour_goes_through_every_transform(name):
-    transforms.check_domain(SPEC | {"transform": name, "level": LEVELS[name]}, coloured=True)
+    transforms.check_domain(SPEC | {"transform": name, "level": LEVELS[name]}, coloured=True, labelled=True)
 
 
 def test_an_unknown_name_is_met_with_the_nearest_or_with_all():
@@ -516,3 +518,53 @@ def test_an_unknown_name_is_met_with_the_nearest_or_with_all():
 def test_a_level_out_of_range_is_named_with_the_unit():
     with pytest.raises(StudyError, match=r"level -0.1 is outside \[0, 1\] \(sd in grey level\)"):
         transforms.check("noise", -0.1)
+
+
+class TestEmptied:
+    """Objects are painted out, of whole images."""
+
+    def scene(self, n: int = 40) -> tuple[np.ndarray, np.ndarray]:
+        """Images of columns 10, 20, 30, ... with a bright object in columns 3 and 4, and pixels that do not count."""
+        images = np.tile(np.arange(10, 90, 10, np.uint8), (n, 6, 1))
+        masks = np.zeros_like(images)
+        masks[:, 1:, 3:5] = 1
+        masks[:, 0, 0] = IGNORED
+        images[masks == 1] = 255
+        return images, masks
+
+    def test_an_object_takes_the_values_beyond_its_border(self):
+        images, masks = self.scene(1)
+        painted, left = transforms.apply("emptied", images, masks, 1, np.random.default_rng(0))
+        # Column 3 is mirrored at column 2, column 4 at column 5.
+        assert painted[0, -1].tolist() == [10, 20, 30, 20, 70, 60, 70, 80]
+        assert set(np.unique(left)) == {0, IGNORED} and np.array_equal(left == IGNORED, masks == IGNORED)
+        np.testing.assert_array_equal(painted[masks != 1], images[masks != 1])
+
+    def test_the_level_is_the_share_of_images_and_more_are_emptied_at_a_higher_one(self):
+        images, masks = self.scene(400)
+        emptied = {}
+        for level in (0.25, 0.75):
+            changed, left = transforms.apply("emptied", images, masks, level, np.random.default_rng(1))
+            emptied[level] = ~(left == 1).any(axis=(1, 2))
+            assert abs(emptied[level].mean() - level) < 0.08, "three standard errors"
+            np.testing.assert_array_equal(changed[~emptied[level]], images[~emptied[level]])
+        assert not (emptied[0.25] & ~emptied[0.75]).any()
+        assert (images[:, -1, 3] == 255).all() and (masks == 1).any(), "the arrays given are left as they are"
+
+    def test_the_cut_into_blocks_does_not_matter_and_colours_go_along(self):
+        images, masks = self.scene()
+        coloured = np.stack([images, images, 255 - images], axis=-1)
+        whole, _ = transforms.apply("emptied", coloured, masks, 0.5, np.random.default_rng(2))
+        rng = np.random.default_rng(2)
+        cuts = [np.s_[:7], np.s_[7:]]
+        parts = [transforms.apply("emptied", coloured[cut], masks[cut], 0.5, rng)[0] for cut in cuts]
+        np.testing.assert_array_equal(np.concatenate(parts), whole)
+        grey, _ = transforms.apply("emptied", images, masks, 0.5, np.random.default_rng(2))
+        np.testing.assert_array_equal(whole[..., 0], grey)
+
+    def test_what_has_no_background_or_no_masks(self):
+        images, masks = self.scene(1)
+        kept, left = transforms.apply("emptied", images, np.ones_like(masks), 1, np.random.default_rng(0))
+        assert np.array_equal(kept, images) and left.all()
+        with pytest.raises(StudyError, match=r"has no masks, .* 'emptied' .*; take a labelled target"):
+            transforms.check_domain(SPEC | {"transform": "emptied", "level": 0.5}, coloured=False, labelled=False)

@@ -16,7 +16,7 @@ from shiftgain.study.names import KEY, PAIR, PLACE, base_of, full_names
 FACTS = ["clipped_share", "pixel_ceiling"]
 SEGMENTATION = [
     *[*PAIR, "method", "seed", "n_images", "iou", "dice", "iou_mean", "dice_mean"],
-    *["predicted_foreground", "true_foreground", *FACTS],
+    *["predicted_foreground", "true_foreground", "empty_foreground", *FACTS],
     *["selection", "n_target_images", "image_presentations", "status"],
 ]
 GAINS = [

@@ -12,7 +12,7 @@ SAME_CONTRAST = 0.01
 # Transforms of which the model of adaptation/remedies.py speaks: any other is taken to change structure.
 MODELLED = [
     *["identity", "brightness", "contrast", "inversion", "noise", "foreground", "compound", "exposure"],
-    "share_spread",
+    *["share_spread", "emptied"],
 ]
 # What of the source a refresh needs the target to have kept -> the rule by which a pair of synthetic domains breaks it.
 CONDITIONS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
@@ -20,6 +20,7 @@ CONDITIONS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
     "polarity": lambda pairs: pairs["polarity"] == "flipped",
     "exposure between images": lambda pairs: (pairs["transform"] == "exposure") & (pairs["level"] > 0),
     "share between images": lambda pairs: pairs["share_spread"] > 0,
+    "images without objects": lambda pairs: (pairs["transform"] == "emptied") & (pairs["level"] > 0),
     "contrast to noise": lambda pairs: pairs["contrast_change"].abs() > SAME_CONTRAST,
     "texture, or another transform": lambda pairs: ~pairs["transform"].isin(MODELLED),
 }

@@ -33,16 +33,17 @@ def scores(masks: Iterable[tuple[np.ndarray, np.ndarray | None]]) -> dict[str, f
     """Scores of a split, from its (predicted, true) masks in batches: columns of ``segmentation.csv``.
 
     Pixels whose truth is :data:`store.IGNORED` are left out. Where the truth is None, only ``n_images`` and
-    ``predicted_foreground`` are numbers.
+    ``predicted_foreground`` are numbers. ``empty_foreground``: the part that is predicted to be foreground of images
+    that have none, NaN where all have some.
     """
-    batch_counts, pixels, labelled = [], 0, True
+    batch_counts, sizes, labelled = [], list[np.ndarray](), True
     for predicted, true in masks:
         labelled &= true is not None
         counted = np.ones_like(predicted) if true is None else true != IGNORED
         batch_counts.append(counts(predicted & counted, predicted if true is None else true == 1))
-        pixels += int(np.count_nonzero(counted))
-    count = np.concatenate(batch_counts)
-    pooled = count.sum(axis=0)
+        sizes.append(np.count_nonzero(counted, axis=(1, 2)))
+    count, size = np.concatenate(batch_counts), np.concatenate(sizes)
+    pooled, pixels, empty = count.sum(axis=0), size.sum(), (count[:, 2] == 0) & (size > 0)
     missing = float("nan")
     return {
         "n_images": len(count),
@@ -52,4 +53,5 @@ def scores(masks: Iterable[tuple[np.ndarray, np.ndarray | None]]) -> dict[str, f
         "dice_mean": float(dice(count).mean()) if labelled else missing,
         "predicted_foreground": float(pooled[1] / max(1, pixels)),
         "true_foreground": float(pooled[2] / max(1, pixels)) if labelled else missing,
+        "empty_foreground": float(count[empty, 1].sum() / size[empty].sum()) if labelled and empty.any() else missing,
     }

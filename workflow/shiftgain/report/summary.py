@@ -34,6 +34,7 @@ SPOKEN = {
     "polarity": "dark and bright swapped",
     "exposure between images": "the images differ in exposure among themselves",
     "share between images": "the images differ in their share of foreground among themselves",
+    "images without objects": "some of the images show no objects",
     "contrast to noise": "the contrast to the noise changed",
     "texture, or another transform": "texture or shape changed",
     "real, own images transformed": "real images of its own were transformed",

@@ -1,8 +1,9 @@
 """Transformations that make a shift, each with a level; level 0 is the identity bit for bit.
 
-Three kinds, told apart by :attr:`Transform.changes`: of grey levels (:mod:`shiftgain.shifts.intensity`), of places
-(:mod:`shiftgain.shifts.geometry`), which move the masks along, and of how a synthetic domain is drawn
-(:mod:`shiftgain.shifts.generation`), for what no finished image can be given any more.
+Four kinds, told apart by :attr:`Transform.changes`: of grey levels (:mod:`shiftgain.shifts.intensity`), of places
+(:mod:`shiftgain.shifts.geometry`), which move the masks along, of what masks mark (:mod:`shiftgain.shifts.objects`),
+and of how a synthetic domain is drawn (:mod:`shiftgain.shifts.generation`), for what no finished image can be given any
+more.
 
 A new transform is one function and its line in :data:`TRANSFORMS`, one line in the config, and one test case.
 """
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from shiftgain.files.errors import StudyError, hint
-from shiftgain.shifts import generation, geometry, intensity
+from shiftgain.shifts import generation, geometry, intensity, objects
 
 
 class Transform(NamedTuple):
@@ -21,8 +22,9 @@ class Transform(NamedTuple):
 
     ``function(images, masks, level, rng)`` gives (images, masks): images uint8 (b, H, W) or (b, H, W, 3), masks
     uint8 0/1 (b, H, W) or None. None is written to, and what does not change may be handed back as it is. Where
-    ``changes`` is "colours" the images are RGB; where it is "drawing" it is ``function(spec, level)`` instead, which
-    gives the changed parameters of a synthetic domain (see :mod:`shiftgain.domains.synthetic`).
+    ``changes`` is "colours" the images are RGB; where it is "objects" there are masks; where it is "drawing" it is
+    ``function(spec, level)`` instead, which gives the changed parameters of a synthetic domain (see
+    :mod:`shiftgain.domains.synthetic`).
     """
 
     function: Callable[..., Any]
@@ -59,6 +61,7 @@ TRANSFORMS: dict[str, Transform] = {
     "shear": Transform(geometry.shear, "columns per row", -2, 2),
     "stretch": Transform(geometry.stretch, "stops (log2 of the change of width / height)", -3, 3),
     "elastic": Transform(geometry.elastic, "px (rms displacement along an axis)", 0, 8),
+    "emptied": Transform(objects.emptied, "share of images whose objects are painted out", 0, 1, "objects"),
     "foreground": Transform(generation.foreground, "logits of the foreground share", -6, 6, "drawing"),
     "share_spread": Transform(generation.share_spread, "logits (sd of an image's foreground share)", 0, 4, "drawing"),
     "texture": Transform(generation.texture, "octaves (log2 of the factor on the Perlin scale)", -3, 3, "drawing"),
@@ -82,8 +85,10 @@ def check(name: str, level: float) -> None:
         )
 
 
-def check_domain(spec: dict, coloured: bool) -> None:
-    """Whether the domain of ``spec`` can go through its transform; ``coloured``: its images are not all grey.
+def check_domain(spec: dict, coloured: bool, labelled: bool) -> None:
+    """Whether the domain of ``spec`` can go through its transform.
+
+    ``coloured``: its images are not all grey; ``labelled``: they have masks.
 
     Errors: :class:`StudyError` naming the domain and the remedy.
     """
@@ -95,6 +100,10 @@ def check_domain(spec: dict, coloured: bool) -> None:
         raise StudyError(
             f"domain '{name}' is gray, and transform '{transform}' needs colours; set generate.channels: 3 and take "
             f"an RGB domain of yours, or one such as domains.stain: {{means: [[0.6, 0.2, 0.5], [0.9, 0.8, 0.9]]}}"
+        )
+    if changes == "objects" and not labelled:
+        raise StudyError(
+            f"domain '{name}' has no masks, and transform '{transform}' changes what they mark; take a labelled target"
         )
     if changes == "drawing" and "path" in spec:
         raise StudyError(

@@ -155,11 +155,12 @@ def _overlap_faults(config: dict, families: dict[str, Family], looks: dict[str, 
 
 
 def _shift_faults(config: dict, targets: list[str], looks: dict[str, dict]) -> Iterator[str]:
-    """Targets without what their transform changes: colours, or a drawing."""
+    """Targets without what their transform changes: colours, masks, or a drawing."""
     for target in targets:
         spec = domain_spec(config, target)
         try:
-            transforms.check_domain(spec, _is_coloured(spec, looks))
+            labelled = "path" not in spec or looks[spec["name"]]["has_masks"]
+            transforms.check_domain(spec, _is_coloured(spec, looks), labelled)
         except StudyError as error:
             yield str(error)
 
