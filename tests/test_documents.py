@@ -59,8 +59,9 @@ def test_every_published_file_has_the_command_that_made_it():
     assert published.made_by().keys() == files
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for command in published.made_by().values():
-        target, study = re.fullmatch(r"`make (\w+)(?: STUDY=(\S+))?`", command).groups()
-        assert target in targets and (study is None or (ROOT / study).exists()), command
+        target, study = re.fullmatch(r"`make (\w+)(?: STUDY=(\S+|\".+\"))?`", command).groups()
+        overlays = (study or "").strip('"').split()
+        assert target in targets and all((ROOT / overlay).exists() for overlay in overlays), command
 
 
 def test_every_key_of_the_config_is_described_in_the_page():
