@@ -28,6 +28,7 @@ PROTOCOL = "2026-11-27"
 LEAD = 0.005
 FROZEN = {
     "predictors_widths.csv": "networks half and twice as wide",
+    "predictors_natural.csv": "nuclei, natural pairs",
     "predictors_real.csv": "real images",
     "predictors_shifted.csv": "real images under known shifts",
 }

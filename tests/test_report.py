@@ -457,11 +457,13 @@ def judged(protocol: str, **more) -> pd.DataFrame:
 def test_how_far_to_trust_is_said_of_real_images_first_and_where_it_was_judged():
     tables = {
         "predictors": pd.concat([judged("leave_source_out", regret=0.5), judged("everything_new", regret=0.03)]),
-        "predictors_real": judged("synthetic_to_real"),
+        "predictors_natural": judged("synthetic_to_real"),
         "predictors_shifted": judged("synthetic_to_real", regret=0.05, sign_accuracy=0.6),
     }
     real, shifted, synthetic = answers.trusted(tables)
-    assert real.startswith("On pairs of real domains (40 pairs) the advice can be followed: the sign")
+    assert real.startswith(
+        "On natural pairs of real domains, nuclei of seven kinds (40 pairs) the advice can be followed"
+    )
     assert "right in 95% (the commoner sign alone: 70%)" in real and "on average 0.25 wide, held 90%" in real
     assert (
         "lost 0.0100 of IoU a pair against the best action, the best constant rule (always a plain refresh) 0.0400"
@@ -474,4 +476,4 @@ def test_how_far_to_trust_is_said_of_real_images_first_and_where_it_was_judged()
         "On synthetic images with source, target and transform all new (40 pairs) the advice does better than any"
     )
     before = judged("synthetic_to_real").drop(columns="mean_width")
-    assert not [*answers.trusted({"predictors_real": before, "predictors": judged("replication").tail(1)})]
+    assert not [*answers.trusted({"predictors_natural": before, "predictors": judged("replication").tail(1)})]

@@ -33,7 +33,7 @@ HELD_OUT = {
 ADVISED = "rehearsed"
 # Published table of predictors -> protocol, and of what; that which is most like a user's own images first.
 JUDGED = {
-    "predictors_real": ("synthetic_to_real", "On pairs of real domains"),
+    "predictors_natural": ("synthetic_to_real", "On natural pairs of real domains, nuclei of seven kinds"),
     "predictors_shifted": ("synthetic_to_real", "On real images under known shifts"),
     "predictors": ("everything_new", "On synthetic images with source, target and transform all new"),
 }
