@@ -139,7 +139,8 @@ def by_pair(scores: pd.DataFrame) -> pd.DataFrame:
     plain = plain.reindex(kept.index)
     same = [name for name in kept if kept[name].equals(plain[name])]
     parts = [part.drop(columns=same).add_suffix(f"_{state}") for part, state in ((kept, "before"), (plain, "after"))]
-    return pd.concat([kept[same], *parts], axis=1).reset_index()
+    # Copied, since pandas warns, in the terminal of a run, where a table lies in many parts.
+    return pd.concat([kept[same], *parts], axis=1).copy().reset_index()
 
 
 def label(pair: pd.Series) -> str:
