@@ -19,6 +19,7 @@ from shiftgain.prediction.scores import registry
 from shiftgain.report import answers, cards, segmented
 from shiftgain.report import atlas as gather
 from shiftgain.report import page as written
+from shiftgain.study.lineage import WORKFLOW
 from shiftgain.study.names import KEY
 from tests.bench_page import made_up_atlas
 from tests.made_up import FIGURES, GRID, atlas_arguments, make_study, text_of, two_sources
@@ -452,6 +453,13 @@ def judged(protocol: str, **more) -> pd.DataFrame:
     rule = gain | {"predictor": "always_adapt", "kind": "baseline", "regret": 0.04}
     single = gain | {"predictor": "resolved_iou_unfitted", "kind": "unfitted", "regret": 0.02}
     return pd.DataFrame([gain, rule, single, single | {"predictor": "consistency_unfitted", "regret": 0.3}])
+
+
+def test_the_page_is_given_every_table_that_says_how_far_to_trust_the_advice():
+    rule = (WORKFLOW / "rules/report.smk").read_text()
+    assert all(
+        f'"{name}"' in rule and (WORKFLOW.parent / f"results/published/{name}.csv").is_file() for name in answers.JUDGED
+    )
 
 
 def test_how_far_to_trust_is_said_of_real_images_first_and_where_it_was_judged():

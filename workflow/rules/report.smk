@@ -35,7 +35,7 @@ SCRIPTS = ["pair", "predictor", "atlas", "download"]
 # What other studies have found; a copy of the workflow alone has none of it.
 PUBLISHED = {
     name: local(path)
-    for name in ["hypotheses", "predictors_real", "predictors_shifted", "predictors"]
+    for name in ["hypotheses", "predictors_natural", "predictors_shifted", "predictors"]
     for path in [beside(f"../results/published/{name}.csv")]
     if Path(path).is_file()
 }
