@@ -15,7 +15,14 @@ from shiftgain.report.page import compared
 from tests.conftest import write_domain
 
 TEXTS = Path(__file__).parents[1] / "workflow" / "report"
-IOU = {"source": (0.2, 0.4), "batchnorm": (0.5, 0.7), "prior_2": (0.4, 0.5), "prior_16": (0.3, 0.4), "ynet": (0.6, np.nan), "target": (0.8, 0.8)}
+IOU = {
+    "source": (0.2, 0.4),
+    "batchnorm": (0.5, 0.7),
+    "prior_2": (0.4, 0.5),
+    "prior_16": (0.3, 0.4),
+    "ynet": (0.6, np.nan),
+    "target": (0.8, 0.8),
+}
 RULE = {"target": "target_validation", "ynet": "target_oracle"}
 
 

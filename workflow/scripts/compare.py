@@ -49,7 +49,7 @@ def of_pairs(table: pd.DataFrame, pairs: set[tuple[str, str]]) -> pd.DataFrame:
 def summary(segmentation: pd.DataFrame, gains: pd.DataFrame) -> pd.DataFrame:
     """A row per pair, method and selection rule: mean and standard deviation over seeds; empty sd for one seed.
 
-    ``seeds`` counts those with a score, and ``status`` names what went wrong in any.
+    ``seeds`` counts the seeds with a score, and ``status`` names what went wrong in any.
     """
     outcomes = gains[[*PAIR, "method", "seed", "gain_iou", "gap_closed"]]
     rows = segmentation.merge(outcomes, on=[*PAIR, "method", "seed"], how="left")

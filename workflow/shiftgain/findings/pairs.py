@@ -149,7 +149,8 @@ def of_jobs(pairs: pd.DataFrame, jobs: Iterable[str], targets_of: dict[str, list
 def by_pair(scores: pd.DataFrame) -> pd.DataFrame:
     """A row per pair and seed of the table of scores, which has one per action: ``NAME_before`` and ``NAME_after``.
 
-    Before is of the network as it is, after of a plain refresh; what is the same in both, of the domain, is ``NAME``.
+    Before is of the network as it is, after of a plain refresh; a score that is equal in both, as one of the domain is,
+    is ``NAME``.
     """
     kept, plain = (scores[scores["method"] == method].set_index(KEY).drop(columns="method") for method in (KEPT, PLAIN))
     plain = plain.reindex(kept.index)

@@ -105,8 +105,8 @@ def readings(domains: pd.DataFrame) -> str:
 def verdicts(table: pd.DataFrame, published: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """The hypotheses that this study tests (``tested``), and those that only published studies do (``elsewhere``).
 
-    ``over seeds``: the verdict of the study that decides it, from results/published, where that measured the same
-    against the same bound. ``this study``: a verdict from three seeds on, else on which side of the bound it is.
+    ``over seeds``: the verdict of the study that decides it, from results/published, where that has this
+    measure and this bound. ``this study``: a verdict from three seeds on, else on which side of the bound it is.
     """
     known = {(row["hypothesis"], row["experiment"], row["bound"]): row for row in published.to_dict("records")}
     rows = []
