@@ -1,5 +1,6 @@
 """The comparison with the baselines: means over seeds, costs and the pictures, from hand-made tables."""
 
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -14,7 +15,14 @@ from shiftgain.report.page import compared
 from tests.conftest import write_domain
 
 TEXTS = Path(__file__).parents[1] / "workflow" / "report"
-IOU = {"source": (0.2, 0.4), "batchnorm": (0.5, 0.7), "ynet": (0.6, np.nan), "target": (0.8, 0.8)}
+IOU = {
+    "source": (0.2, 0.4),
+    "batchnorm": (0.5, 0.7),
+    "prior_2": (0.4, 0.5),
+    "prior_16": (0.3, 0.4),
+    "ynet": (0.6, np.nan),
+    "target": (0.8, 0.8),
+}
 RULE = {"target": "target_validation", "ynet": "target_oracle"}
 
 
@@ -36,7 +44,7 @@ def compared_paths(tmp_path):
     gains(segmentation).to_csv(tmp_path / "gains.csv", index=False)
     with store.create(tmp_path / "targets.h5") as targets, store.create(tmp_path / "masks.h5") as masks:
         write_domain(targets.create_group("bright"), {"adapt": 2, "test": 2}, spec={"name": "bright"})
-        for method in ("batchnorm", "source", "ynet"):
+        for method in ("batchnorm", "prior_16", "prior_2", "source", "ynet"):
             store.put(masks, f"bright/{method}", np.zeros((2, 16, 16), np.uint8))
     benchmarks = {
         ("train", "source", "dark", "dark", 0): "10\t00:00:10\t200",
@@ -60,7 +68,8 @@ def compared_paths(tmp_path):
 
 def test_means_and_spread_over_seeds(compared_paths):
     table = pd.read_csv(compared_paths[0]).set_index("method")
-    assert set(table["target"]) == {"bright"} and list(table.index) == ["batchnorm", "source", "target", "ynet"]
+    assert set(table["target"]) == {"bright"}
+    assert list(table.index) == ["batchnorm", "prior_2", "prior_16", "source", "target", "ynet"], "by number"
     adapted = table.loc["batchnorm"]
     assert adapted["iou"] == pytest.approx(0.6) and adapted["iou_sd"] == pytest.approx(np.std([0.5, 0.7], ddof=1))
     assert adapted["gain_iou"] == pytest.approx(0.3) and adapted["gain_sd"] == pytest.approx(0, abs=1e-9)
@@ -86,12 +95,15 @@ def test_the_figure_shows_every_method_on_one_image(compared_paths):
     text = " ".join(ElementTree.parse(compared_paths[2]).getroot().itertext())
     for words in ("dark → bright", "image", "true mask", "source", "batchnorm", "ynet"):
         assert words in text
+    assert re.findall(r"prior[\s_]+(\d+)", text) == ["2", "16"], "in the order of their numbers"
 
 
 def test_the_page_prints_rule_seeds_and_seconds_and_keeps_the_talk_apart(compared_paths):
     shown = compared(*compared_paths[:2], str(TEXTS / "talk.csv"))
     (rows,) = shown["directions"].values()
     assert list(shown["directions"]) == ["dark → bright"]
+    order = [rows.index(f">{name}<") for name in ("source", "batchnorm", "prior_2", "prior_16", "ynet", "target")]
+    assert order == sorted(order), "by number, between the network as it is and the oracle"
     for words in (
         "target_oracle",
         "source_validation",
@@ -101,6 +113,6 @@ def test_the_page_prints_rule_seeds_and_seconds_and_keeps_the_talk_apart(compare
     ):
         assert words in rows
     # The source's ten seconds, for adaptation too; of the baseline the mean; of the oracle its own.
-    assert [rows.count(f"<td>{seconds}</td>") for seconds in ("10.000", "40.000", "12.000")] == [2, 1, 1]
+    assert [rows.count(f"<td>{seconds}</td>") for seconds in ("10.000", "40.000", "12.000")] == [4, 1, 1]
     assert rows.index("<td>source</td>") < rows.index("<td>ynet</td>") < rows.index("<td>target</td>")
     assert "0.736" in shown["talk"] and "0.736" not in rows

@@ -265,6 +265,8 @@ def test_methods_are_summarised_over_the_shifts():
     table = method_scores(gains.assign(iou_after=0.5 + gains["gain_iou"]), pairs).set_index("method")
     assert table.loc["batchnorm", ["n", "gain_iou", "gained", "lost"]].tolist() == pytest.approx([2, 0.1, 0.5, 0.5])
     assert table.loc["tent", ["n", "gain_iou", "gained", "lost"]].tolist() == pytest.approx([1, 0.01, 0, 0])
+    mixes = gains.assign(method=[f"prior_{k}" for k in (16, 1, 128, 2, 4)], iou_after=0.5)
+    assert list(method_scores(mixes, pairs)["method"]) == ["prior_2", "prior_4", "prior_128"], "by number"
 
 
 def test_networks_trained_in_several_ways_are_compared_at_home_and_where_polarity_is_kept():

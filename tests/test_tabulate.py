@@ -64,6 +64,8 @@ def tables(tmp_path):
         row("c", "identity", 0.0, "batchnorm", np.nan),
         row("c", "identity", 0.0, "tent", np.nan),
         row("a", "identity", 0.0, "source", 0.8),
+        row("a", "identity", 0.0, "prior_2", 0.8),
+        row("a", "identity", 0.0, "prior_16", 0.8),
     ]
     oracles = [
         {"target": "a", "seed": 0, "iou": 0.9} | SCORES,
@@ -116,7 +118,7 @@ def tables(tmp_path):
 def test_columns_are_those_of_the_contract(tables):
     assert len(tables["c"]) == 1
     assert list(tables["s"]) == SEGMENTATION and list(tables["g"]) == GAINS
-    assert list(tables["p"]) == [*COLUMNS, "iou_batchnorm", "iou_tent"]
+    assert list(tables["p"]) == [*COLUMNS, "iou_batchnorm", "iou_prior_2", "iou_prior_16", "iou_tent"]
     assert list(tables["d"]) == [
         "source", "target", "transform", "level", "seed", "layer", "activation", "unit", "state", "distance",
         "value", "null",
@@ -127,7 +129,10 @@ def test_rows_are_sorted_and_single(tables):
     segmentation = tables["s"]
     keys = ["source", "target", "transform", "level", "seed", "method"]
     assert not segmentation.duplicated(keys).any()
-    assert segmentation[keys].equals(segmentation[keys].sort_values(keys, ignore_index=True))
+    assert segmentation[KEY].equals(segmentation[KEY].sort_values(KEY, ignore_index=True))
+    for table in (segmentation, tables["g"]):
+        methods = list(table.loc[table["target"] == "a", "method"])
+        assert methods.index("prior_16") == methods.index("prior_2") + 1, "by number"
     labelled = segmentation[segmentation["target"] == "b"]
     assert list(labelled["method"]) == ["batchnorm", "source", "target"] * 2
     assert list(tables["n"]["network"]) == ["a", "b", "b@noise=0.1"]

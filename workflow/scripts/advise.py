@@ -11,7 +11,7 @@ from shiftgain.prediction.advice import advise as advice
 from shiftgain.prediction.estimator import read_rehearsals
 from shiftgain.study.names import KEY
 
-# Of the target: those adapted to, and those segmented.
+# Columns of the numbers of target images: adapted to, and segmented.
 IMAGES = ["n_target_images", "n_images"]
 
 

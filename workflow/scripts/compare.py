@@ -7,6 +7,7 @@ import pandas as pd
 
 from shiftgain.files import job, store
 from shiftgain.files.tables import read_csv, write_csv
+from shiftgain.findings.pairs import numbered, sorted_by
 from shiftgain.report import of_images, panels
 from shiftgain.report.pictures import PictureRow, first_example, thinned
 from shiftgain.study.names import PAIR, full_names
@@ -48,13 +49,14 @@ def of_pairs(table: pd.DataFrame, pairs: set[tuple[str, str]]) -> pd.DataFrame:
 def summary(segmentation: pd.DataFrame, gains: pd.DataFrame) -> pd.DataFrame:
     """A row per pair, method and selection rule: mean and standard deviation over seeds; empty sd for one seed.
 
-    ``seeds`` counts those with a score, and ``status`` names what went wrong in any.
+    ``seeds`` counts the seeds with a score, and ``status`` names what went wrong in any.
     """
     outcomes = gains[[*PAIR, "method", "seed", "gain_iou", "gap_closed"]]
     rows = segmentation.merge(outcomes, on=[*PAIR, "method", "seed"], how="left")
     rows[["selection", "status"]] = rows[["selection", "status"]].fillna("").astype(str)
-    return (
-        rows.groupby([*PAIR, "method", "selection"])
+    keys = [*PAIR, "method", "selection"]
+    table = (
+        rows.groupby(keys)
         .agg(
             seeds=("iou", "count"),
             n_target_images=("n_target_images", "max"),
@@ -68,6 +70,7 @@ def summary(segmentation: pd.DataFrame, gains: pd.DataFrame) -> pd.DataFrame:
         )
         .reset_index()
     )
+    return sorted_by(table, keys)
 
 
 def costs(benchmarks: dict[tuple[str, str, str, str, int], str]) -> pd.DataFrame:
@@ -92,7 +95,8 @@ def pictures(pairs: list[tuple[str, str]], masks: dict[str, str], targets: dict[
                 if key.split("/")[0] == source and target in predicted and label not in rows:
                     image, true, _ = first_example((targets[key.split("/")[2]], f"{target}/test"))
                     drawn = {"image": image} | ({} if true is None else {"true mask": 255 * true})
-                    for method in sorted(predicted[target], key=lambda name: (name != "source", name)):
+                    methods = pd.Index(list(predicted[target])).sort_values(key=numbered)
+                    for method in sorted(methods, key=lambda name: name != "source"):
                         drawn[method] = 255 * thinned(predicted[f"{target}/{method}"][0])
                     rows[label] = PictureRow(label, drawn)
     return list(rows.values())

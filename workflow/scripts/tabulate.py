@@ -9,7 +9,7 @@ import pandas as pd
 
 from shiftgain.files import job, store
 from shiftgain.files.tables import read_csv, write_csv
-from shiftgain.findings.pairs import pair_table
+from shiftgain.findings.pairs import pair_table, sorted_by
 from shiftgain.study.names import KEY, PAIR, PLACE, base_of, full_names
 
 # Of the target alone, whatever the method.
@@ -56,7 +56,7 @@ def tabulate(
     tables |= {distances_path: distances, channels_path: channels, scores_path: scores}
     tables |= {domains_path: readings(data_paths, targets_paths, passed_over)}
     for path, table in tables.items():
-        write_csv(table.sort_values(keys_of(table)), path, "%.9g")
+        write_csv(sorted_by(table, keys_of(table)), path, "%.9g")
 
 
 def with_oracles(scores: pd.DataFrame, networks: pd.DataFrame) -> pd.DataFrame:

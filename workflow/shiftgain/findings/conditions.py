@@ -10,7 +10,7 @@ SAME_SHARE = 0.05
 # So do contrasts to noise within this, in stops: means have two decimals.
 SAME_CONTRAST = 0.01
 # Transforms of which the model of adaptation/remedies.py speaks: any other is taken to change structure.
-MODELLED = [
+MODELLED_TRANSFORMS = [
     *["identity", "brightness", "contrast", "inversion", "noise", "foreground", "compound", "exposure"],
     *["share_spread", "emptied"],
 ]
@@ -22,11 +22,12 @@ CONDITIONS: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
     "share between images": lambda pairs: pairs["share_spread"] > 0,
     "images without objects": lambda pairs: (pairs["transform"] == "emptied") & (pairs["level"] > 0),
     "contrast to noise": lambda pairs: pairs["contrast_change"].abs() > SAME_CONTRAST,
-    "texture, or another transform": lambda pairs: ~pairs["transform"].isin(MODELLED),
+    "texture, or another transform": lambda pairs: ~pairs["transform"].isin(MODELLED_TRANSFORMS),
 }
-# Pairs that break none of them: home, and targets made by a positive affine change of the grey levels; and real pairs.
-UNBROKEN = ("home", "brightness or contrast")
-REAL = ["real, home", "real, own images transformed", "real, another domain"]
+# Names of pairs that break no condition: home, and targets made by a positive affine change of the grey levels; and of
+# real pairs, of which no condition is known.
+UNBROKEN_NAMES = ("home", "brightness or contrast")
+REAL_NAMES = ["real, home", "real, own images transformed", "real, another domain"]
 # Columns of the table of remedies beside the methods.
 UNADAPTED, BEST_PER_PAIR, TARGET_TRAINED, PIXEL_CEILING = "kept", "best per pair", "target-trained", "pixel ceiling"
 
@@ -34,22 +35,23 @@ UNADAPTED, BEST_PER_PAIR, TARGET_TRAINED, PIXEL_CEILING = "kept", "best per pair
 def conditions(pairs: pd.DataFrame) -> pd.Series:
     """The condition of :data:`CONDITIONS` that each pair breaks, or all that it breaks, joined by ``+``.
 
-    A pair that breaks none is of :data:`UNBROKEN`, one with a real domain, of which it is not known, of :data:`REAL`.
+    A pair that breaks none is of :data:`UNBROKEN_NAMES`, one with a real domain, of which it is not known, of
+    :data:`REAL_NAMES`.
     """
     broken = np.stack([rule(pairs) for rule in CONDITIONS.values()], axis=1).astype(bool)
     names = pd.Series([" + ".join(np.array(list(CONDITIONS))[row]) for row in broken], pairs.index, dtype=object)
     home, shifted, real = (column.astype(bool) for column in (pairs["home"], pairs["shifted"], _has_real(pairs)))
-    names = names.mask(names == "", np.where(home, *UNBROKEN))
-    return names.mask(real, np.select([home, shifted], REAL[:2], REAL[2]))
+    names = names.mask(names == "", np.where(home, *UNBROKEN_NAMES))
+    return names.mask(real, np.select([home, shifted], REAL_NAMES[:2], REAL_NAMES[2]))
 
 
 def by_condition(names: Iterable[str]) -> list[str]:
     """Different ``names`` of :func:`conditions`: unbroken first, then by how many are broken, real pairs last."""
-    order = [*UNBROKEN, *CONDITIONS, *REAL]
+    order = [*UNBROKEN_NAMES, *CONDITIONS, *REAL_NAMES]
 
     def place(name: str) -> tuple:
         parts = name.split(" + ")
-        return name in REAL, len(parts), [order.index(part) for part in parts]
+        return name in REAL_NAMES, len(parts), [order.index(part) for part in parts]
 
     return sorted(set(names), key=place)
 

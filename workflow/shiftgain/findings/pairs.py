@@ -9,7 +9,7 @@ from shiftgain.findings.relations import with_relations
 from shiftgain.study.names import KEPT, KEY, PAIR, PLAIN
 
 # Every column of tables/pairs.csv, in its order, and what it holds. The adapted IoU of each method follows, in columns
-# iou_METHOD, methods by the alphabet. IoU are empty where the target has no masks.
+# iou_METHOD, methods in the order of :func:`numbered`. IoU are empty where the target has no masks.
 COLUMNS = {
     "source": "the network: the domain that it is trained on, with ~VARIANT where its training is varied",
     "target": "the domain of the images, before any transform",
@@ -54,11 +54,26 @@ POOR_MARGIN = 0.1
 NEAR_HALF = 0.05
 # A statement over fewer pairs than this is not made.
 FEWEST_PAIRS = 3
+# Characters that the name of a method has at most, by the schema of the config.
+LONGEST_NAME = 40
 
 
 def near_half(share: pd.Series) -> pd.Series:
     """|share - 1/2| < :data:`NEAR_HALF`."""
     return (share - 0.5).abs() < NEAR_HALF
+
+
+def numbered(names: pd.Series | pd.Index) -> pd.Series | pd.Index:
+    """Names of methods -> what they are sorted by: the alphabet, but numbers by size, ``prior_2`` before ``prior_16``.
+
+    A ``key`` of the functions of pandas that sort; numbers are filled up with zeros.
+    """
+    return names.astype(object).str.replace(r"\d+", lambda number: number[0].zfill(LONGEST_NAME), regex=True)
+
+
+def sorted_by(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """The rows of ``table`` sorted by ``columns``; a column ``method`` as :func:`numbered` has it."""
+    return table.sort_values(columns, key=lambda values: numbered(values) if values.name == "method" else values)
 
 
 def main_method(gains: pd.DataFrame) -> str:
@@ -85,10 +100,11 @@ def pair_table(
         table = table.merge(scores[[role, "seed", column]], on=[role, "seed"], how="left")
     table["method"] = main_method(gains)
     main = gains.loc[gains["method"] == main_method(gains), [*KEY, "iou_after", "gain_iou"]]
-    by_method = gains.pivot(index=KEY, columns="method", values="iou_after").add_prefix("iou_").sort_index(axis=1)
+    by_method = gains.pivot(index=KEY, columns="method", values="iou_after").add_prefix("iou_")
     shares = segmentation.loc[segmentation["method"] == main_method(gains), [*KEY, "predicted_foreground"]]
     table = table.merge(shares.rename(columns={"predicted_foreground": "foreground_after"}), on=KEY, how="left")
     table = table.merge(main, on=KEY, how="left")[list(COLUMNS)]
+    by_method = by_method.sort_index(axis=1, key=numbered)
     return table.merge(by_method.reset_index(), on=KEY, how="left").sort_values(KEY, ignore_index=True)
 
 
@@ -133,7 +149,8 @@ def of_jobs(pairs: pd.DataFrame, jobs: Iterable[str], targets_of: dict[str, list
 def by_pair(scores: pd.DataFrame) -> pd.DataFrame:
     """A row per pair and seed of the table of scores, which has one per action: ``NAME_before`` and ``NAME_after``.
 
-    Before is of the network as it is, after of a plain refresh; what is the same in both, of the domain, is ``NAME``.
+    Before is of the network as it is, after of a plain refresh; a score that is equal in both, as one of the domain is,
+    is ``NAME``.
     """
     kept, plain = (scores[scores["method"] == method].set_index(KEY).drop(columns="method") for method in (KEPT, PLAIN))
     plain = plain.reindex(kept.index)

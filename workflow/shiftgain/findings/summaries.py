@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from shiftgain.findings.pairs import SMALLEST_GAIN
+from shiftgain.findings.pairs import SMALLEST_GAIN, sorted_by
 from shiftgain.study.names import KEY, PAIR, domain_of
 
 
@@ -17,7 +17,8 @@ def method_scores(gains: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     pooled = away.groupby([*PAIR, "method"]).mean(numeric_only=True).reset_index()
     pooled = pooled.assign(gained=pooled["gain_iou"] > SMALLEST_GAIN, lost=pooled["gain_iou"] < -SMALLEST_GAIN, n=1)
     means = dict.fromkeys(["iou_before", "iou_after", "gain_iou", "gained", "lost"], "mean")
-    return pooled.groupby("method").agg({"n": "sum"} | means | {"gap_closed": "median"}).reset_index()
+    table = pooled.groupby("method").agg({"n": "sum"} | means | {"gap_closed": "median"})
+    return sorted_by(table.reset_index(), ["method"])
 
 
 def by_method(gains: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:

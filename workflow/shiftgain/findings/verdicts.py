@@ -59,7 +59,7 @@ def judge(tables: Tables, hypotheses: dict[str, Hypothesis]) -> pd.DataFrame:
 
 
 def by_seed(hypothesis: Hypothesis, tables: Tables) -> pd.Series:
-    """The measure for each seed, without those where it is undefined; empty where the tables lack what it needs."""
+    """The measure for each seed, without seeds where it is undefined; empty where the tables lack what it needs."""
     if not set(hypothesis.needs) <= tables.offered:
         return pd.Series(dtype=float)
     measure = next(getattr(module, hypothesis.measure) for module in MODULES if hasattr(module, hypothesis.measure))

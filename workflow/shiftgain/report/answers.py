@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.stats import binomtest, mannwhitneyu
 
 from shiftgain.findings.cases import CASES
-from shiftgain.findings.conditions import REAL, UNADAPTED, UNBROKEN, remedy_scores
+from shiftgain.findings.conditions import REAL_NAMES, UNADAPTED, UNBROKEN_NAMES, remedy_scores
 from shiftgain.findings.correlations import TALK, strongest
 from shiftgain.findings.pairs import FEWEST_PAIRS, SMALLEST_GAIN, abroad, near_half, over_seeds
 from shiftgain.findings.summaries import between_directions
@@ -38,7 +38,7 @@ JUDGED = {
     "predictors": ("everything_new", "On synthetic images with source, target and transform all new"),
 }
 # Share of right signs, and of the loss of the best constant rule, from and up to which advice is said to be reliable.
-RELIABLE, HALF = 0.9, 0.5
+RELIABLE_SHARE, LOSS_SHARE = 0.9, 0.5
 # Adapted IoU at most this far below the source's own is called restored, as in the talk's case `works`.
 RESTORED_MARGIN = 0.03
 # A conclusion over couples of domains is drawn where chance alone gives as uneven a count less often than this.
@@ -117,7 +117,7 @@ def mended(pairs: pd.DataFrame, remedies: list[str]) -> Iterator[str]:
     for condition in dict.fromkeys(table["condition"]):
         rows = table[(table["condition"] == condition) & (table["n"] == table["pairs"])].set_index("method")
         tried = rows["iou"].reindex([name for name in remedies if name in rows.index])
-        broken = condition not in (*UNBROKEN, *REAL) and rows["pairs"].iloc[0] >= FEWEST_PAIRS
+        broken = condition not in (*UNBROKEN_NAMES, *REAL_NAMES) and rows["pairs"].iloc[0] >= FEWEST_PAIRS
         if not (broken and len(tried) and "batchnorm" in rows.index):
             continue
         kept, refreshed = rows.loc[[UNADAPTED, "batchnorm"], "iou"]
@@ -171,8 +171,8 @@ def predicted(predictors: pd.DataFrame) -> Iterator[str]:
         beside = {TALK: "the talk's Bhattacharyya of the bottleneck", "three_conditions": "a rule of three conditions"}
         rest = [f"; {words}: {lost[name]:.4f}" for name, words in beside.items() if name in lost]
         yield (
-            f"Of single numbers that nothing was fitted to, {singles.index[0].removesuffix('_unfitted')} chooses best "
-            f"for an unseen source, and loses {singles.iloc[0]:.4f}{''.join(rest)}."
+            "Of single numbers that nothing was fitted to, the best to choose by for an unseen source "
+            f"({_looked_at(singles.index[0])}) loses {singles.iloc[0]:.4f}{''.join(rest)}."
         )
 
 
@@ -190,7 +190,7 @@ def _trust(where: str, rows: pd.DataFrame) -> str:
     gain = rows.loc[(ADVISED, "gain_iou")]
     rules = _constant_rules(rows)
     best = rules.iloc[0] if len(rules) else np.nan
-    if gain["sign_accuracy"] >= RELIABLE and gain["regret"] <= HALF * best:
+    if gain["sign_accuracy"] >= RELIABLE_SHARE and gain["regret"] <= LOSS_SHARE * best:
         worth = "can be followed"
     elif gain["regret"] < best:
         worth = "does better than any constant rule, but does not spare a look at the masks"
@@ -233,10 +233,14 @@ def _single_number(rows: pd.DataFrame) -> str:
     singles = _lost(rows, "unfitted")
     if singles.empty:
         return ""
-    name = singles.index[0].removesuffix("_unfitted")
-    return (
-        f", the best single number that nothing was fitted to ({cards.LOOKED_AT.get(name, name)}) {singles.iloc[0]:.4f}"
-    )
+    number = _looked_at(singles.index[0])
+    return f", the best single number that nothing was fitted to ({number}) {singles.iloc[0]:.4f}"
+
+
+def _looked_at(predictor: str) -> str:
+    """What the score looks at that is a predictor by itself, ``SCORE_unfitted``, in the words of cards."""
+    name = predictor.removesuffix("_unfitted")
+    return cards.LOOKED_AT.get(name, name)
 
 
 def advised(advice: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[str]:
@@ -267,7 +271,7 @@ def advised(advice: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[str]:
 
 
 def _followed(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """IoU under the advised action of each pair, and under the best of those advised on."""
+    """IoU under the advised action of each pair, and under the best of the actions advised on."""
     actions = [name.removeprefix("expected_") for name in table if str(name).startswith("expected_")]
     known = {name: table[f"iou_{name}"] for name in actions if f"iou_{name}" in table}
     reached = pd.DataFrame({KEEP: table["iou_before"], UNKNOWN: table["iou_before"]} | known)
@@ -329,7 +333,7 @@ def _polarity(pairs: pd.DataFrame, scores: pd.DataFrame) -> Iterator[str]:
         return
     areas = {name: separation(usual[name], usual["polarity"] == "flipped") for name in names}
     best = sorted(areas, key=lambda name: (-areas[name], name))[:3]
-    named = ", ".join(f"{name} ({areas[name]:.2f})" for name in best)
+    named = "; ".join(f"{_in_state(name)} ({areas[name]:.2f})" for name in best)
     yield (
         f"Without labels, flipped pairs are parted from kept ones best by {named}: the probability that a flipped pair "
         f"stands on its own side of a kept one, where 0.5 is chance."
@@ -337,7 +341,13 @@ def _polarity(pairs: pd.DataFrame, scores: pd.DataFrame) -> Iterator[str]:
     equal = table[half]
     if equal["polarity"].value_counts().reindex(["kept", "flipped"]).fillna(0).min() >= FEWEST_PAIRS:
         area = separation(equal[best[0]], equal["polarity"] == "flipped")
-        yield f"Over the {len(equal)} pairs whose foreground share is one half, {best[0]} reaches {area:.2f}."
+        yield f"Over the {len(equal)} pairs whose foreground share is one half, the first of these reaches {area:.2f}."
+
+
+def _in_state(score: str) -> str:
+    """What a score looks at, in the words of cards, and of which state it is where its name ends in ``_before``."""
+    name, _, state = score.rpartition("_")
+    return f"{_looked_at(name)}, {state} adaptation" if state in ("before", "after") else _looked_at(score)
 
 
 def separation(values: pd.Series, flipped: pd.Series) -> float:

@@ -27,8 +27,8 @@ FACTS = {
     "own_iou": 3, "iou_target_trained": 3, "pixel_ceiling": 3, "theory_after": 3, "true_foreground": 3,
     "foreground_before": 3, "foreground_after": 3,
 }  # fmt: skip
-EXPECTED = "expected_"
-ADVISED = {"gain": 3}
+EXPECTED_PREFIX = "expected_"
+ADVICE_DECIMALS = {"gain": 3}
 # What a card says is kept as numbers and as words between them, which many cards share.
 NUMBER, CLAUSE = re.compile(r"([+-]?\d+\.\d+)"), re.compile(r"(?<=; )")
 # Images that a card of the page shows, and pixels of their longer side.
@@ -171,7 +171,7 @@ def compared(
 def spread(rows: pd.DataFrame) -> list[int]:
     """Places of all ``rows`` in the order in which they are drawn while there is room.
 
-    Those without labels first, then halves, quarters and so on of the order by gain: whatever number fits, gains and
+    Pairs without labels first, then halves, quarters and so on of the order by gain: whatever number fits, gains and
     losses of every size are among them.
     """
     gain = (rows["iou_after"] - rows["iou_before"]).to_numpy()
@@ -205,20 +205,22 @@ def _advised(rows: pd.DataFrame, advice: pd.DataFrame, main: str) -> dict:
     ``expected``: method -> IoU, of all columns expected_NAME. ``said``: field of :func:`cards.card` -> for each pair a
     list of numbers, as text, and of places in ``words``; empty without advice.
     """
-    numbers = [name for name in advice if name.startswith(EXPECTED) or name in ADVISED]
+    numbers = [name for name in advice if name.startswith(EXPECTED_PREFIX) or name in ADVICE_DECIMALS]
     first = cards.of_pairs(advice)
     names = [name for name in ("decision", "action") if name in first]
     table = first[[*PAIR, *names]].merge(advice.groupby(PAIR)[numbers].mean(), "left", PAIR)
     table = rows[PAIR].merge(table, "left", PAIR)
     # Where each action has its own column, "after" is that of the action which is advised on.
-    method_of = {"expected_before": UNADAPTED} | ({} if f"{EXPECTED}{main}" in advice else {"expected_after": main})
+    method_of = {"expected_before": UNADAPTED} | (
+        {} if f"{EXPECTED_PREFIX}{main}" in advice else {"expected_after": main}
+    )
     sums = ("expected_before", "expected_after")
-    actions = [name for name in numbers if name.startswith(EXPECTED) and name not in sums]
-    method_of |= {name: name.removeprefix(EXPECTED) for name in actions}
+    actions = [name for name in numbers if name.startswith(EXPECTED_PREFIX) and name not in sums]
+    method_of |= {name: name.removeprefix(EXPECTED_PREFIX) for name in actions}
     decided = {name: list(table[name].astype(object).where(table[name].notna(), "")) for name in names}
     return {
         "expected": {method: _rounded(table[name], 3) for name, method in method_of.items() if name in table},
-        **{name: _rounded(table[name], digits) for name, digits in ADVISED.items() if name in table},
+        **{name: _rounded(table[name], digits) for name, digits in ADVICE_DECIMALS.items() if name in table},
         **decided,
         **_said(rows, first),
     }

@@ -9,8 +9,8 @@ from shiftgain.study.lineage import catalogue
 def figures(*stages: str) -> dict[str, dict]:
     """Name of a figure -> its ``stage``, ``category``, ``heading``, ``link`` and ``alternative`` text, in page order.
 
-    Only figures that one of ``stages`` draws. Those of stage draw also have ``of``, for module ``report/of_OF.py``, and
-    ``needs``, the arguments of the function NAME in it.
+    Only figures that one of ``stages`` draws. Figures of stage draw also have ``of``, for module ``report/of_OF.py``,
+    and ``needs``, the arguments of the function NAME in it.
     """
     entries = {name: {"stage": "draw"} | entry for name, entry in catalogue("report/figures").items()}
     return {name: entry for name, entry in entries.items() if entry["stage"] in stages}

@@ -242,7 +242,7 @@ def _transform_column(
 
 
 def _apart(levels: list[float]) -> list[float]:
-    """Those of ascending ``levels`` that have room for a tick: the ends, and of the rest what is far enough."""
+    """The ascending ``levels`` that have room for a tick: the ends, and of the rest what is far enough."""
     room = TICK_SHARE * (levels[-1] - levels[0])
     ticks = [levels[-1]]
     for level in [levels[0], *sorted(levels[1:-1], key=abs)]:

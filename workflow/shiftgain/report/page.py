@@ -14,7 +14,7 @@ from shiftgain.files.commit import CHANGED, UNKNOWN
 from shiftgain.files.tables import read_csv
 from shiftgain.findings.cases import CASES, example_cases
 from shiftgain.findings.correlations import strongest
-from shiftgain.findings.pairs import by_pair, label
+from shiftgain.findings.pairs import by_pair, label, sorted_by
 from shiftgain.findings.summaries import by_training, method_scores
 from shiftgain.findings.verdicts import FEWEST_SEEDS
 from shiftgain.report import answers
@@ -105,8 +105,8 @@ def readings(domains: pd.DataFrame) -> str:
 def verdicts(table: pd.DataFrame, published: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """The hypotheses that this study tests (``tested``), and those that only published studies do (``elsewhere``).
 
-    ``over seeds``: the verdict of the study that decides it, from results/published, where that measured the same
-    against the same bound. ``this study``: a verdict from three seeds on, else on which side of the bound it is.
+    ``over seeds``: the verdict of the study that decides it, from results/published, where that has this
+    measure and this bound. ``this study``: a verdict from three seeds on, else on which side of the bound it is.
     """
     known = {(row["hypothesis"], row["experiment"], row["bound"]): row for row in published.to_dict("records")}
     rows = []
@@ -159,7 +159,7 @@ def compared(baselines: str, costs: str, talk: str) -> dict:
         *["gap_closed", "training_seconds", "status"],
     ]
     table = table.assign(target=names, status=table["status"].fillna(""), order=table["method"].map(_place))
-    table = table.sort_values(["source", "target", "order", "method"])
+    table = sorted_by(table, ["source", "target", "order", "method"])
     directions = {
         f"{source} → {target}": html(rows[columns]) for (source, target), rows in table.groupby(["source", "target"])
     }

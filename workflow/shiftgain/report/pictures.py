@@ -163,7 +163,7 @@ def best_remedy(pair: pd.Series, remedies: list[str]) -> str | None:
 def latent_samples(
     cases: dict, paths: dict[str, str], layers: list[str], activation: str
 ) -> dict[str, list[LayerSamples]]:
-    """Samples of source and target in each of ``layers``, for those of :data:`LATENT_CASES` that occur."""
+    """Samples of source and target in each of ``layers``, for the cases of :data:`LATENT_CASES` that occur."""
     samples = {}
     for name, pair in cases.items():
         if pair is not None and name in LATENT_CASES:

@@ -16,19 +16,19 @@ from shiftgain.study.names import KEY
 
 # "Helps" or "harms" is said of pairs of which at least this share agrees, "changes little" where at most the rest
 # changes at all; of other pairs "does not help" or "does no harm" where hardly any do.
-MOSTLY, HARDLY_ANY = 2 / 3, 0.05
+MOSTLY_SHARE, HARDLY_ANY_SHARE = 2 / 3, 0.05
 # Of remedies that differ by no more, the simplest is named: seeds differ by as much.
 AS_GOOD = 0.02
 # RMSE up to which the closed form is said to give the IoU that is measured.
-CLOSE = 0.05
+CLOSE_RMSE = 0.05
 # Share of right signs from which on a predictor is right "nearly always", and "mostly".
-NEARLY_ALWAYS, OFTEN = 0.95, 0.85
+NEARLY_ALWAYS_SHARE, OFTEN_SHARE = 0.95, 0.85
 NO_BETTER = "no better than a constant guess"
 # A difference of mean IoU between two rules that is worth a sentence.
 WORTH = 0.005
 VERBS = ("helps", "does no harm", "harms", "does not help", "goes either way", "changes little")
 # What is said of pairs that break one condition.
-SPOKEN = {
+SPOKEN_WORDS = {
     "brightness or contrast": "only brightness or contrast changed",
     "share": "the share of foreground changed",
     "polarity": "dark and bright swapped",
@@ -55,7 +55,7 @@ ASKED = {
 
 
 class Condition(NamedTuple):
-    """Pairs that break the same of the source: mean IoU of ``kept``, ``refreshed``, of the best single ``remedy`` by
+    """Pairs that break equal conditions: mean IoU of ``kept``, ``refreshed``, of the best single ``remedy`` by
     name, and of the source at ``home``; NaN or empty where there is none. ``effect``: what a refresh does there."""
 
     name: str
@@ -71,9 +71,9 @@ class Condition(NamedTuple):
 def condition_rows(pairs: pd.DataFrame, remedies: list[str]) -> list[Condition]:
     """A row per condition that at least :data:`FEWEST_PAIRS` pairs of a study break, from the table of pairs.
 
-    The effect is of all of them, the means of those on which a remedy was tried, where they are enough. The best remedy
-    is the simplest, by the parts of its name, of those within :data:`AS_GOOD` of the highest mean IoU; only remedies
-    that all pairs of the row tried count.
+    The effect is over all pairs of the row, the means are over its pairs on which a remedy was tried, where these are
+    enough. The best remedy is the simplest, by the parts of its name, of the remedies within :data:`AS_GOOD` of the
+    highest mean IoU; only remedies that all pairs of the row tried count.
     """
     table = abroad(pairs)
     condition = conditions(table)
@@ -107,19 +107,21 @@ def condition_rows(pairs: pd.DataFrame, remedies: list[str]) -> list[Condition]:
 def effect(gain: pd.Series) -> str:
     """One of :data:`VERBS`, by the shares of pairs that gain and that lose more than :data:`SMALLEST_GAIN`."""
     up, down = (gain > SMALLEST_GAIN).mean(), (gain < -SMALLEST_GAIN).mean()
-    if up >= MOSTLY or down >= MOSTLY:
+    if up >= MOSTLY_SHARE or down >= MOSTLY_SHARE:
         return "helps" if up > down else "harms"
-    if up + down <= 1 - MOSTLY:
+    if up + down <= 1 - MOSTLY_SHARE:
         return "changes little"
-    return "does not help" if up <= HARDLY_ANY else "does no harm" if down <= HARDLY_ANY else "goes either way"
+    return (
+        "does not help" if up <= HARDLY_ANY_SHARE else "does no harm" if down <= HARDLY_ANY_SHARE else "goes either way"
+    )
 
 
 def when(rows: list[Condition], pairs: pd.DataFrame) -> str:
     """When a plain refresh helps, by condition; by count where no condition is known of; empty over too few pairs."""
-    spoken = [row for row in rows if row.name in SPOKEN]
+    spoken = [row for row in rows if row.name in SPOKEN_WORDS]
     parts = []
     for verb in VERBS:
-        named = [SPOKEN[row.name] for row in spoken if row.effect == verb]
+        named = [SPOKEN_WORDS[row.name] for row in spoken if row.effect == verb]
         if named:
             parts.append(f"{verb} {_where(named)}")
     if parts:
@@ -134,25 +136,25 @@ def why(rows: list[Condition], pairs: pd.DataFrame) -> str:
     """What goes wrong, by what mends it; else by the closed form; else by the polarity of what is lost; else empty."""
     mended: dict[str, list[str]] = {}
     left = []
-    for row in (row for row in rows if row.name in SPOKEN):
+    for row in (row for row in rows if row.name in SPOKEN_WORDS):
         poor = max(row.kept, row.refreshed) < row.home - POOR_MARGIN
         if poor and row.remedied >= row.home - POOR_MARGIN:
-            mended.setdefault(_remedy(row.remedy), []).append(SPOKEN[row.name])
+            mended.setdefault(_remedy(row.remedy), []).append(SPOKEN_WORDS[row.name])
         elif poor and row.remedy:
-            left.append(SPOKEN[row.name])
+            left.append(SPOKEN_WORDS[row.name])
     if mended:
         said = ", and ".join(f"by {remedy} {_where(names)}" for remedy, names in mended.items())
         rest = f"; nothing that was tried does it {_where(left)}" if left else ""
         return f"What goes wrong is what the statistics are taken of: the network is brought back {said}{rest}."
     table = over_seeds(pairs)
     known = table.dropna(subset=["theory_after"])
-    if len(known) >= FEWEST_PAIRS and np.sqrt(((known["iou_after"] - known["theory_after"]) ** 2).mean()) <= CLOSE:
+    if len(known) >= FEWEST_PAIRS and np.sqrt(((known["iou_after"] - known["theory_after"]) ** 2).mean()) <= CLOSE_RMSE:
         return (
             "Refreshing does no more than shift and stretch grey levels: a formula that knows only means, noise and "
             "foreground share of both domains gives the result."
         )
     lost = abroad(pairs).query("gain_iou < -@SMALLEST_GAIN and polarity != ''")
-    if len(lost) >= FEWEST_PAIRS and (lost["polarity"] == "flipped").mean() >= NEARLY_ALWAYS:
+    if len(lost) >= FEWEST_PAIRS and (lost["polarity"] == "flipped").mean() >= NEARLY_ALWAYS_SHARE:
         return "Nearly all pairs that lose are pairs in which dark and bright swapped."
     return ""
 
@@ -175,7 +177,13 @@ def _tellable(predictors: pd.DataFrame) -> str:
         right, guess = row.iloc[0][["sign_accuracy", "base_rate"]]
         if right <= guess + SMALLEST_GAIN:
             return f"{where}, the predictor told from unlabelled images {NO_BETTER} whether it helps"
-        often = "nearly always" if right >= NEARLY_ALWAYS else "mostly" if right >= OFTEN else "more often than a guess"
+        often = (
+            "nearly always"
+            if right >= NEARLY_ALWAYS_SHARE
+            else "mostly"
+            if right >= OFTEN_SHARE
+            else "more often than a guess"
+        )
         return f"{where}, the predictor {often} told rightly from unlabelled images whether it helps"
     return ""
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from shiftgain.study.plan import Study
 
-# What the slopes were measured of: pixels of an image and channels of the first block; and those of whole targets.
+# What the slopes were measured of: pixels of an image and channels of the first block; pixels and images of a chain.
 SLOPE_PIXELS, SLOPE_WIDTH = 32 * 32, 8
 CHAIN_PIXELS, CHAIN_IMAGES = 48 * 48, 96
 # Stages that one row of `make bench`, growth_chain, measures together.

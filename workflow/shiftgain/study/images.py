@@ -100,12 +100,12 @@ class Images(Jobs):
 
     @cached_property
     def read_data(self) -> list[str]:
-        """What the files of the domains trained on are called, of those that are read from the user's files."""
+        """Names of the files of domains that are trained on and are read from the user's files."""
         return [data for name, data in self.pictured_data.items() if base_of(name) in self.readings]
 
     @cached_property
     def read_images(self) -> list[str]:
-        """What the files of shift families are called, of those with a target that is read from the user's files."""
+        """Names of the files of shift families with a target that is read from the user's files."""
         families = self.pictured_images.items()
         return [images for name, images in families if self.readings.keys() & map(base_of, self.families[name].domains)]
 

@@ -43,7 +43,7 @@ def looked_at(config: dict, names: Iterable[str]) -> dict[str, dict]:
 def seen_in_training(config: dict, looks: dict[str, dict]) -> dict[str, dict[str, list[list[int]]]]:
     """Of each real domain: domain -> [start, stop) of the images that a network trained on that domain has seen.
 
-    Itself among them, and others that hold the same images under another name.
+    The domain itself is among them, and so is any other that holds its images under another name.
     """
     trained = {}
     for name, look in looks.items():

@@ -14,7 +14,7 @@ from shiftgain.study.methods import Methods
 from shiftgain.study.names import domain_of, variant_of
 
 # Options of training that make a network irregular: too brief, too fast, with stale statistics.
-IRREGULAR = {"epochs", "learning_rate", "batchnorm_momentum"}
+IRREGULARITIES = {"epochs", "learning_rate", "batchnorm_momentum"}
 
 
 class Segmented(NamedTuple):
@@ -63,7 +63,8 @@ class Study(Images, Methods):
     def irregular(self) -> dict[str, list[str]]:
         """Variant -> what it changes of how long, how fast and with what momentum of the statistics one trains."""
         changed = {
-            name: sorted(IRREGULAR & entry.get("train", {}).keys()) for name, entry in self.config["variants"].items()
+            name: sorted(IRREGULARITIES & entry.get("train", {}).keys())
+            for name, entry in self.config["variants"].items()
         }
         return {name: options for name, options in changed.items() if options}
 

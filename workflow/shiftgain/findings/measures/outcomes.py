@@ -18,7 +18,7 @@ from shiftgain.findings.measures.selection import (
     spearman,
 )
 
-AFFINE = ["brightness", "contrast"]
+AFFINE_TRANSFORMS = ["brightness", "contrast"]
 # These change the variance too.
 SHARPNESS = ["blur", "sharpen"]
 # A share of clipped pixels above this makes a change of grey levels no longer affine.
@@ -44,14 +44,14 @@ def _gain_ratio(table: pd.DataFrame, method: str) -> pd.Series:
 
 def affine_error(tables: Tables) -> pd.Series:
     """max |IoU - own IoU| under unclipped brightness and contrast. Own IoU: the source's, at home."""
-    table = shifted(tables, AFFINE)
+    table = shifted(tables, AFFINE_TRANSFORMS)
     table = table[table["clipped_share"] < LARGEST_UNCLIPPED_SHARE]
     return per_seed(table, lambda rows: (rows["iou_batchnorm"] - rows["own_iou"]).abs().max())
 
 
 def clipping_harm(tables: Tables) -> pd.Series:
     """Spearman(IoU - own IoU, share of clipped pixels) under clipped brightness and contrast."""
-    table = shifted(tables, AFFINE)
+    table = shifted(tables, AFFINE_TRANSFORMS)
     table = table[table["clipped_share"] >= LARGEST_UNCLIPPED_SHARE]
     return per_seed(table, lambda rows: spearman(rows["iou_batchnorm"] - rows["own_iou"], rows["clipped_share"]))
 
@@ -81,7 +81,7 @@ def decoder_harm(tables: Tables) -> pd.Series:
     kept = gain(encoder_only) / gain(batchnorm) under brightness and contrast; left = gain(encoder_only) /
     gain(batchnorm) under shifts of the foreground share, where both gains are losses.
     """
-    kept = _gain_ratio(shifted(tables, AFFINE), "encoder_only")
+    kept = _gain_ratio(shifted(tables, AFFINE_TRANSFORMS), "encoder_only")
     left = _gain_ratio(shifted(tables, ["foreground"]), "encoder_only")
     return pd.concat([kept, 1 - left], axis=1, join="inner").min(axis=1)
 
@@ -228,7 +228,7 @@ def _plateau(table: pd.DataFrame, prefix: str) -> pd.Series:
 
 def input_share(tables: Tables) -> pd.Series:
     """gain(standardise) / gain(batchnorm) under brightness and contrast: the input matched, batch norm left alone."""
-    return _gain_ratio(shifted(tables, AFFINE), "standardise")
+    return _gain_ratio(shifted(tables, AFFINE_TRANSFORMS), "standardise")
 
 
 def input_falls_short(tables: Tables) -> pd.Series:
@@ -241,4 +241,4 @@ def input_falls_short(tables: Tables) -> pd.Series:
         known = table.dropna(subset="iou_standardise")
         return per_seed(known, lambda rows: (rows["iou_standardise"] - rows["iou_batchnorm"]).abs().mean())
 
-    return (error(shifted(tables, ["noise", "foreground"])) - error(shifted(tables, AFFINE))).dropna()
+    return (error(shifted(tables, ["noise", "foreground"])) - error(shifted(tables, AFFINE_TRANSFORMS))).dropna()

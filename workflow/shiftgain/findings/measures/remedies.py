@@ -23,8 +23,8 @@ SHORTFALL = 0.02
 # A mix of statistics has an optimum to speak of where at least so many were tried.
 FEWEST_MIXES = 8
 # A prediction is better than chance from this much IoU on, and has ended well at most this far below target-trained.
-BETTER_THAN_CHANCE = 0.01
-ENDED_WELL = 0.05
+CHANCE_MARGIN = 0.01
+SUCCESS_MARGIN = 0.05
 # Every refresh of the statistics that is tried, the plain one first.
 REMEDIES = [
     "batchnorm", "balanced", "turned", "turned_balanced", "image", "image_balanced", "turned_image_balanced",
@@ -105,7 +105,7 @@ def balanced_shortfall(tables: Tables) -> pd.Series:
 def turned_shortfall(tables: Tables) -> pd.Series:
     """max (IoU of the target-trained network - IoU(turned)) over flips of polarity at the source's contrast to noise.
 
-    Of these, those that no transform makes but a negative: their foreground share is that of their domain.
+    Only flips of untransformed targets and of negatives: their foreground share is that of their domain.
     """
     table = _equal_contrast(flips(tables))
     return _largest_shortfall(table[table["transform"].isin(["identity", "inversion"])], "turned")
@@ -114,7 +114,7 @@ def turned_shortfall(tables: Tables) -> pd.Series:
 def compounds_repaired(tables: Tables) -> pd.Series:
     """Share of the compounds at most 0.02 below the target-trained network with the better of two refreshes.
 
-    Those are ``balanced`` and ``turned_balanced``: the polarity is taken as known.
+    The two are ``balanced`` and ``turned_balanced``: the polarity is taken as known.
     """
     table = _equal_contrast(plain(tables))
     return _share_equal(table[table["transform"] == "compound"], ["balanced", "turned_balanced"])
@@ -193,8 +193,8 @@ def fixed_point_told(tables: Tables) -> pd.Series:
     table = _equal_contrast(plain(tables)).dropna(subset=["iou_balanced", "iou_target_trained"])
     q, s = table["foreground_after"], table["true_foreground"]
     chance = q * s / (q + s - q * s)
-    told = table["iou_after"] > chance + BETTER_THAN_CHANCE
-    well = table["iou_target_trained"] - table["iou_balanced"] <= ENDED_WELL
+    told = table["iou_after"] > chance + CHANCE_MARGIN
+    well = table["iou_target_trained"] - table["iou_balanced"] <= SUCCESS_MARGIN
     table = table.assign(right=told == well, well=well)
 
     def balanced(rows: pd.DataFrame) -> float:

@@ -65,7 +65,7 @@ def _name_faults(where: str, block: dict) -> Iterator[str]:
 
 
 def _level_faults(where: str, levels: list[float]) -> Iterator[str]:
-    """Levels that a name cannot hold; those that would have one name together in one line."""
+    """Levels that a name cannot hold; levels that would have one name, together in one line."""
     by_name: dict[str, list[float]] = {}
     for level in levels:
         by_name.setdefault(printed(level), []).append(level)
