@@ -5,8 +5,10 @@ The series is blobs on noise, 30 % foreground; each case writes it in another wa
 
 import os
 import sys
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -506,11 +508,11 @@ class TestLayout:
         path = folder(tmp_path)
         (path / "images" / "notes.txt").write_text("no image")
         (path / "images" / "Thumbs.db").write_text("litter")
-        (path / "images" / "scan.czi").write_text("no reader")
+        (path / "images" / "scan.raw").write_text("no reader")
         save(path / "overview.png", IMAGES[0])
         spec = real.settled({"mine": spec_of(path)}, {"mine": looked_at(path)})["mine"]
         lines = real.summary(spec)
-        assert "passed over 1: no reader for '.czi': scan.czi" in lines
+        assert "passed over 1: no reader for '.raw': scan.raw" in lines
         assert "passed over 1: no reader for '.txt': notes.txt" in lines
         assert "passed over 1: outside of images/: overview.png" in lines
         assert not any("Thumbs" in line for line in lines)
@@ -584,8 +586,8 @@ class TestLayout:
         asks(r"domains\.mine\.masks: no file '.*nothing\.tif'", file, masks="nothing.tif")
 
     def test_a_kind_without_a_reader_is_named(self, tmp_path):
-        (tmp_path / "a.czi").write_text("scan")
-        asks(r"a\.czi: no reader for '\.czi' \(known: \.png, .*\); save it as TIFF", tmp_path / "a.czi")
+        (tmp_path / "a.raw").write_text("scan")
+        asks(r"a\.raw: no reader for '\.raw' \(known: \.png, .*\); save it as TIFF", tmp_path / "a.raw")
 
     def test_a_key_that_says_nothing_of_a_stack_is_refused(self, tmp_path):
         asks(r"domains\.mine\.images: a\.tif holds one series; remove it", save(tmp_path / "a.tif", IMAGES), images="x")
@@ -644,6 +646,107 @@ class TestOptionalLibraries:
         else:
             (tmp_path / name).write_bytes(bytes(2000))
         asks(rf"{name}: reading it needs {library}; pip install {library}", tmp_path / name)
+
+
+@pytest.fixture
+def scenes(monkeypatch) -> dict[str, tuple]:
+    """Name of a scene -> (axes, pixels) of every ND2 file, by a stand-in for bioio and dask, which reads no file.
+
+    It has what bioio documents of BioImage: scenes, set_scene, xarray_data and xarray_dask_data in the order TCZYX or
+    TCZYXS; and get_plugins of its module plugins.
+    """
+    held: dict[str, tuple] = {}
+
+    class BioImage:
+        def __init__(self, path: str, use_plugin_cache: bool) -> None:
+            self.scenes = tuple(held)
+            self.set_scene(0)
+
+        def set_scene(self, number: int) -> None:
+            axes, pixels = held[self.scenes[number]]
+            about = {"dims": tuple(axes), "shape": pixels.shape, "dtype": pixels.dtype}
+            self.xarray_dask_data = self.xarray_data = SimpleNamespace(data=pixels, **about)
+
+    plugins = SimpleNamespace(get_plugins=lambda use_cache: {".nd2": ["bioio-nd2"]})
+    errors = SimpleNamespace(UnsupportedFileFormatError=type("UnsupportedFileFormatError", (Exception,), {}))
+    stand_ins = {
+        "bioio": SimpleNamespace(BioImage=BioImage),
+        "bioio.plugins": plugins,
+        "bioio_base.exceptions": errors,
+        "dask": SimpleNamespace(config=SimpleNamespace(set=lambda **_: nullcontext())),
+    }
+    for name, module in stand_ins.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    return held
+
+
+class TestMicroscopes:
+    @pytest.fixture
+    def file(self, tmp_path) -> Path:
+        (tmp_path / "a.nd2").write_bytes(b"read by the stand-in")
+        return tmp_path / "a.nd2"
+
+    @pytest.mark.parametrize("axes", ["T", "Z"])
+    def test_times_and_sections_are_images_and_channels_are_asked(self, file, scenes, axes):
+        both = np.stack([IMAGES, 255 - IMAGES])
+        scenes["first"] = "TCZYX", both[np.newaxis] if axes == "Z" else np.moveaxis(both, 0, 1)[:, :, np.newaxis]
+        asks(r"a\.nd2 has 2 channels; give config key domains\.mine\.channel: .*`channel: 0`, or `channel: all`", file)
+        assert_reads(file, images=255 - IMAGES, masks=None, channel=1)
+        assert len(read(file, channel="all")[0]) == 20
+        asks(r"domains\.mine\.channel: 2 of 2; count from 0", file, channel=2)
+        save(file.with_name("a_mask.tif"), MASKS)
+        assert_reads(file, channel=0, images=IMAGES)
+
+    def test_scenes_follow_on_each_other_and_are_said(self, file, scenes):
+        scenes["left"] = "TCZYX", IMAGES[np.newaxis, np.newaxis, :6]
+        scenes["right"] = "TCZYX", IMAGES[np.newaxis, np.newaxis, 6:, :48]
+        found = read(file)[0]
+        expected = [*IMAGES[:6], *IMAGES[6:, :48]]
+        assert all(np.array_equal(*pair) for pair in zip(found, expected, strict=True))
+        assert looked_at(file)["notes"] == ["2 scenes, one after another"]
+        scenes["right"] = "TCZYX", IMAGES[np.newaxis, np.newaxis, 6:].astype(np.uint16)
+        asks(r"a\.nd2: scene 'right' is uint16, the first uint8; export them apart", file)
+
+    def test_samples_are_colours_of_which_one_may_be_taken(self, file, scenes):
+        colours = np.stack([IMAGES[:3], IMAGES[3:6], IMAGES[6:9]], axis=-1)
+        scenes["first"] = "TCZYXS", colours[np.newaxis, np.newaxis]
+        assert_reads(file, images=colours, masks=None, channels=3)
+        assert_reads(file, images=colours[..., 2], masks=None, channel=2)
+
+    def test_what_is_missing_is_named(self, tmp_path, scenes, monkeypatch):
+        """The plugin of a kind first, then the library."""
+        for name, package in (("a.czi", "bioio-czi"), ("a.lif", "bioio-lif"), ("a.IMS", "bioio-bioformats")):
+            (tmp_path / name).write_bytes(b"scan")
+            asks(rf"{name}: reading it needs .*; pip install bioio {package}, or export .* OME-TIFF$", tmp_path / name)
+        monkeypatch.setitem(sys.modules, "bioio", None)
+        (tmp_path / "folder").mkdir()
+        (tmp_path / "folder" / "b.nd2").write_bytes(b"scan")
+        asks(r"b\.nd2: reading it needs .*; pip install bioio bioio-nd2, or export", tmp_path / "folder")
+
+    def test_a_czi(self, tmp_path):
+        """A real file through the real library."""
+        pytest.importorskip("bioio_czi")
+        from pylibCZIrw import czi
+
+        with czi.create_czi(str(tmp_path / "a.czi")) as file:
+            for number in range(8):
+                for channel, image in enumerate((IMAGES[number], 255 - IMAGES[number])):
+                    plane = {"T": number // 4, "Z": number % 4, "C": channel}
+                    file.write(data=image[..., np.newaxis].astype(np.uint16), plane=plane)
+            file.write_metadata(document_name="a")
+        asks(r"a\.czi has 2 channels", tmp_path / "a.czi")
+        assert_reads(tmp_path / "a.czi", images=255 - IMAGES[:8], masks=None, channel=1)
+        with czi.create_czi(str(tmp_path / "colours.czi")) as file:
+            file.write(data=np.moveaxis(IMAGES[:3], 0, -1))
+            file.write_metadata(document_name="colours")
+        assert_reads(tmp_path / "colours.czi", images=[np.moveaxis(IMAGES[:3], 0, -1)], masks=None, channels=3)
+        with czi.create_czi(str(tmp_path / "scenes.czi")) as file:
+            for scene in range(2):
+                file.write(data=IMAGES[scene][..., np.newaxis], scene=scene, location=(100 * scene, 0))
+            file.write_metadata(document_name="scenes")
+        asks(r"scenes\.czi: holds 2 scenes and does not say which; export each as OME-TIFF", tmp_path / "scenes.czi")
+        (tmp_path / "cut.czi").write_bytes((tmp_path / "a.czi").read_bytes()[:500])
+        asks(r"cut\.czi: cannot be read as CZI; replace it by an intact file", tmp_path / "cut.czi")
 
 
 def study_config(tmp_path: Path, **domains: dict) -> dict:

@@ -170,10 +170,19 @@ class TestSources:
 class TestOneFolderUnderTwoNames:
     OLD = {"train": [0, 12], "validation": [12, 14], "test": [14, 20]}
 
-    @pytest.mark.parametrize("how", ["same", "link", "copy", "part"])
+    @pytest.mark.parametrize("how", ["same", "link", "copy", "part", "renamed", "pictures", "rows"])
     def test_tested_on_what_is_trained_on_is_refused(self, tmp_path, how):
-        old = folder(tmp_path / "old", np.concatenate([MASKS] * 2), np.concatenate([IMAGES, 255 - IMAGES]))
+        masks, images = np.concatenate([MASKS] * 2), np.concatenate([IMAGES, 255 - IMAGES])
+        old = folder(tmp_path / "old", masks, images)
         new = old if how == "same" else tmp_path / "new"
+        if how == "renamed":
+            for number in range(20):
+                save(new / "images" / f"b{19 - number:02d}.tif", images[number], compression="zlib")
+                save(new / "masks" / f"b{19 - number:02d}.tif", masks[number])
+        if how == "pictures":
+            folder(new, masks, images, suffix=".png")
+        if how == "rows":
+            new = hdf5(tmp_path / "new.h5", images=images.astype(np.uint16), masks=masks)
         if how == "link":
             new.symlink_to(old)
         if how in ("copy", "part"):
@@ -182,7 +191,7 @@ class TestOneFolderUnderTwoNames:
             for number in range(12, 20):
                 (new / "images" / f"{number}.tif").unlink()
                 (new / "masks" / f"{number}.tif").unlink()
-        split = {"test": [0, 12]}
+        split = {"test": [8, 20] if how == "renamed" else [0, 12]}
         config = study_config(
             tmp_path, old={"path": str(old), "split": self.OLD}, new={"path": str(new), "split": split}
         )
@@ -195,22 +204,66 @@ class TestOneFolderUnderTwoNames:
         with pytest.raises(StudyError, match=r"'old' and 'new' hold the same images: 1 of the 7 "):
             study(study_config(tmp_path, **domains))
 
-    def test_kept_apart_they_pass_and_the_network_adapts_to_none_that_it_saw(self, tmp_path):
-        entry = series(tmp_path / "a.h5", 20)
-        domains = {"old": entry | {"split": self.OLD}, "new": entry | {"split": {"test": [14, 20], "adapt": [10, 20]}}}
+    @pytest.mark.parametrize("copied", [False, True])
+    def test_kept_apart_they_pass_and_the_network_adapts_to_none_that_it_saw(self, tmp_path, copied):
+        old = new = series(tmp_path / "a.h5", 20)
+        if copied:
+            images, masks = discs(20, 16, 0)
+            new = {"path": str(folder(tmp_path / "b", masks, images, suffix=".png"))}
+        domains = {"old": old | {"split": self.OLD}, "new": new | {"split": {"test": [14, 20], "adapt": [10, 20]}}}
         plan = study(study_config(tmp_path, **domains))
         generate(plan.specs(["new"], ["adapt"]), ["adapt"], str(tmp_path / "t.h5"), False, 1)
         with store.read(tmp_path / "t.h5") as file:
             np.testing.assert_array_equal(store.unseen(file["new/adapt"], "old"), np.arange(4, 10))
 
-    def test_a_blank_image_in_two_series_is_no_one_folder(self, tmp_path):
-        paths = []
-        for number, name in enumerate(("a", "b")):
-            images = np.roll(IMAGES, 7 * number, axis=2)
-            images[[0, 9]] = 0
-            paths.append(folder(tmp_path / name, images=images))
-        domains = {name: {"path": str(path)} for name, path in zip(("a", "b"), paths, strict=True)}
+    @pytest.mark.parametrize("colour", [0, 200])
+    def test_blank_images_in_two_series_are_no_copies_and_a_single_other_one_is(self, tmp_path, colour):
+        """Image 0 is trained on, 8 and 9 are tested."""
+        own = np.roll(IMAGES, 7, axis=2)
+        both = {"a": IMAGES.copy(), "b": own.copy()}
+        for images in both.values():
+            images[[0, 8, 9]] = colour
+        domains = {name: {"path": str(folder(tmp_path / name, images=images))} for name, images in both.items()}
         study(study_config(tmp_path, **domains))
+        save(tmp_path / "b" / "images" / "9.tif", IMAGES[5], description="the same pixels in another file")
+        with pytest.raises(StudyError, match=r"^domains 'a' and 'b' .*: 1 of the 2 .* is tested, number 9 the first"):
+            study(study_config(tmp_path, **domains))
+
+    def test_images_are_decoded_where_another_domain_has_their_size_and_once(self, tmp_path, monkeypatch):
+        decoded = []
+        words = identity.words
+        monkeypatch.setattr(identity, "words", lambda name, spec: decoded.append(name) or words(name, spec))
+        one = {"path": str(folder(tmp_path / "one"))}
+        small = series(tmp_path / "small.h5", 20)
+        study(study_config(tmp_path, one=one, small=small))
+        assert not decoded
+        two = {"path": str(folder(tmp_path / "two", images=255 - IMAGES))}
+        for _ in range(2):
+            study(study_config(tmp_path, one=one, small=small, two=two))
+        assert decoded == ["one", "two"]
+
+
+def test_a_copy_has_the_same_pixels_in_whatever_they_are_stored(tmp_path):
+    grey = IMAGES[:4]
+    copies = {
+        "types": hdf5(tmp_path / "a.h5", images=grey.astype(">i4")),
+        "colours": folder(tmp_path / "b", None, np.repeat(grey[..., np.newaxis], 3, axis=-1), suffix=".png"),
+        "stack": save(tmp_path / "c.tif", grey),
+    }
+    others = {
+        "part": hdf5(tmp_path / "d.h5", images=grey[:, 1:]),
+        "shape": hdf5(tmp_path / "e.h5", images=grey.reshape(4, 32, 128)),
+        "negative": hdf5(tmp_path / "f.h5", images=255 - grey),
+        "order": hdf5(tmp_path / "g.h5", images=grey[::-1]),
+    }
+    found = {
+        name: identity.words("mine", {"path": str(path), "channels": 1})["words"]
+        for name, path in (copies | others).items()
+    }
+    assert found["types"] == found["colours"] == found["stack"] == found["order"][::-1]
+    assert len({word for words in found.values() for word in words}) == 16
+    flat = hdf5(tmp_path / "h.h5", images=np.full((2, 64, 64, 3), (1, 2, 3), np.uint8))
+    assert identity.words("mine", {"path": str(flat), "channels": 1}) == {"words": [None, None]}
 
 
 class TestUnseen:

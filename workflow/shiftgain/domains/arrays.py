@@ -116,13 +116,29 @@ def _stack(
 ) -> Stack:
     where = f"{file}: '{name}'" if name else f"{file}:"
     letters = _letters(where, shape, named, request)
+    if named is None and len(shape) == 3:
+        axes.check_sides(where, *shape)
+    return stack_of(file, where, letters, shape, dtype, opening, request)
+
+
+def stack_of(
+    file: Path,
+    where: str,
+    letters: str,
+    shape: Sequence[int],
+    dtype: np.dtype,
+    opening: Opening,
+    request: Request,
+) -> Stack:
+    """The images of an array with axes ``letters``, as :mod:`shiftgain.domains.axes` has them; ``opening`` gives it.
+
+    Errors: :class:`StudyError`, starting with ``where``, as :func:`axes.images_of`, and for colours of other types.
+    """
     image_axes, indices = axes.images_of(where, letters, shape, request)
     sides = [shape[letters.index(axis)] for axis in "YX"]
     coloured = len(image_axes) == 3
-    if named is None and len(shape) == 3:
-        axes.check_sides(where, len(indices), *sides)
     if coloured and dtype.kind not in "uif":
-        raise StudyError(f"{where} is {shape} of type {dtype}; convert it")
+        raise StudyError(f"{where} is {tuple(shape)} of type {dtype}; convert it")
     notes = ("alpha dropped",) if coloured and shape[letters.index(image_axes.strip("YX") or "S")] == 4 else ()
     size = (*sides, 3) if coloured else tuple(sides)
     turn = [image_axes.index(axis) for axis in ("Y", "X", *image_axes.replace("Y", "").replace("X", ""))]

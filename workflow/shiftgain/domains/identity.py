@@ -6,7 +6,9 @@ from contextlib import suppress
 from hashlib import file_digest, sha256
 from pathlib import Path
 
-from shiftgain.domains.series import key_of, mask_files, path_of, stacks_of
+import numpy as np
+
+from shiftgain.domains.series import images_of, key_of, mask_files, path_of, stacks_of
 from shiftgain.domains.stack import Stack, naming
 
 
@@ -32,8 +34,8 @@ def content(name: str, spec: dict) -> dict:
     """What the files of a domain hold, whatever they are called and whenever they were written.
 
     ``digest``: of the bytes of all images and masks, in their order; ``words``: for each image one that it shares
-    with its copies, and ``places`` one that it shares with itself under another name of its domain; ``passed_over``:
-    the files that are. Errors: as :func:`look`.
+    with copies of its file, and ``places`` one that it shares with itself under another name of its domain;
+    ``passed_over``: the files that are. Errors: as :func:`look`.
     """
     images, labels, others = stacks_of(key_of(name), spec)
     digests = {stack.file: _digest(stack.file) for stack in [*images, *(labels or [])]}
@@ -46,6 +48,30 @@ def content(name: str, spec: dict) -> dict:
         "places": [os.path.realpath(file) + page for file, page in pages],
         "passed_over": [str(file) for file, _ in others],
     }
+
+
+def words(name: str, spec: dict) -> dict:
+    """``words``: for each image of a domain one that it shares with its copies; None of one without any contrast.
+
+    A copy has the same pixels, whatever file, format or type of integer they are stored in, and may be the same grey
+    levels as colours; a part of an image, or other grey levels, is none. All images are decoded, no mask is opened.
+    Errors: as :func:`look`.
+    """
+    stacks, _ = images_of(key_of(name), spec)
+    return {"words": [_word(pixels) for stack in stacks for pixels in stack.pages(range(len(stack.shapes)))]}
+
+
+def _word(pixels: np.ndarray) -> str | None:
+    if (pixels == pixels[:1, :1]).all():
+        return None
+    if pixels.ndim == 3 and (pixels == pixels[..., :1]).all():
+        pixels = pixels[..., 0]
+    dtype = pixels.dtype.newbyteorder("=")
+    if dtype.kind in "iu":
+        dtype = np.result_type(*(np.min_scalar_type(int(end)) for end in (pixels.min(), pixels.max())))
+    digest = sha256(f"{pixels.shape}\0".encode())
+    digest.update(np.ascontiguousarray(pixels, dtype).data)
+    return digest.hexdigest()[:16]
 
 
 def digest_of(stacks: list[Stack]) -> str:

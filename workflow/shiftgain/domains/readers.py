@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 
 from shiftgain.domains import axes
 from shiftgain.domains.arrays import hdf5, mrc, zarr
+from shiftgain.domains.microscope import PLUGINS, microscope
 from shiftgain.domains.stack import Request, Stack, naming
 from shiftgain.domains.tiff import tiff
 from shiftgain.files.errors import StudyError
@@ -86,10 +87,11 @@ READERS: dict[str, Callable[[Path, Request], Stack]] = {
     ".h5": hdf5,
     ".hdf5": hdf5,
     ".zarr": zarr,
+    **dict.fromkeys(PLUGINS, microscope),
 }
 # What holds images and masks at once is a domain by itself, not a file of a folder.
 WHOLE = (hdf5, zarr)
-KINDS = "PNG, JPEG, BMP, TIFF or MRC"
+KINDS = "PNG, JPEG, BMP, TIFF, MRC, CZI, ND2 or LIF"
 
 
 def reader_of(file: Path) -> Callable[[Path, Request], Stack] | None:

@@ -1,5 +1,6 @@
 """What is seen of the user's files when a study starts: sizes, masks, grey levels, and what else holds the images."""
 
+from collections import Counter
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -15,29 +16,46 @@ from shiftgain.study.names import DomainName
 def looked_at(config: dict, names: Iterable[str]) -> dict[str, dict]:
     """:func:`real.look` at every real domain among ``names``, and :func:`identity.content` of it, or its ``fault``.
 
+    ``words`` are those of :func:`identity.words` where an image of another domain has as many rows and columns: no
+    other is decoded for them. An image without any contrast is a copy of nothing but itself.
+
     Kept in ``<results>/looks``: the content while names, sizes and times of the files are as they were, and the look
-    while the content, the entry in the config and the code are.
+    and the words while the content, the entry in the config and the code are.
     """
     real_ones = {DomainName.parse(name).base for name in names}
-    looks = {}
+    folder, read = Path(config["results"], "looks"), code("generate")
+    looks, keys = {}, {}
     for name in sorted(real_ones & {name for name, entry in config["domains"].items() if "path" in entry}):
         spec = domain_spec(config, name)
         entry = {key: value for key, value in spec.items() if key not in ("split", "split_inherited")}
-        folder = Path(config["results"], "looks")
         try:
-            read = code("generate")
             content = remembered(
                 folder / f"{name}.content.json",
                 [entry, identity.stamp(spec), read],
                 partial(identity.content, name, spec),
             )
-            key = [entry, content["digest"], content["passed_over"], read]
-            look = remembered(folder / f"{name}.json", key, partial(real.look, name, spec))
+            keys[name] = [entry, content["digest"], content["passed_over"], read]
+            look = remembered(folder / f"{name}.json", keys[name], partial(real.look, name, spec))
             real.parts(name, spec, look)
             looks[name] = look | content | {"passed_over": look["passed_over"]}
         except StudyError as error:
             looks[name] = {"fault": str(error)}
+    for name in _of_one_size(looks):
+        learn = partial(identity.words, name, domain_spec(config, name))
+        try:
+            words = remembered(folder / f"{name}.words.json", keys[name], learn)["words"]
+            places = looks[name]["places"]
+            looks[name]["words"] = [word or place for word, place in zip(words, places, strict=True)]
+        except StudyError as error:
+            looks[name] = {"fault": str(error)}
     return looks
+
+
+def _of_one_size(looks: dict[str, dict]) -> list[str]:
+    """Domains with an image that has as many rows and columns as one of another domain."""
+    sizes = {name: {tuple(size) for size in look.get("sizes", ())} for name, look in looks.items()}
+    counts = Counter(size for found in sizes.values() for size in found)
+    return [name for name, found in sizes.items() if any(counts[size] > 1 for size in found)]
 
 
 def seen_in_training(config: dict, looks: dict[str, dict]) -> dict[str, dict[str, list[list[int]]]]:

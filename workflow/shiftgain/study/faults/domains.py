@@ -135,22 +135,22 @@ def _split_faults(
 
 
 def _overlap_faults(config: dict, families: dict[str, Family], looks: dict[str, dict]) -> Iterator[str]:
-    """Labelled targets that are tested on images which the source of a pair trains on under another name."""
+    """Labelled targets that are tested on an image which the source of a pair trains on under another name.
+
+    An image is known by its place in a file, and by its pixels, so that a copy in another file or format is found.
+    """
     pairs = {(base_of(s), base_of(t)) for family in families.values() for s in family.sources for t in family.domains}
     sound = {name for name, look in looks.items() if "fault" not in look}
     for source, target in sorted((s, t) for s, t in pairs if s != t and {s, t} <= sound and looks[t]["has_masks"]):
         trained = real.trained_on(real.parts(source, domain_spec(config, source), looks[source]))
         tested = real.parts(target, domain_spec(config, target), looks[target]).get("test", [])
-        by_place, by_word = (
-            len({looks[source][key][number] for number in trained} & {looks[target][key][number] for number in tested})
-            for key in ("places", "words")
-        )
-        # A blank image may be in two series; most of the images are not.
-        if by_place or 2 * by_word > len(tested):
+        known = {looks[source][key][number] for key in ("places", "words") for number in trained}
+        both = [number for number in tested if known & {looks[target][key][number] for key in ("places", "words")}]
+        if both:
             yield (
-                f"domains '{source}' and '{target}' hold the same images: {max(by_place, by_word)} of the "
-                f"{len(tested)} on which '{target}' is tested are trained on as '{source}'; give them one name, or "
-                f"ranges under domains.{source}.split and domains.{target}.split that keep them apart"
+                f"domains '{source}' and '{target}' hold the same images: {len(both)} of the {len(tested)} on which "
+                f"'{target}' is tested, number {both[0]} the first, are trained on as '{source}'; give them one name, "
+                f"or ranges under domains.{source}.split and domains.{target}.split that keep them apart"
             )
 
 
