@@ -24,13 +24,13 @@ def kinds(recipe):
 
 
 def test_recipes_begin_with_no_change_and_every_kind_by_itself():
-    """Every transform of finished images is rehearsed, those of colours where there are any; then pairs."""
+    """Every transform of grey levels and places is rehearsed, those of colours where there are any; then pairs."""
     drawn, n = recipes(60, True, np.random.default_rng(0)), 1 + len(LEVELS | COLOURS)
     assert drawn[0] == ()
     assert [kinds(recipe) for recipe in drawn[1:n]] == [[name] for name in LEVELS | COLOURS]
     assert [recipe[0] for recipe in drawn[n : n + 2]] == [(SHARE, 0.0), (SHARE, 1.0)]
     assert set(LEVELS | COLOURS) | {"identity", "crop"} == {
-        name for name, transform in TRANSFORMS.items() if transform.changes != "drawing"
+        name for name, transform in TRANSFORMS.items() if transform.changes in ("images", "colours")
     }
     pairs = drawn[n + 2 :]
     assert all(len(set(kinds(pair))) == 2 for pair in pairs)

@@ -155,7 +155,7 @@ def test_the_page_tells_what_to_do_and_why(page):
         "0 to 255, given",
         "1 (1: no reader)",
         "|--- agreement &lt;= 0.5",
-        "told_after (1.00)",
+        "told, after adaptation (1.00)",
         "noise 0%",
     ):
         assert words in page, words
