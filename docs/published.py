@@ -15,10 +15,12 @@ from shiftgain.findings.conditions import by_condition, conditions
 from shiftgain.findings.pairs import SMALLEST_GAIN
 from shiftgain.findings.relations import with_relations
 from shiftgain.findings.verdicts import Hypothesis
+from shiftgain.prediction.choice import KEEP, UNKNOWN
+from shiftgain.report import answers
 from shiftgain.report.answers import ADVISED, JUDGED, trusted
 from shiftgain.study.entries import domain_spec
 from shiftgain.study.lineage import catalogue
-from shiftgain.study.names import domain_of, full_names
+from shiftgain.study.names import KEY, PAIR, domain_of, full_names
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = ROOT / "results/published"
@@ -28,7 +30,7 @@ PROTOCOL = "2026-11-27"
 LEAD = 0.005
 FROZEN = {
     "predictors_widths.csv": "networks half and twice as wide",
-    "predictors_natural.csv": "nuclei, natural pairs",
+    "predictors_natural.csv": "real nuclei, seven sources, homes included",
     "predictors_real.csv": "real images",
     "predictors_shifted.csv": "real images under known shifts",
 }
@@ -153,13 +155,12 @@ def remedy_rows(gains: pd.DataFrame, groups: Callable[[pd.DataFrame], pd.Series]
     Means over seeds, then over the pairs that tried a remedy. The best of each pair, by its labels, may be to keep it.
     """
     named = yaml.safe_load((ROOT / "config.yaml").read_text())["methods"]
-    pair = ["source", "target", "transform", "level"]
-    after = gains.pivot_table(index=pair, columns="method", values="iou_after")
+    after = gains.pivot_table(index=PAIR, columns="method", values="iou_after")
     after = after[after.columns.intersection(["batchnorm", *named])]
     tried = [name for name in after if name != "batchnorm"]
     after = after[after[tried].notna().any(axis=1)]
     best = after[tried].dropna(axis=1).mean().idxmax()
-    before = gains.groupby(pair)[["iou_before", "iou_target_trained"]].mean().loc[after.index]
+    before = gains.groupby(PAIR)[["iou_before", "iou_target_trained"]].mean().loc[after.index]
     table = pd.DataFrame({"kept": before["iou_before"], "refreshed": after["batchnorm"], "best": after[best]})
     table["each"] = after.max(axis=1).clip(lower=before["iou_before"])
     table["labels"] = before["iou_target_trained"]
@@ -289,11 +290,10 @@ def frozen_row(asked: str, table: pd.DataFrame) -> list[str]:
 
 def pairs_with_advice(study: str) -> pd.DataFrame:
     """Gains of a study beside the advice, and what following it lost: a row per pair and seed."""
-    key = ["source", "target", "transform", "level", "seed"]
-    table = published(f"gains_{study}.csv").merge(published(f"advice_{study}.csv"), on=key, validate="one_to_one")
+    table = published(f"gains_{study}.csv").merge(published(f"advice_{study}.csv"), on=KEY, validate="one_to_one")
     gain = table["gain_iou"]
     table["always"], table["never"] = (-gain).clip(0), gain.clip(0)
-    table["lost"] = table["never"].where(table["decision"].isin(["keep", "unknown"]), table["always"])
+    table["lost"] = table["never"].where(table["decision"].isin([KEEP, UNKNOWN]), table["always"])
     table["warned"] = table["warning"].notna()
     return table
 
@@ -310,35 +310,38 @@ def natural_rows() -> list[list[str]]:
 
 
 def followed(gains: pd.DataFrame, advice: pd.DataFrame) -> pd.DataFrame:
-    """A row per pair: IoU ``kept``, ``advised`` (of the network as it is where the decision is no action), ``best`` of
-    all that was scored, and ``refreshed``; ``true_gain`` of the action that the advice names, beside what it says."""
-    key = ["source", "target", "transform", "level", "seed"]
-    after = gains.pivot(index=key, columns="method", values="iou_after")
-    kept = gains.groupby(key)["iou_before"].first()
-    table = advice.set_index(key).join(pd.DataFrame({"kept": kept, "refreshed": after["batchnorm"]}), how="inner")
-    scored = [name.removeprefix("expected_") for name in advice if name.removeprefix("expected_") in after]
-    after = after.loc[table.index]
-    named = pd.Series([after.at[place, action] for place, action in table["action"].items()], table.index)
-    acts = ~table["decision"].isin(["keep", "unknown"])
-    return table.assign(
-        true_gain=named - table["kept"],
-        advised=table["kept"].mask(acts, named),
-        best=after[scored].max(axis=1).clip(lower=table["kept"]),
-    ).reset_index()
+    """The rows of ``advice`` beside what following it gives.
+
+    IoU of the network as it is, ``iou_before``, under each method, ``iou_METHOD``, and :func:`answers.followed`,
+    ``advised`` and ``best``; ``true_gain`` of the action that the advice names.
+    """
+    after = gains.pivot(index=KEY, columns="method", values="iou_after").add_prefix("iou_")
+    table = advice.merge(after.assign(iou_before=gains.groupby(KEY)["iou_before"].first()).reset_index(), on=KEY)
+    advised, best = answers.followed(table)
+    named, _ = answers.followed(table.assign(decision=table["action"]))
+    return table.assign(true_gain=named - table["iou_before"], advised=advised, best=best)
 
 
 def followed_row(table: pd.DataFrame) -> list[str]:
     """Cells of :func:`natural_rows` about the pairs of ``table``."""
-    decided = table["decision"].where(table["decision"].isin(["keep", "unknown"]), "act").value_counts()
-    clear = table[table["true_gain"].abs() > SMALLEST_GAIN]
-    right = ((clear["gain"] > 0) == (clear["true_gain"] > 0)).sum()
-    inside = table["true_gain"].between(table["gain_low"], table["gain_high"])
+    decided = table["decision"].where(table["decision"].isin([KEEP, UNKNOWN]), "act").value_counts()
+    right, inside = told(table, "true_gain")
     width = (table["gain_high"] - table["gain_low"]).mean()
     return [
-        *[str(len(table)), " / ".join(str(decided.get(word, 0)) for word in ("act", "keep", "unknown"))],
-        *[f"{right} of {len(clear)}", share(inside.mean()), number(width, 2)],
-        *[number(table[column].mean()) for column in ("kept", "refreshed", "advised", "best")],
+        *[str(len(table)), " / ".join(str(decided.get(word, 0)) for word in ("act", KEEP, UNKNOWN))],
+        *[right, share(inside.mean()), number(width, 2)],
+        *[number(table[column].mean()) for column in ("iou_before", "iou_batchnorm", "advised", "best")],
     ]
+
+
+def told(table: pd.DataFrame, gain: str) -> tuple[str, pd.Series]:
+    """Right signs of the promised gain of how many that are clear, in words, and whether each true one is inside.
+
+    ``gain``: the column of the true gain.
+    """
+    clear = table[table[gain].abs() > SMALLEST_GAIN]
+    right = ((clear["gain"] > 0) == (clear[gain] > 0)).sum()
+    return f"{right} of {len(clear)}", table[gain].between(table["gain_low"], table["gain_high"])
 
 
 def real_pairs(table: pd.DataFrame) -> list[list[str]]:
@@ -359,11 +362,9 @@ def advice_rows(table: pd.DataFrame) -> list[list[str]]:
     groups = {"all": table, "with a warning": table[table["warned"]], "without": table[~table["warned"]]}
     rows = []
     for words, group in groups.items():
-        clear = group[group["gain_iou"].abs() > SMALLEST_GAIN]
-        right = ((clear["gain"] > 0) == (clear["gain_iou"] > 0)).sum()
-        inside = group["gain_iou"].between(group["gain_low"], group["gain_high"]).sum()
+        right, inside = told(group, "gain_iou")
         lost = [number(group[rule].mean(), 4) for rule in ("lost", "always", "never")]
-        rows.append([words, str(len(group)), f"{right} of {len(clear)}", f"{inside} of {len(group)}", *lost])
+        rows.append([words, str(len(group)), right, f"{inside.sum()} of {len(group)}", *lost])
     return rows
 
 

@@ -476,9 +476,8 @@ def test_how_far_to_trust_is_said_of_real_images_first_and_where_it_was_judged()
         "predictors_shifted": judged("synthetic_to_real", regret=0.05, sign_accuracy=0.6),
     }
     real, shifted, synthetic = answers.trusted(tables)
-    assert real.startswith(
-        "On natural pairs of real domains, nuclei of seven kinds (40 pairs) the advice can be followed"
-    )
+    where = "On real nuclei, seven sources at home and abroad"
+    assert real.startswith(f"{where} (40 pairs) the advice can be followed: the sign")
     assert "right in 95% (the commoner sign alone: 70%)" in real and "on average 0.25 wide, held 90%" in real
     assert (
         "lost 0.0100 of IoU a pair against the best action, the best constant rule (always a plain refresh) 0.0400"
@@ -490,5 +489,7 @@ def test_how_far_to_trust_is_said_of_real_images_first_and_where_it_was_judged()
     assert synthetic.startswith(
         "On synthetic images with source, target and transform all new (40 pairs) the advice does better than any"
     )
+    named = answers.trusted({"predictors": judged("everything_new").replace("always_adapt", "always_told_balanced")})
+    assert "the best constant rule (always method told_balanced) 0.0400" in next(named)
     before = judged("synthetic_to_real").drop(columns="mean_width")
     assert not [*answers.trusted({"predictors_natural": before, "predictors": judged("replication").tail(1)})]

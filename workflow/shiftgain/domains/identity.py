@@ -33,9 +33,8 @@ def stamp(spec: dict) -> str:
 def content(name: str, spec: dict) -> dict:
     """What the files of a domain hold, whatever they are called and whenever they were written.
 
-    ``digest``: of the bytes of all images and masks, in their order; ``words``: for each image one that it shares
-    with copies of its file, and ``places`` one that it shares with itself under another name of its domain;
-    ``passed_over``: the files that are. Errors: as :func:`look`.
+    ``digest``: of the bytes of all images and masks, in their order; ``places``: for each image a word that it shares
+    with itself under another name of its domain; ``passed_over``: the files that are. Errors: as :func:`look`.
     """
     images, labels, others = stacks_of(key_of(name), spec)
     digests = {stack.file: _digest(stack.file) for stack in [*images, *(labels or [])]}
@@ -44,7 +43,6 @@ def content(name: str, spec: dict) -> dict:
     pages = [(stack.file, f" {dataset} {number}") for stack in images for number in range(len(stack.shapes))]
     return {
         "digest": sha256(json.dumps([read_files, labels is None]).encode()).hexdigest(),
-        "words": [digests[file][:16] + page for file, page in pages],
         "places": [os.path.realpath(file) + page for file, page in pages],
         "passed_over": [str(file) for file, _ in others],
     }

@@ -33,7 +33,7 @@ HELD_OUT = {
 ADVISED = "rehearsed"
 # Published table of predictors -> protocol, and of what; that which is most like a user's own images first.
 JUDGED = {
-    "predictors_natural": ("synthetic_to_real", "On natural pairs of real domains, nuclei of seven kinds"),
+    "predictors_natural": ("synthetic_to_real", "On real nuclei, seven sources at home and abroad"),
     "predictors_shifted": ("synthetic_to_real", "On real images under known shifts"),
     "predictors": ("everything_new", "On synthetic images with source, target and transform all new"),
 }
@@ -224,8 +224,10 @@ def _constant_rule(rows: pd.DataFrame) -> str:
     rules = _constant_rules(rows)
     if rules.empty:
         return ""
-    name = rules.index[0].replace("always_adapt", "always a plain refresh").replace("never_adapt", "always to keep")
-    return f", the best constant rule ({name.replace('_', ' ')}) {rules.iloc[0]:.4f}"
+    words = {"always_adapt": "always a plain refresh", "never_adapt": "always to keep"}
+    name = rules.index[0]
+    rule = words.get(name, f"always method {name.removeprefix('always_')}")
+    return f", the best constant rule ({rule}) {rules.iloc[0]:.4f}"
 
 
 def _single_number(rows: pd.DataFrame) -> str:
@@ -259,25 +261,27 @@ def advised(advice: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[str]:
     table = advice.merge(pairs, on=KEY, suffixes=("", "_of_pair"))
     table = table[table["iou_before"].notna()]
     if len(table) >= FEWEST_PAIRS:
-        followed, best = _followed(table)
+        reached, best = followed(table)
         plain = (
             f"always refreshing plainly {table['iou_after'].mean():.3f}, " if table["iou_after"].notna().all() else ""
         )
         yield (
-            f"Where there are labels ({len(table)} pairs) following it gives a mean IoU of {followed.mean():.3f}, "
+            f"Where there are labels ({len(table)} pairs) following it gives a mean IoU of {reached.mean():.3f}, "
             f"keeping where it cannot be told: {plain}always keeping {table['iou_before'].mean():.3f}, the best action "
             f"each time {best.mean():.3f}."
         )
 
 
-def _followed(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """IoU under the advised action of each pair, and under the best of the actions advised on."""
-    actions = [name.removeprefix("expected_") for name in table if str(name).startswith("expected_")]
-    known = {name: table[f"iou_{name}"] for name in actions if f"iou_{name}" in table}
-    reached = pd.DataFrame({KEEP: table["iou_before"], UNKNOWN: table["iou_before"]} | known)
-    tried = [column for name, column in known.items() if f"expected_{name}" in table]
-    followed = [reached.loc[row, decision] for row, decision in table["decision"].items()]
-    return np.array(followed, float), pd.concat([table["iou_before"], *tried], axis=1).max(axis=1).to_numpy()
+def followed(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """IoU of doing what the ``decision`` of each pair says (n,), and of the best of keeping and all actions advised on.
+
+    ``table``: rows of advice with ``iou_before`` and ``iou_METHOD`` of their pairs. What cannot be told is kept.
+    """
+    columns = ("iou_" + table["decision"]).mask(table["decision"].isin([KEEP, UNKNOWN]), "iou_before")
+    place, names = pd.factorize(columns)
+    told = [f"iou_{name.removeprefix('expected_')}" for name in table if str(name).startswith("expected_")]
+    best = table[["iou_before", *(name for name in told if name in table)]].max(axis=1)
+    return table[names].to_numpy(float)[np.arange(len(table)), place], best.to_numpy(float)
 
 
 def explained(pairs: pd.DataFrame, scores: pd.DataFrame) -> Iterator[str]:

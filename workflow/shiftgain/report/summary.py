@@ -11,6 +11,7 @@ import pandas as pd
 
 from shiftgain.findings.conditions import by_condition, conditions
 from shiftgain.findings.pairs import FEWEST_PAIRS, POOR_MARGIN, SMALLEST_GAIN, abroad, over_seeds
+from shiftgain.report.answers import followed
 from shiftgain.report.cards import does
 from shiftgain.study.names import KEY
 
@@ -199,21 +200,16 @@ def _advisable(advice: pd.DataFrame, pairs: pd.DataFrame, sure: bool) -> str:
     table = table[table["gain_iou"].notna()]
     if len(table) < FEWEST_PAIRS:
         return ""
-    followed = np.array([_followed(row) for _, row in table.iterrows()]).mean()
+    reached = followed(table)[0].mean()
     always, never = table["iou_after"].mean(), table["iou_before"].mean()
     rule = "always" if always > never else "never"
-    if followed > max(always, never) + WORTH:
+    if reached > max(always, never) + WORTH:
         if not sure:
             return "yet following its advice did better here than to refresh always or never"
         return "so ask the predictor about each target, and do what it says"
-    if followed < max(always, never) - WORTH:
+    if reached < max(always, never) - WORTH:
         return f"but here {rule} refreshing did better than the advice of the predictor"
     return f"here the advice of the predictor did as well as {rule} refreshing"
-
-
-def _followed(pair: pd.Series) -> float:
-    """The IoU of doing what the ``decision`` of a pair says: the network as it is where that names no method."""
-    return pair.get(f"iou_{pair['decision']}", pair["iou_before"])
 
 
 def _remedy(name: str) -> str:

@@ -16,8 +16,9 @@ from shiftgain.study.names import DomainName
 def looked_at(config: dict, names: Iterable[str]) -> dict[str, dict]:
     """:func:`real.look` at every real domain among ``names``, and :func:`identity.content` of it, or its ``fault``.
 
-    ``words`` are those of :func:`identity.words` where an image of another domain has as many rows and columns: no
-    other is decoded for them. An image without any contrast is a copy of nothing but itself.
+    ``words``: for each image one that it shares with its copies, of :func:`identity.words` where an image of another
+    domain has as many rows and columns. Nothing else is decoded for them: elsewhere an image is a copy of nothing but
+    itself, as is one without any contrast.
 
     Kept in ``<results>/looks``: the content while names, sizes and times of the files are as they were, and the look
     and the words while the content, the entry in the config and the code are.
@@ -37,15 +38,15 @@ def looked_at(config: dict, names: Iterable[str]) -> dict[str, dict]:
             keys[name] = [entry, content["digest"], content["passed_over"], read]
             look = remembered(folder / f"{name}.json", keys[name], partial(real.look, name, spec))
             real.parts(name, spec, look)
-            looks[name] = look | content | {"passed_over": look["passed_over"]}
+            looks[name] = look | content | {"words": content["places"], "passed_over": look["passed_over"]}
         except StudyError as error:
             looks[name] = {"fault": str(error)}
     for name in _of_one_size(looks):
         learn = partial(identity.words, name, domain_spec(config, name))
         try:
             words = remembered(folder / f"{name}.words.json", keys[name], learn)["words"]
-            places = looks[name]["places"]
-            looks[name]["words"] = [word or place for word, place in zip(words, places, strict=True)]
+            both = zip(words, looks[name]["places"], strict=True)
+            looks[name]["words"] = [word or place for word, place in both]
         except StudyError as error:
             looks[name] = {"fault": str(error)}
     return looks
