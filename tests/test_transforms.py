@@ -540,6 +540,14 @@ class TestEmptied:
         assert set(np.unique(left)) == {0, IGNORED} and np.array_equal(left == IGNORED, masks == IGNORED)
         np.testing.assert_array_equal(painted[masks != 1], images[masks != 1])
 
+    def test_an_object_takes_nothing_of_its_neighbour(self):
+        images, masks = self.scene(1)
+        images[:, 1:, 6:] = 255
+        masks[:, 1:, 6:] = 1
+        painted, _ = transforms.apply("emptied", images, masks, 1, np.random.default_rng(0))
+        # Columns 6 and 7 are mirrored in the object at 4 and 3, column 4 in that at 6: all take the pixel between them.
+        assert painted[0, -1].tolist() == [10, 20, 30, 20, 60, 60, 60, 60]
+
     def test_the_level_is_the_share_of_images_and_more_are_emptied_at_a_higher_one(self):
         images, masks = self.scene(400)
         emptied = {}
