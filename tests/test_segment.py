@@ -77,10 +77,11 @@ def about(folder: str) -> dict:
     return json.loads(Path(folder, "about.json").read_text())
 
 
-def write_advice(path: Path, *decisions: str) -> str:
+def write_advice(path: Path, *decisions: str, gain: float = 0.3) -> str:
     key = {"source": "discs", "target": "mine", "transform": "identity", "level": 0.0}
-    rows = [key | {"seed": seed, "decision": decision} for seed, decision in enumerate(decisions)]
-    rows.append(key | {"target": "other", "seed": 0, "decision": "other"})
+    said = {"action": "turned", "gain": gain}
+    rows = [key | said | {"seed": seed, "decision": decision} for seed, decision in enumerate(decisions)]
+    rows.append(key | said | {"target": "other", "seed": 0, "decision": "other"})
     pd.DataFrame(rows).to_csv(path, index=False)
     return str(path)
 
@@ -125,18 +126,22 @@ def test_nothing_of_the_targets_masks_is_read(study, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("decision", "unknown", "method", "why"),
+    ("decision", "unknown", "gain", "method", "why"),
     [
-        ("batchnorm", "keep", "batchnorm", "the advice is batchnorm"),
-        ("keep", "batchnorm", "source", "the advice is keep"),
-        ("image_balanced", "keep", "image_balanced", "the advice is image_balanced"),
-        ("unknown", "keep", "source", "the advice says unknown, where config key segment.unknown says keep"),
-        ("unknown", "turned", "turned", "the advice says unknown, where config key segment.unknown says turned"),
-        (None, "keep", "source", "there is no advice for it, where config key segment.unknown says keep"),
+        ("batchnorm", "keep", 0.3, "batchnorm", "the advice is batchnorm"),
+        ("keep", "batchnorm", 0.3, "source", "the advice is keep"),
+        ("image_balanced", "keep", 0.3, "image_balanced", "the advice is image_balanced"),
+        ("unknown", "keep", 0.3, "source", "the advice says unknown, where config key segment.unknown says keep"),
+        ("unknown", "turned", -0.3, "turned", "the advice says unknown, where config key segment.unknown says turned"),
+        *[("unknown", "expected", gain, method,
+           "the advice says unknown, where config key segment.unknown says expected")
+          for gain, method in ((0.3, "turned"), (0.0, "source"))],
+        (None, "keep", 0.3, "source", "there is no advice for it, where config key segment.unknown says keep"),
+        (None, "expected", 0.3, "source", "there is no advice for it, where config key segment.unknown says expected"),
     ],
 )  # fmt: skip
-def test_the_advice_is_followed(decision, unknown, method, why, tmp_path):
-    path = write_advice(tmp_path / "advice.csv", *(["other", decision] if decision else []))
+def test_the_advice_is_followed(decision, unknown, gain, method, why, tmp_path):
+    path = write_advice(tmp_path / "advice.csv", *(["other", decision] if decision else []), gain=gain)
     assert advised(path, "discs", "mine", 1, unknown) == (method, why)
 
 
@@ -239,7 +244,7 @@ def test_masks_are_asked_of_each_source_at_its_first_seed(tmp_path):
         ({"targets": ["mine"], "methods": ["balanced"]}, "segment.methods: 'balanced' is tried by no pair"),
         (
             {"targets": ["mine"], "unknown": "adapt"},
-            "segment.unknown: 'adapt' is tried by no pair; known: keep",
+            "segment.unknown: 'adapt' is tried by no pair; known: expected, keep",
         ),
     ],
 )

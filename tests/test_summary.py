@@ -19,7 +19,7 @@ def test_each_sentence_follows_the_data_and_is_absent_without_any():
     few = pairs.head(2)
     nothing = pd.DataFrame(columns=["predictor", "outcome", "protocol", "n", "sign_accuracy", "base_rate"])
     assert not summary.condition_rows(few, []) and summary.when([], few) == summary.why([], few) == ""
-    assert summary.told(nothing, pd.DataFrame(columns=[*KEY, "decision"]), few) == ""
+    assert summary.told(nothing, pd.DataFrame(columns=[*KEY, "decision", "action", "gain"]), few) == ""
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_what_to_do_is_what_did_best(right, decisions, expected):
     outcome = [{"iou_before": 0.4, "iou_after": 0.7, "iou_other": 0.9}, {"iou_before": 0.8, "iou_after": 0.3}] * 2
     pairs = pd.DataFrame([key | scores for key, scores in zip(keys, outcome, strict=True)])
     pairs["gain_iou"], pairs["iou_batchnorm"] = pairs["iou_after"] - pairs["iou_before"], pairs["iou_after"]
-    advice = pd.DataFrame(keys).assign(decision=decisions * 2)
+    advice = pd.DataFrame(keys).assign(decision=decisions * 2, action="batchnorm", gain=0.1)
     forest = {"predictor": "forest", "outcome": "gain_iou", "protocol": "leave_source_out", "n": 4, "base_rate": 0.6}
     assert expected in summary.told(pd.DataFrame([forest | {"sign_accuracy": right}]), advice, pairs)
 
@@ -57,7 +57,7 @@ def test_what_to_do_is_what_did_best(right, decisions, expected):
 def test_advice_that_falls_short_of_refreshing_always_is_not_recommended():
     keys = [dict(zip(KEY, ("s", f"t{n}", "identity", 0.0, 0), strict=True)) for n in range(4)]
     pairs = pd.DataFrame(keys).assign(iou_before=0.4, iou_after=0.7, iou_batchnorm=0.7, gain_iou=0.3)
-    advice = pd.DataFrame(keys).assign(decision=["batchnorm", "keep"] * 2)
+    advice = pd.DataFrame(keys).assign(decision=["batchnorm", "keep"] * 2, action="batchnorm", gain=0.1)
     nothing = pd.DataFrame(columns=["predictor", "outcome", "protocol", "n", "sign_accuracy", "base_rate"])
     assert (
         summary.told(nothing, advice, pairs)

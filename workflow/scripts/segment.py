@@ -24,7 +24,7 @@ from shiftgain.network import checkpoint, devices, normalisation
 from shiftgain.network.handover import hand_over
 from shiftgain.network.inference import BATCH_PIXELS, of_images
 from shiftgain.network.unet import UNet
-from shiftgain.prediction.choice import KEEP
+from shiftgain.prediction.choice import EXPECTED, KEEP, UNKNOWN, done
 from shiftgain.report import outlines
 from shiftgain.study.names import IDENTITY, KEPT, KEY
 
@@ -85,8 +85,8 @@ def segment(
 
 
 def method_of(decision: str) -> str:
-    """The method that a decision names; to keep the network is method source."""
-    return KEPT if decision == KEEP else decision
+    """The method that a decision names; to keep the network is method source, and so is what nothing is expected of."""
+    return KEPT if decision in (KEEP, EXPECTED) else decision
 
 
 def advised(advice_path: str | None, source: str, target: str, seed: int, unknown: str) -> tuple[str, str]:
@@ -95,14 +95,16 @@ def advised(advice_path: str | None, source: str, target: str, seed: int, unknow
     if advice_path is None:
         why = f"nothing is advised without labelled images of {source}, by which advice is calibrated, {left}"
         return method_of(unknown), why
-    advice = read_csv(advice_path, [*KEY, "decision"])
+    advice = read_csv(advice_path, [*KEY, "decision", "action", "gain"])
     pair = dict(zip(KEY, (source, target, IDENTITY, 0.0, seed), strict=True))
     rows = advice[(advice[list(pair)] == list(pair.values())).all(axis=1)]
-    decision = str(rows["decision"].iloc[0]) if len(rows) else "unknown"
-    if decision == "unknown":
-        said = "the advice says unknown" if len(rows) else "there is no advice for it"
-        return method_of(unknown), f"{said}, {left}"
-    return method_of(decision), f"the advice is {decision}"
+    if rows.empty:
+        return method_of(unknown), f"there is no advice for it, {left}"
+    decision = rows["decision"].iloc[0]
+    if decision != UNKNOWN:
+        return method_of(decision), f"the advice is {decision}"
+    chosen = done(rows).iloc[0] if unknown == EXPECTED else unknown
+    return method_of(chosen), f"the advice says unknown, {left}"
 
 
 def found(adapted_path: str, target: str, method: str, network: UNet) -> tuple[dict, dict, dict]:

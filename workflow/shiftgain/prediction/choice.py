@@ -5,12 +5,25 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from shiftgain.findings.pairs import SMALLEST_GAIN
 from shiftgain.study.names import KEPT
 
 # Decisions that are no action.
 KEEP, UNKNOWN = "keep", "unknown"
+# What is done where it cannot be told: what is expected to be best.
+EXPECTED = "expected"
 # IoU that an action must promise beyond a simpler one to be taken in its place.
 COMPLEXITY_PRICE = 0.01
+
+
+def done(advice: pd.DataFrame) -> pd.Series:
+    """Its ``decision``, and where that is unknown its ``action`` if ``gain`` > SMALLEST_GAIN, else ``keep``.
+
+    ``advice``: rows of the table of that name. What cannot be told is done as it is expected to be best: on pairs of
+    grid.yaml with source, target and transform new, that loses less than keeping the network does.
+    """
+    best = advice["action"].where(advice["gain"] > SMALLEST_GAIN, KEEP)
+    return advice["decision"].mask(advice["decision"] == UNKNOWN, best)
 
 
 def choices(

@@ -15,7 +15,7 @@ from shiftgain.findings.conditions import REAL_NAMES, UNADAPTED, UNBROKEN_NAMES,
 from shiftgain.findings.correlations import TALK, strongest
 from shiftgain.findings.pairs import FEWEST_PAIRS, SMALLEST_GAIN, abroad, near_half, over_seeds
 from shiftgain.findings.summaries import between_directions
-from shiftgain.prediction.choice import KEEP, UNKNOWN
+from shiftgain.prediction.choice import KEEP, UNKNOWN, done
 from shiftgain.report import cards
 from shiftgain.study.names import KEY
 
@@ -267,7 +267,8 @@ def advised(advice: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[str]:
         )
         yield (
             f"Where there are labels ({len(table)} pairs) following it gives a mean IoU of {reached.mean():.3f}, "
-            f"keeping where it cannot be told: {plain}always keeping {table['iou_before'].mean():.3f}, the best action "
+            f"and what it expects to be best where it cannot be told: "
+            f"{plain}always keeping {table['iou_before'].mean():.3f}, the best action "
             f"each time {best.mean():.3f}."
         )
 
@@ -275,9 +276,10 @@ def advised(advice: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[str]:
 def followed(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """IoU of doing what the ``decision`` of each pair says (n,), and of the best of keeping and all actions advised on.
 
-    ``table``: rows of advice with ``iou_before`` and ``iou_METHOD`` of their pairs. What cannot be told is kept.
+    ``table``: rows of advice with ``iou_before`` and ``iou_METHOD`` of their pairs. What cannot be told: :func:`done`.
     """
-    columns = ("iou_" + table["decision"]).mask(table["decision"].isin([KEEP, UNKNOWN]), "iou_before")
+    what = done(table)
+    columns = ("iou_" + what).mask(what == KEEP, "iou_before")
     place, names = pd.factorize(columns)
     told = [f"iou_{name.removeprefix('expected_')}" for name in table if str(name).startswith("expected_")]
     best = table[["iou_before", *(name for name in told if name in table)]].max(axis=1)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from shiftgain.files.tables import read_csv
-from shiftgain.prediction.choice import KEEP, UNKNOWN
+from shiftgain.prediction.choice import KEEP, UNKNOWN, done
 from shiftgain.study.names import KEY, PAIR, PLAIN
 
 CARDS = 12
@@ -163,7 +163,11 @@ def _todo(row: dict) -> str:
         return f"Adapt it: {refreshing(row['decision'])}."
     n = row.get("images_to_label", np.nan)
     tell = "" if pd.isna(n) else f" {n:.0f} labelled images of the target would tell."
-    return f"It cannot be told whether to keep the network or to adapt it: {refreshing(row['action'])}.{tell}"
+    guess = "keep it" if done(pd.DataFrame([row])).item() == KEEP else "adapt it"
+    return (
+        f"It cannot be told whether to keep the network or to adapt it: {refreshing(row['action'])}. "
+        f"The better guess is to {guess}.{tell}"
+    )
 
 
 def _expected(row: dict) -> str:

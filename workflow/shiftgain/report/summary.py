@@ -196,7 +196,7 @@ def _advisable(advice: pd.DataFrame, pairs: pd.DataFrame, sure: bool) -> str:
     """
     if advice.empty:
         return ""
-    table = advice[[*KEY, "decision"]].merge(pairs, on=KEY)
+    table = advice[[*KEY, "decision", "action", "gain"]].merge(pairs, on=KEY)
     table = table[table["gain_iou"].notna()]
     if len(table) < FEWEST_PAIRS:
         return ""

@@ -18,7 +18,7 @@ def segment_faults(config: dict) -> Iterator[str]:
             yield f"config key segment.targets: '{name}' is the target of no pair; add it to a block of pairs"
     tried = list(dict.fromkeys(method for _, methods in blocks for method in methods if method in adaptations(config)))
     for key in ("methods", "unknown"):
-        known = [{"methods": "advised", "unknown": "keep"}[key], "source", *tried]
+        known = [*{"methods": ["advised"], "unknown": ["expected", "keep"]}[key], "source", *tried]
         for name in entry[key] if key == "methods" else [entry[key]]:
             if entry["targets"] and name not in known:
                 yield f"config key segment.{key}: '{name}' is tried by no pair{hint(name, known)}"
