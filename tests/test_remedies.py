@@ -1,16 +1,18 @@
 """Each remedy mends the condition that it is for, and what plain refreshing does remains where nothing is broken."""
 
+from dataclasses import replace
 from itertools import count
 
 import h5py
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 from torch.nn import functional
 
 from scripts.adapt import adapt
 from shiftgain.adaptation import artefacts, remedies, statistics
-from shiftgain.adaptation.remedies import Own, contrast, reference, refreshed, remedy, split_contrast, spread
+from shiftgain.adaptation.remedies import Own, contrast, reference, refreshed, remedy, split_contrast, spread, stability
 from shiftgain.files import store
 from shiftgain.network import checkpoint
 from shiftgain.network.inference import Inputs, predict
@@ -192,6 +194,17 @@ def test_an_image_without_objects_gets_none(trained):
     assert remedies.mean_probability(refreshed(trained, tiles).probabilities) > 0.1
 
 
+def test_an_image_whose_objects_are_in_doubt_gets_none(trained):
+    """Where the source's own contrast is low, grain stands out enough; what is found of it is in doubt."""
+    home = source(trained)
+    own = Own(1.0, home.image_share, contrast=1.0, stability=home.stability, weights="plain", polarity="kept")
+    grain = gaussian_filter(np.random.default_rng(0).normal(size=(SIZE, SIZE)), 1)
+    images = np.stack([grey(255 * (0.3 + 0.1 * grain / grain.std())), discs(1, SIZE, 6)[0][0]])
+    empty, full = (tiles_of([torch.from_numpy(image[None, None]) / 255], MODEL["depth"]) for image in images)
+    assert remedies.of_image(trained, empty, own) == {}
+    assert remedies.of_image(trained, full, own) and remedies.of_image(trained, empty, replace(own, stability=0.0))
+
+
 def test_shrunk_goes_from_domain_to_image(trained):
     even = domain()
     images, masks = discs(8, SIZE, 6)
@@ -225,7 +238,7 @@ def test_a_prior_of_images_stands_behind_an_image(trained):
 
 
 def test_an_image_is_compared_with_images_of_the_source_and_a_domain_with_all_of_them(trained):
-    target, home = domain(4), remedies.Reference(share=0.2, image_share=0.4, contrast=3, spread=0.1)
+    target, home = domain(4), remedies.Reference(share=0.2, image_share=0.4, contrast=3, stability=0.9, spread=0.1)
     state, own = remedy(remedies.Domain(trained, target.inputs), home, scope="image", weights="balanced")
     assert own.share == 0.4
     torch.testing.assert_close(state, refreshed(trained, target.inputs, 0.2, "balanced").state)
@@ -252,6 +265,12 @@ def test_contrast_of_the_parts_of_a_gaussian(share):
     low, high = np.split(values, [round(len(values) * (1 - share))])
     within = ((1 - share) * low.var() + share * high.var()) ** 0.5
     assert split_contrast(share) == pytest.approx((high.mean() - low.mean()) / within, rel=0.01)
+
+
+def test_stability_by_hand():
+    parts = [torch.tensor([[[0.95, 0.92, 0.5, 0.05]]]), torch.tensor([[[0.2, 0.99]]])]
+    assert stability(parts) == 3 / 5, "over all parts of an image"
+    assert stability([torch.full((1, 2, 2), 0.05)]) == 0, "nothing may be foreground"
 
 
 def test_spread_by_hand():

@@ -425,17 +425,20 @@ def test_what_is_half_way_and_what_withstands_noise(network):
 
 def test_each_image_has_its_own_statistics_where_the_action_says_so(network, monkeypatch):
     monkeypatch.setattr(remedies, "SMALLEST_CONTRAST", -1e9)
+    monkeypatch.setattr(remedies, "SMALLEST_STABILITY", 0)
     images = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     images = images * torch.tensor([0.3, 0.6, 1.0])[:, None, None, None]
     domain = refreshed(network, [images]).state
-    own = remedies.Own(part=1.0, share=0.5, contrast=1.0, weights="plain", polarity="kept")
+    own = remedies.Own(part=1.0, share=0.5, contrast=1.0, stability=1.0, weights="plain", polarity="kept")
     found = views(network, [images], {"image": Action(domain, own)}, 12, 0.5)["image"]
     for number in range(3):
         alone = images[number : number + 1]
         state = remedies.refreshed(network, tiles_of([alone], 2)).state
         np.testing.assert_allclose(found.probabilities[0][number], predictions(network, alone, state)[0], atol=1e-4)
     assert found.own_part == 1.0
-    part = Action(domain, remedies.Own(part=0.3, share=0.5, contrast=1.0, weights="plain", polarity="kept"))
+    part = Action(
+        domain, remedies.Own(part=0.3, share=0.5, contrast=1.0, stability=1.0, weights="plain", polarity="kept")
+    )
     assert views(network, [images], {"image": part}, 12, 0.5)["image"].own_part == 0.3
 
 
