@@ -20,7 +20,7 @@ from shiftgain.report import answers
 from shiftgain.report.answers import ADVISED, JUDGED, trusted
 from shiftgain.study.entries import domain_spec
 from shiftgain.study.lineage import catalogue
-from shiftgain.study.names import KEY, PAIR, domain_of, full_names
+from shiftgain.study.names import KEPT, KEY, PAIR, domain_of, full_names
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = ROOT / "results/published"
@@ -77,6 +77,7 @@ FURTHER = {
 
 # Published tables of gains that show what mends what: FILE -> the overlay of the study, or none for real domains, whose
 # pairs are told apart by the kind of objects, the first word of their names.
+EMPTIED = "segmentation_emptied.csv"
 REMEDIES = {"remedies.csv": "workflow/studies/remedies.yaml", "remedies_real.csv": None}
 
 
@@ -113,6 +114,7 @@ def results() -> dict:
             for name, study in REMEDIES.items()
             if (PUBLISHED / name).exists()
         },
+        "emptied": empty_rows(published(EMPTIED)) if (PUBLISHED / EMPTIED).exists() else None,
         "lead": LEAD,
         "smallest_gain": SMALLEST_GAIN,
     }
@@ -171,6 +173,15 @@ def remedy_rows(gains: pd.DataFrame, groups: Callable[[pd.DataFrame], pd.Series]
         cells.append([name, str(len(rows)), *map(number, rows.mean())])
         cells[-1][-1] += trained
     return RemedyRows(best, cells)
+
+
+def empty_rows(segmentation: pd.DataFrame) -> list[list[str]]:
+    """Head, and a row per domain: the part that is predicted foreground of its images without objects, by method."""
+    table = segmentation.dropna(subset="empty_foreground")
+    table = table.pivot_table(index="source", columns="method", values="empty_foreground", sort=False)
+    named = [name for name in table if name != KEPT]
+    table = table[[KEPT, *named]]
+    return [["domain", "kept", *(f"`{name}`" for name in named)], *([f"`{name}`", *map(share, row)] for name, *row in table.itertuples())]
 
 
 def made_by() -> dict[str, str]:

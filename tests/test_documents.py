@@ -107,6 +107,14 @@ def test_remedies_are_compared_on_the_pairs_that_tried_one():
     assert list(published.groups_of(None)(pairs)) == ["nuclei", "home", "vessel"]
 
 
+def test_what_is_predicted_in_images_without_objects():
+    """Means over seeds; targets all of whose images have objects are left out, and the network as it is comes first."""
+    rows = [("b", "image", 0, 0.2), ("b", "source", 0, 0.1), ("b", "image", 1, 0.2), ("b", "source", 1, 0.3),
+            ("a", "source", 0, 0.0), ("a", "image", 0, 0.025), ("c", "source", 0, float("nan"))]  # fmt: skip
+    found = published.empty_rows(pd.DataFrame(rows, columns=["source", "method", "seed", "empty_foreground"]))
+    assert found == [["domain", "kept", "`image`"], ["`b`", "20.0%", "20.0%"], ["`a`", "0.0%", "2.5%"]]
+
+
 def test_the_page_of_results_has_a_section_on_remedies_once_they_are_published(tmp_path, monkeypatch):
     assert ("## What mends" in render.render("docs/results.md")) == (published.PUBLISHED / "remedies.csv").exists()
     folder = shutil.copytree(published.PUBLISHED, tmp_path / "published")
