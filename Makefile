@@ -46,8 +46,9 @@ verify: .venv/installed  ## name every result that is missing or not as it was w
 crate: .venv/installed  ## write a finished study as a Workflow Run RO-Crate into its results folder (STUDY as for run)
 	@$(COMMAND).crate $(if $(STUDY),--study $(STUDY))
 
+# One thread a worker: threads of several workers that wait for each other busily take the cores from one another.
 test: .venv/developed  ## run every test, a file to a core
-	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 slurm: .venv/developed  ## test the Slurm profile on a node of its own, a killed head, a drained node (as root, with apt: installs it)
 	command -v slurmctld > /dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
