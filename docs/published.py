@@ -181,7 +181,10 @@ def empty_rows(segmentation: pd.DataFrame) -> list[list[str]]:
     table = table.pivot_table(index="source", columns="method", values="empty_foreground", sort=False)
     named = [name for name in table if name != KEPT]
     table = table[[KEPT, *named]]
-    return [["domain", "kept", *(f"`{name}`" for name in named)], *([f"`{name}`", *map(share, row)] for name, *row in table.itertuples())]
+    return [
+        ["domain", "kept", *(f"`{name}`" for name in named)],
+        *([f"`{name}`", *map(share, row)] for name, *row in table.itertuples()),
+    ]
 
 
 def made_by() -> dict[str, str]:

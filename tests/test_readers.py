@@ -21,6 +21,7 @@ from scipy import ndimage
 
 from scripts.generate import generate, write_split
 from shiftgain.domains import grey, identity, real
+from shiftgain.domains.stack import Stack
 from shiftgain.files import store
 from shiftgain.files.errors import StudyError
 from shiftgain.network import metrics, training
@@ -787,6 +788,19 @@ class TestStudy:
             file.write_bytes(b"longer" if change == "size" else b"else")
         os.utime(file, ns=(0, 10**9 if change == "time" else 0))
         assert identity.stamp(spec) != before
+
+    def test_the_pixels_that_lie_beside_a_vsi_are_its_own(self, tmp_path):
+        """Of FOLDER/a.vsi they are in FOLDER/_a_/stack1/frame_t.ets; those of another file are not."""
+        slide, pixels, other = tmp_path / "a.vsi", tmp_path / "_a_/stack1/frame_t.ets", tmp_path / "_b_/frame_t.ets"
+        for file in (slide, pixels, other):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(b"one")
+        stack = Stack(slide, [(4, 4)], np.dtype("uint8"), lambda numbers: iter(()))
+        found = [(identity.stamp({"path": str(slide)}), identity.digest_of([stack]))]
+        for file in (other, pixels):
+            file.write_bytes(b"another")
+            found.append((identity.stamp({"path": str(slide)}), identity.digest_of([stack])))
+        assert found[0] == found[1] and not {*found[1]} & {*found[2]}
 
     def test_a_corrected_split_needs_no_second_look(self, tmp_path, monkeypatch):
         entry = {"path": str(folder(tmp_path / "a"))}

@@ -22,7 +22,7 @@ def stamp(spec: dict) -> str:
     files = [f"{root}/{name}" for root, _, names in os.walk(path, followlinks=True) for name in names]
     if path.is_file():
         beside = [spec["masks"]] if spec.get("masks") else mask_files(path)
-        files = [str(path), *(str(path.parent / name) for name in beside)]
+        files = [*map(str, _files(path)), *(str(path.parent / name) for name in beside)]
     for file in sorted(files):
         with suppress(OSError):
             about = os.stat(file)  # noqa: PTH116
@@ -78,12 +78,18 @@ def digest_of(stacks: list[Stack]) -> str:
 
 
 def _digest(path: Path) -> str:
-    """Digest of a file, or of all files of a folder (OME-Zarr) and their places in it."""
-    digest = sha256()
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    for file in files:
-        if path.is_dir():
-            digest.update(f"{file.relative_to(path)}\0".encode())
+    """Digest of a file, or of all files that :func:`_files` finds and their places."""
+    digest, root = sha256(), path if path.is_dir() else path.parent
+    for file in _files(path):
+        if file != path:
+            digest.update(f"{file.relative_to(root)}\0".encode())
         with naming(file), file.open("rb") as opened:
             digest.update(file_digest(opened, "sha256").digest())
     return digest.hexdigest()
+
+
+def _files(path: Path) -> list[Path]:
+    """All files that hold what ``path`` does: of a folder (OME-Zarr) those in it; a VSI has its pixels beside it."""
+    folder = path.parent / f"_{path.stem}_" if path.suffix.lower() == ".vsi" else path
+    inside = sorted(file for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else []
+    return inside if path.is_dir() else [path, *inside]
