@@ -20,7 +20,7 @@ from shiftgain.report import answers
 from shiftgain.report.answers import ADVISED, JUDGED, trusted
 from shiftgain.study.entries import domain_spec
 from shiftgain.study.lineage import catalogue
-from shiftgain.study.names import KEPT, KEY, PAIR, domain_of, full_names
+from shiftgain.study.names import IDENTITY, KEPT, KEY, PAIR, domain_of, full_names
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = ROOT / "results/published"
@@ -78,6 +78,8 @@ FURTHER = {
 # Published tables of gains that show what mends what: FILE -> the overlay of the study, or none for real domains, whose
 # pairs are told apart by the kind of objects, the first word of their names.
 EMPTIED = "segmentation_emptied.csv"
+# IoU that a remedy may cost at home.
+HARM = 0.01
 REMEDIES = {"remedies.csv": "workflow/studies/remedies.yaml", "remedies_real.csv": None}
 
 
@@ -114,7 +116,9 @@ def results() -> dict:
             for name, study in REMEDIES.items()
             if (PUBLISHED / name).exists()
         },
-        "emptied": empty_rows(published(EMPTIED)) if (PUBLISHED / EMPTIED).exists() else None,
+        "homes": home_rows(published("remedies_real.csv")) if (PUBLISHED / "remedies_real.csv").exists() else [],
+        "harm": HARM,
+        "emptied": empty_rows(published(EMPTIED)) if (PUBLISHED / EMPTIED).exists() else [],
         "lead": LEAD,
         "smallest_gain": SMALLEST_GAIN,
     }
@@ -173,6 +177,25 @@ def remedy_rows(gains: pd.DataFrame, groups: Callable[[pd.DataFrame], pd.Series]
         cells.append([name, str(len(rows)), *map(number, rows.mean())])
         cells[-1][-1] += trained
     return RemedyRows(best, cells)
+
+
+def home_rows(gains: pd.DataFrame) -> list[list[str]]:
+    """Head, and a row per domain: the gain of its network at home, by method; in bold a loss of over :data:`HARM`.
+
+    Negatives, for which no network was trained, are left out. Nothing without home pairs.
+    """
+    table = gains[(gains["source"] == gains["target"]) & (gains["transform"] == IDENTITY)]
+    table = table[["turned" not in name.split("_") for name in table["method"]]]
+    if table.empty:
+        return []
+    table = table.pivot_table(index="source", columns="method", values="gain_iou", sort=False)
+    cells = [
+        [f"**{gain:+.3f}**" if round(gain, 3) < -HARM else f"{gain:+.3f}" for gain in row] for row in table.to_numpy()
+    ]
+    return [
+        ["domain", *(f"`{name}`" for name in table)],
+        *([f"`{n}`", *r] for n, r in zip(table.index, cells, strict=True)),
+    ]
 
 
 def empty_rows(segmentation: pd.DataFrame) -> list[list[str]]:

@@ -77,13 +77,14 @@ def test_a_word_has_one_sense():
 
 
 def gains_of(*rows: tuple) -> pd.DataFrame:
-    """Rows of a table of gains: the key of each pair, IoU target-trained and before, and after by method."""
+    """Rows of a table of gains: the key of each pair, IoU target-trained and before, and after by method, and gains."""
     columns = ["source", "target", "transform", "level", "seed", "iou_target_trained", "iou_before"]
-    return pd.DataFrame([
+    table = pd.DataFrame([
         dict(zip(columns, row, strict=True))
         | {"method": method, "iou_after": iou}
         for *row, by_method in rows for method, iou in by_method.items()
     ])  # fmt: skip
+    return table.assign(gain_iou=table["iou_after"] - table["iou_before"])
 
 
 def test_remedies_are_compared_on_the_pairs_that_tried_one():
@@ -105,6 +106,17 @@ def test_remedies_are_compared_on_the_pairs_that_tried_one():
         {"source": ["nuclei_a", "vessel_b", "vessel_b"], "target": ["nuclei_c", "vessel_b", "vessel_a"]}
     )
     assert list(published.groups_of(None)(pairs)) == ["nuclei", "home", "vessel"]
+
+
+def test_what_a_remedy_costs_at_home():
+    here, there = ("a", "a", "identity", 0.0, 0, float("nan")), ("a", "b", "identity", 0.0, 0, float("nan"))
+    moved = ("a", "a@noise=0.1", "noise", 0.1, 0, float("nan"))
+    gains = gains_of(
+        (*here, 0.5, {"image": 0.4, "balanced": 0.495, "told_turned": 0.1}),
+        (*there, 0.5, {"image": 0.9}),
+        (*moved, 0.5, {"image": 0.9}),
+    )
+    assert published.home_rows(gains) == [["domain", "`image`", "`balanced`"], ["`a`", "**-0.100**", "-0.005"]]
 
 
 def test_what_is_predicted_in_images_without_objects():
