@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import logit
 
 from scripts.advise import advise as stage
 from shiftgain.files.commit import UNKNOWN
@@ -20,7 +21,7 @@ TREE = Forest(
     feature=np.array([0, -1, 1, -1, -1], np.int16),
     threshold=np.array([0.5, 0, 1, 0, 0], np.float32),
     right=np.array([2, 0, 4, 0, 0], np.int32),
-    value=np.array([0.5, 0.1, 0.6, 0.4, 0.9], np.float32),
+    logit=logit(np.array([0.5, 0.1, 0.6, 0.4, 0.9])).astype(np.float32),
     roots=np.array([0], np.int32),
     low=np.zeros(2, np.float32),
     high=np.full(2, 2, np.float32),
@@ -130,13 +131,14 @@ def test_the_interval_is_of_rehearsed_kinds_that_were_held_out():
 
 
 def test_the_interval_is_wide_where_trees_disagree():
-    """Two trees of 0.9 and 0.5 under the action, and of 0.1 and 0.1 kept: deviations of 0.2 and 0, and the floor."""
-    value = np.concatenate([TREE.value, np.array([0.5, 0.1, 0.6, 0.4, 0.5], np.float32)])
+    """Two trees of 0.9 and 0.5 under the action, 0.75 in the mean of logits, and of 0.1 and 0.1 kept."""
+    logits = np.concatenate([TREE.logit, logit(np.array([0.5, 0.1, 0.6, 0.4, 0.5]))])
     arrays = {name: np.concatenate([getattr(TREE, name)] * 2) for name in ("feature", "threshold")}
-    two = replace(TREE, value=value, right=np.array([2, 0, 4, 0, 0, 7, 0, 9, 0, 0]), roots=np.array([0, 5]), **arrays)
+    two = replace(TREE, logit=logits, right=np.array([2, 0, 4, 0, 0, 7, 0, 9, 0, 0]), roots=np.array([0, 5]), **arrays)
     found = advised((LOW, HIGH, LOW), tree=two).iloc[0]
-    assert found["gain"] == pytest.approx(0.6)
-    assert found["gain_high"] - found["gain"] == pytest.approx(min(0.4, 2 * np.hypot(0.22, 0.02)))
+    assert found["gain"] == pytest.approx(0.65)
+    spread = 0.75 * 0.25 * logit(0.9) / 2 + 0.02
+    assert found["gain"] - found["gain_low"] == pytest.approx(2 * np.hypot(spread, 0.02))
 
 
 def test_no_gain_lies_beyond_one():
@@ -145,20 +147,16 @@ def test_no_gain_lies_beyond_one():
     assert pd.isna(found["images_to_label"]), "nothing was rehearsed"
 
 
-def test_no_iou_is_expected_beyond_its_range():
-    tree = replace(TREE, value=np.array([0, -0.02, 0, 0, 1.01], np.float32))
-    assert advised((LOW, HIGH, LOW), tree=tree)[["expected_before", "expected_after"]].iloc[0].tolist() == [0, 1]
-
-
 def test_drivers_sum_to_the_expectation():
     table = scored((LOW, HIGH, MIDDLE))
     moved = TREE.drivers(TREE.rows(table))
-    np.testing.assert_allclose(moved, [[-0.4, 0], [0.1, 0.3], [0.1, -0.2]], atol=1e-6)
-    np.testing.assert_allclose(0.5 + moved.sum(axis=1), TREE.predict(TREE.rows(table)), atol=1e-6)
+    expected = [[-logit(0.9), 0], [logit(0.6), logit(0.9) - logit(0.6)], [logit(0.6), -2 * logit(0.6)]]
+    np.testing.assert_allclose(moved, expected, atol=1e-6)
+    np.testing.assert_allclose(moved.sum(axis=1), TREE.predict(TREE.rows(table)), atol=1e-6)
     twice = replace(TREE, roots=np.array([0, 0], np.int32))
     np.testing.assert_allclose(twice.drivers(TREE.rows(table)), moved, atol=1e-6, err_msg="trees are averaged")
     found = advised((LOW, HIGH, MIDDLE))["drivers"][0]
-    assert found == "agreement = 0.90 (+0.50); contrast = 1.50 (+0.30)", "of the action, less those of keeping"
+    assert found == "agreement = 0.90 (+0.47); contrast = 1.50 (+0.33)", "of the action, less those of keeping"
 
 
 def test_what_lies_outside_is_warned_of():

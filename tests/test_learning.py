@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from joblib import Parallel
+from scipy.special import expit, logit
 from scipy.stats import spearmanr
 from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.isotonic import IsotonicRegression
@@ -61,6 +62,11 @@ def rehearsal(table: pd.DataFrame) -> pd.DataFrame:
                 blind = {name: rng.normal() for name in ("noise", *RULED)}
                 rows.append(row | {"told": told, "iou": max(0.0, 1 - told - bias), "gain_sd": 0.2} | blind)
     return pd.DataFrame(rows)
+
+
+def fitted(rows: pd.DataFrame, names: list[str] = NAMES, options: dict = FEWER, threads: int = 1) -> forest.Forest:
+    """A forest of the logits of the IoU of ``rows``, which is taken to be no nearer than 0.02 to 0 or 1."""
+    return estimator.fit(names, rows, logit(rows["iou"].clip(0.02, 0.98)), options, threads)
 
 
 @pytest.fixture(scope="module")
@@ -245,23 +251,24 @@ def test_what_is_held_out_is_not_seen(table, columns):
 
 
 def told_apart(table: pd.DataFrame, column: str) -> tuple[pd.Series, pd.Series]:
-    """What a forest that has not seen a row's group says of it, and how far its trees disagree."""
+    """The logit that a forest which has not seen a row's group says of it, and how far its trees disagree, in IoU."""
     names, told, apart = sorted(set(table[column].astype(str))), *(pd.Series(np.nan, table.index) for _ in range(2))
     for part in range(4):
         out = table[column].astype(str).isin(names[part::4])
         if out.any():
             model = ExtraTreesRegressor(5, min_samples_leaf=2, max_features=1 / 3, random_state=0)
-            model.fit(table.loc[~out, NAMES].to_numpy(np.float32), table.loc[~out, "iou"])
+            model.fit(table.loc[~out, NAMES].to_numpy(np.float32), logit(table.loc[~out, "iou"].clip(0.02, 0.98)))
             each = [tree.predict(table.loc[out, NAMES].to_numpy(np.float32)) for tree in model.estimators_]
-            told[out], apart[out] = np.mean(each, axis=0).clip(0, 1), np.std(each, axis=0) + 0.02
-    return told, apart
+            told[out], apart[out] = np.mean(each, axis=0), np.std(each, axis=0)
+    iou = 1 / (1 + np.exp(-told))
+    return told, iou * (1 - iou) * apart + 0.02
 
 
 def slow_width(table: pd.DataFrame, column: str, coverage: float) -> float:
     """The ceil((n + 1) coverage)-th of the errors of the promised gain, in spreads, each told without its group."""
     told, apart = told_apart(table, column)
     wrong = []
-    for _, rows in table.assign(said=told, apart=apart).groupby(KEY):
+    for _, rows in table.assign(said=1 / (1 + np.exp(-told)), apart=apart).groupby(KEY):
         rows = rows.set_index("method")
         others = rows.loc[ORDER, "said"]
         action = next(name for name in ORDER if others[name] >= others.max() - 0.01)
@@ -278,7 +285,8 @@ def test_the_interval_is_of_sources_that_were_not_seen(coverage):
     pairs = pairs.assign(told=told)
     found = learned.fit_with_interval(NAMES, pairs, NONE, ORDER, FEWER | {"coverage": coverage})
     assert found.width == pytest.approx(slow_width(pairs, "source", coverage), abs=1e-6)
-    assert found.error == pytest.approx(((told_apart(pairs, "source")[0] - pairs["iou"]) ** 2).mean())
+    wrong = told_apart(pairs, "source")[0] - logit(pairs["iou"].clip(0.02, 0.98))
+    assert found.error == pytest.approx((wrong**2).mean())
 
 
 @pytest.mark.parametrize(
@@ -332,12 +340,12 @@ def test_a_rehearsal_mends_what_the_forest_gets_wrong_of_its_source(table):
     assert rehearsed < 0.7 * alone
     none = learned.learned(prior, biased, NONE, ORDER, OPTIONS)[LEARNED, "learned"]
     np.testing.assert_array_equal(none[0], said[FOREST, "learned"][0])
-    np.testing.assert_array_equal(none[1], prior.width * prior.spread(prior.rows(biased)))
+    np.testing.assert_array_equal(none[1], prior.width * estimator.spread(prior, None, biased))
 
 
 def test_a_rehearsal_is_used_without_the_transform_that_is_asked_about(table):
     """What it says of that kind, were it nonsense, bears on no pair under it, and does bear on others."""
-    prior, own = estimator.fit(NAMES, table, FEWER), rehearsal(table)
+    prior, own = fitted(table), rehearsal(table)
     noisy = own["kinds"].str.contains("noise")
     nonsense = own.assign(iou=own["iou"].where(~noisy, 1.0))
     said = {
@@ -350,7 +358,7 @@ def test_a_rehearsal_is_used_without_the_transform_that_is_asked_about(table):
 
 
 def test_a_network_is_told_by_its_own_rehearsal_and_not_by_that_of_another_seed(table):
-    prior, own = estimator.fit(NAMES, table, FEWER), rehearsal(table)
+    prior, own = fitted(table), rehearsal(table)
     nonsense = own.assign(iou=own["iou"].where(own["seed"] == 0, 1.0))
     said = [learned.learned(prior, table, rows, ORDER, FEWER)[LEARNED, "learned"] for rows in (own, nonsense)]
     first = (table["seed"] == 0).to_numpy()
@@ -374,13 +382,13 @@ def test_the_forest_is_fitted_on_rehearsals_too(table):
     own = rehearsal(table)
     found = learned.fit_with_interval(NAMES, table, own, ORDER, FEWER)
     both = pd.concat([table, own])
-    np.testing.assert_array_equal(found.value, estimator.fit(NAMES, both, FEWER).value)
+    np.testing.assert_array_equal(found.logit, fitted(both).logit)
     asked, rest = table["source"] == "s0", own["source"] != "s0"
     said = learned.held_out(table[~asked], table[asked], NO_KINDS, NAMES, own, ORDER, FEWER)
     kinds = {*table.loc[asked, "transform"]} - {"identity"}
     apart = own[rest & np.array([not {*names.split("+")} & kinds for names in own["kinds"]])]
-    expected = estimator.fit(NAMES, pd.concat([table[~asked], apart]), FEWER)
-    np.testing.assert_array_equal(said[FOREST, "learned"][0], expected.predict(expected.rows(table[asked])).clip(0, 1))
+    expected = fitted(pd.concat([table[~asked], apart]))
+    np.testing.assert_array_equal(said[FOREST, "learned"][0], expit(expected.predict(expected.rows(table[asked]))))
 
 
 @pytest.mark.parametrize(("usual", "part"), [(np.nan, 1), (1, 1 / 2), (3, 1 / 4)])
@@ -388,13 +396,13 @@ def test_the_correction_is_of_what_the_forest_gets_wrong_and_believed_as_far_as_
     table, usual, part
 ):
     """``usual``: its error on other sources, in its error on the rehearsal."""
-    prior, own = estimator.fit(NAMES, table, FEWER), rehearsal(table)
+    prior, own = fitted(table), rehearsal(table)
     rows = own[NAMES].to_numpy(np.float32)
-    wrong = own["iou"] - prior.predict(rows)
+    wrong = logit(own["iou"].clip(0.02, 0.98)) - prior.predict(rows)
     prior = replace(prior, error=usual * np.mean(wrong**2))
     model = ExtraTreesRegressor(5, min_samples_leaf=2, max_features=1 / 3, random_state=0)
     model.fit(rows, part * wrong)
-    expected = (prior.predict(rows) + model.predict(rows)).clip(0, 1)
+    expected = expit(prior.predict(rows) + model.predict(rows))
     np.testing.assert_allclose(
         estimator.expected(prior, estimator.correct(prior, own, FEWER), own), expected, atol=1e-6
     )
@@ -405,21 +413,22 @@ def test_beside_the_forests_stands_a_number_that_nothing_is_fitted_to(table):
     rng, part = np.random.default_rng(3), estimator.REFERENCE_PART
     names, seen = [*NAMES, estimator.REFERENCE], {estimator.REFERENCE: rng.uniform(size=len(table))}
     own = rehearsal(table).assign(**{estimator.REFERENCE: 0.25})
-    prior = estimator.fit(names, table.assign(**seen), FEWER)
+    prior = fitted(table.assign(**seen), names)
     model = estimator.Estimator(prior, estimator.correct(prior, own, FEWER), 1.0)
     rows = table.assign(**seen)
     forests = prior.predict(prior.rows(rows)) + model.correction.predict(prior.rows(rows))
-    expected = (1 - part) * forests.clip(0, 1) + part * rows[estimator.REFERENCE]
+    expected = (1 - part) * expit(forests) + part * rows[estimator.REFERENCE]
     np.testing.assert_allclose(model.expected(rows), expected)
     told = estimator.held_out_kinds(prior, own, FEWER)
     assert told["predicted"].between(part * 0.25, (1 - part) + part * 0.25).all() and told["predicted"].nunique() > 20
     # The width is in the spreads that it is multiplied by, of prior and correction together.
-    assert (told["spread"] >= prior.spread(prior.rows(own))).all()
-    # What moved the expectation sums to it, clipping and the means of the trees' roots aside.
-    unclipped = (1 - part) * forests + part * rows[estimator.REFERENCE].to_numpy()
-    assert np.ptp(unclipped - model.drivers(rows).sum(axis=1).to_numpy()) == pytest.approx(0, abs=1e-6)
-    alone = estimator.fit(NAMES, table, FEWER)
-    np.testing.assert_array_equal(estimator.expected(alone, None, rows), alone.predict(alone.rows(rows)).clip(0, 1))
+    values = logit((told["predicted"] - part * 0.25) / (1 - part))
+    assert (told["spread"] >= estimator.in_iou(prior.spread(prior.rows(own)), values) - 1e-9).all()
+    # What moved the expectation sums to it, but for what is expected without any score, by the trees' roots.
+    rest = model.expected(rows) - model.drivers(rows).sum(axis=1).to_numpy()
+    assert np.ptp(rest) == pytest.approx(0, abs=1e-6) and 0.1 < rest[0] < 0.5 * (1 - part)
+    alone = fitted(table)
+    np.testing.assert_array_equal(estimator.expected(alone, None, rows), expit(alone.predict(alone.rows(rows))))
 
 
 # Predictors
@@ -433,11 +442,11 @@ def test_a_pair_is_told_by_the_pairs_of_other_sources():
     assert rows.equals(table)
     for name in table["source"].unique():
         out = table["source"] == name
-        model = estimator.fit(NAMES, table[~out], FEWER)
-        np.testing.assert_allclose(
-            said[FOREST][0][out], model.predict(table.loc[out, NAMES].to_numpy(np.float32)).clip(0, 1)
-        )
-        half = slow_width(table[~out], "source", 0.9) * model.spread(model.rows(table[out]))
+        model = fitted(table[~out])
+        values = model.predict(table.loc[out, NAMES].to_numpy(np.float32))
+        np.testing.assert_allclose(said[FOREST][0][out], expit(values))
+        apart = expit(values) * (1 - expit(values)) * model.spread(model.rows(table[out])) + 0.02
+        half = slow_width(table[~out], "source", 0.9) * apart
         np.testing.assert_allclose(said[FOREST][1][out], half, rtol=1e-5)
         kept = table[~out & (table["method"] == "source")].set_index(KEY)["iou"]
         gain = table[~out & (table["method"] == "turned")].set_index(KEY)["iou"] - kept
@@ -573,9 +582,9 @@ def test_a_missing_number_is_predicted_by_the_mean(table):
 
 
 def test_the_arrays_say_what_scikit_learn_says(table, tmp_path):
-    found = estimator.fit(NAMES, table, {"trees": 10, "leaf": 3})
+    found = fitted(table, options={"trees": 10, "leaf": 3})
     model = ExtraTreesRegressor(10, min_samples_leaf=3, max_features=1 / 3, random_state=0)
-    model.fit(table[NAMES].to_numpy(np.float32), table["iou"])
+    model.fit(table[NAMES].to_numpy(np.float32), logit(table["iou"].clip(0.02, 0.98)))
     others = study(seeds=(7,), noise=0.2)
     np.testing.assert_allclose(found.predict(found.rows(others)), model.predict(others[NAMES].to_numpy()), atol=1e-6)
     forest.save(replace(found, width=0.3, error=0.04), tmp_path / "forest.npz")
@@ -586,10 +595,10 @@ def test_the_arrays_say_what_scikit_learn_says(table, tmp_path):
 
 def test_thresholds_send_a_score_that_equals_one_to_the_left(table):
     """Thresholds are float64, scores float32: rounded down, none sends a score to the other side."""
-    found = estimator.fit(NAMES, table, {"trees": 10, "leaf": 1})
+    found = fitted(table, options={"trees": 10, "leaf": 1})
     model = ExtraTreesRegressor(10, min_samples_leaf=1, max_features=1 / 3, random_state=0)
     rows = table[NAMES].to_numpy(np.float32)
-    model.fit(rows, table["iou"])
+    model.fit(rows, logit(table["iou"].clip(0.02, 0.98)))
     np.testing.assert_allclose(found.predict(rows), model.predict(rows), atol=1e-6)
     inner = np.flatnonzero(found.feature >= 0)
     equal = np.tile(rows[0], (len(inner), 1))
@@ -599,7 +608,7 @@ def test_thresholds_send_a_score_that_equals_one_to_the_left(table):
 
 
 def test_the_fit_does_not_depend_on_threads(table):
-    one, two = (estimator.fit(NAMES, table, FEWER, threads) for threads in (1, 2))
+    one, two = (fitted(table, threads=threads) for threads in (1, 2))
     for name in forest.ARRAYS:
         np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
 
@@ -640,9 +649,9 @@ def test_a_held_out_kind_is_told_by_the_correction_of_the_others_alone():
     """Blur alone is right, and one score says that it is blur: who has seen its rows would know."""
     kinds = ["blur"] * 12 + ["noise"] * 12
     rows = pd.DataFrame({"kinds": kinds, "x": [1.0] * 12 + [0.0] * 12, "iou": [1.0] * 12 + [0.0] * 12})
-    prior = estimator.fit(["x"], rows.assign(iou=0.0), {"trees": 4, "leaf": 1})
+    prior = estimator.fit(["x"], rows, estimator.logits(0 * rows["iou"]), {"trees": 4, "leaf": 1})
     told = estimator.held_out_kinds(prior, rows, {"trees": 4, "leaf": 1})
-    assert told["predicted"].tolist() == [0.0] * 12 + [1.0] * 12
+    assert told["predicted"].tolist() == pytest.approx([0.02] * 12 + [0.98] * 12)
     # How far a correction is believed is of its own rows as well: the forest is not wrong on noise, that tells of blur.
-    unsure = estimator.held_out_kinds(replace(prior, error=1.0), rows, {"trees": 4, "leaf": 1})
-    assert unsure["predicted"].tolist() == [0.0] * 12 + [0.5] * 12
+    unsure = estimator.held_out_kinds(replace(prior, error=(2 * logit(0.98)) ** 2), rows, {"trees": 4, "leaf": 1})
+    assert unsure["predicted"].tolist() == pytest.approx([0.02] * 12 + [0.5] * 12)

@@ -10,10 +10,10 @@ import pytest
 from scripts.predict import frozen, gain_table, labelled, measure, predict
 from shiftgain.files.commit import commit
 from shiftgain.findings.pairs import COLUMNS
-from shiftgain.prediction import estimator, forest, predictors
+from shiftgain.prediction import forest, predictors
 from shiftgain.prediction.learned import FOREST, LEARNED
 from shiftgain.study.names import KEY
-from tests.test_learning import FEWER, NAMES, NONE, ORDER, rehearsal, study
+from tests.test_learning import FEWER, NAMES, NONE, ORDER, fitted, rehearsal, study
 
 FROZEN = "synthetic_to_real"
 DISTANCE = "bhattacharyya_bottleneck_before_relu_position_before"
@@ -107,7 +107,7 @@ def test_the_same_tables_give_the_same_bytes(arguments, table, tmp_path):
 
 def test_a_frozen_forest_is_judged_on_the_pairs_asked_only(table, tmp_path):
     """Alone and rehearsed, beside the constant rules and what needs no fitting, on the same pairs."""
-    forest.save(estimator.fit(NAMES, table, FEWER), tmp_path / "forest.npz")
+    forest.save(fitted(table), tmp_path / "forest.npz")
     unseen = study(seeds=(0,), noise=0.02)
     rows = unseen[unseen["source"].isin(["s0", "s1"])].reset_index(drop=True)
     runs = {run[0]: run for run in frozen(rows, forest.load(tmp_path / "forest.npz"), rehearsal(rows), ORDER, FEWER)}

@@ -1,6 +1,7 @@
 """Expected IoU of a prediction, from its scores: a forest fitted on synthetic domains, corrected by a rehearsal.
 
-expected = (1 - k) clip(prior(x) + correction(x), 0, 1) + k r. The prior is the shipped forest. The correction is a
+expected = (1 - k) expit(prior(x) + correction(x)) + k r, expit(z) = 1 / (1 + exp(-z)). Forests say logits of the IoU,
+in which 0.95 is about as far from 0.9 as two thirds from one half. The prior is the shipped forest. The correction is a
 second forest, fitted to what the prior gets wrong on the rehearsal of the user's own source; without a rehearsal there
 is none. r is the IoU with a segmentation by grey levels, k its part, :data:`REFERENCE_PART`.
 """
@@ -10,13 +11,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit, logit
 from sklearn.ensemble import ExtraTreesRegressor
 
 from shiftgain.files.tables import read_csv
 from shiftgain.prediction.choice import choices
-from shiftgain.prediction.forest import Forest, disagreement
+from shiftgain.prediction.forest import Forest
 
 OUTCOME = "iou"
+# An IoU is taken to be no nearer to 0 or 1, where logits have no end.
+NEAREST = 0.02
+# Added to how far trees disagree, in IoU: where all agree an interval keeps some width.
+SPREAD_FLOOR = 0.02
 # Kinds of change that every rehearsal has: they break a condition of refreshing, whatever else a target changes.
 CONDITION_KINDS = {"inversion", "share"}
 # Of each combination of kinds one more forest is fitted, some forty for a network: smaller ones than that of advice.
@@ -52,14 +58,18 @@ class Estimator:
         return spread(self.prior, self.correction, table)
 
     def drivers(self, table: pd.DataFrame) -> pd.DataFrame:
-        """How much each score moved the expectation (n, scores): :meth:`Forest.drivers`, of prior plus correction.
+        """d (expit(z) - expit(z - sum d)) / sum d (n, scores): how much each score moved the expectation.
 
-        Clipping is left out; of :data:`REFERENCE` also its own part.
+        d: :meth:`Forest.drivers` of prior plus correction, in logits, of which z is :func:`by_forests`; of
+        :data:`REFERENCE` also its own part. With what is expected without any score they sum to the expectation.
         """
         moved = pd.DataFrame(self.prior.drivers(self.prior.rows(table)), columns=self.prior.features)
         if self.correction is not None:
             own = self.correction.drivers(self.correction.rows(table))
             moved = moved.add(pd.DataFrame(own, columns=self.correction.features), fill_value=0)
+        values, total = by_forests(self.prior, self.correction, table), moved.sum(axis=1).to_numpy()
+        with np.errstate(invalid="ignore"):
+            moved = moved.mul(np.nan_to_num((expit(values) - expit(values - total)) / total), axis=0)
         if REFERENCE in moved:
             moved *= 1 - REFERENCE_PART
             moved[REFERENCE] += REFERENCE_PART * table[REFERENCE].to_numpy()
@@ -74,47 +84,65 @@ class Estimator:
 
 
 def expected(prior: Forest, correction: Forest | None, table: pd.DataFrame) -> np.ndarray:
-    """(1 - k) clip(prior + correction, 0, 1) + k r of the rows of ``table`` (n,)."""
+    """(1 - k) expit(prior + correction) + k r of the rows of ``table`` (n,)."""
+    return _beside_reference(by_forests(prior, correction, table), prior, table)
+
+
+def by_forests(prior: Forest, correction: Forest | None, table: pd.DataFrame) -> np.ndarray:
+    """prior + correction, the logit of the IoU (n,) by the forests alone."""
     values = prior.predict(prior.rows(table))
-    if correction is not None:
-        values = values + correction.predict(correction.rows(table))
-    return _beside_reference(values, prior, table)
+    return values if correction is None else values + correction.predict(correction.rows(table))
 
 
 def _beside_reference(values: np.ndarray, prior: Forest, table: pd.DataFrame) -> np.ndarray:
-    """``values`` (n,) that forests say, clipped, and :data:`REFERENCE` beside them where ``prior`` knows that score."""
-    values = values.clip(0, 1)
+    """expit of ``values`` (n,) that forests say, and beside it :data:`REFERENCE` where ``prior`` knows that score."""
     if REFERENCE not in prior.features:
-        return values
-    return (1 - REFERENCE_PART) * values + REFERENCE_PART * table[REFERENCE].to_numpy()
+        return expit(values)
+    return (1 - REFERENCE_PART) * expit(values) + REFERENCE_PART * table[REFERENCE].to_numpy()
 
 
 def spread(prior: Forest, correction: Forest | None, table: pd.DataFrame) -> np.ndarray:
-    """hypot of how far the trees of prior and correction disagree (n,), each :meth:`Forest.spread`."""
+    """:func:`in_iou` of how far the trees of prior and correction disagree (n,), each :meth:`Forest.spread`."""
     rows = prior.rows(table)
-    return np.hypot(prior.spread(rows), 0 if correction is None else correction.spread(rows))
+    apart = np.hypot(prior.spread(rows), 0 if correction is None else correction.spread(rows))
+    return in_iou(apart, by_forests(prior, correction, table))
 
 
-def fit(names: list[str], rows: pd.DataFrame, options: dict, threads: int = 1, outcome: str = OUTCOME) -> Forest:
-    """Extremely randomised trees (Geurts et al. 2006) on scores ``names``, as plain arrays.
+def in_iou(apart: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """s d + f: deviations d ``apart`` of logits, about ``values``, in IoU; s :func:`slope`, f :data:`SPREAD_FLOOR`."""
+    return slope(values) * apart + SPREAD_FLOOR
+
+
+def slope(values: np.ndarray) -> np.ndarray:
+    """p (1 - p), p = expit of ``values`` (n,): by how much the IoU moves with its logit."""
+    return expit(values) * expit(-values)
+
+
+def logits(iou: pd.Series) -> pd.Series:
+    """log(q / (1 - q)), q the ``iou`` (n,) but no nearer to 0 or 1 than :data:`NEAREST`."""
+    return logit(iou.clip(NEAREST, 1 - NEAREST))
+
+
+def fit(names: list[str], rows: pd.DataFrame, outcomes: pd.Series, options: dict, threads: int = 1) -> Forest:
+    """Extremely randomised trees (Geurts et al. 2006) from scores ``names`` of ``rows`` to ``outcomes``, logits.
 
     A third of the scores is tried at each split, at least ``leaf`` rows are in a leaf. ``options``: ``trees`` and
     ``leaf``. Without rows, one tree that says 0.
     """
     if rows.empty:
-        rows = pd.DataFrame([dict.fromkeys([*names, outcome], 0.0)])
+        rows, outcomes = pd.DataFrame([dict.fromkeys(names, 0.0)]), pd.Series([0.0])
     model = ExtraTreesRegressor(
         options["trees"], min_samples_leaf=options["leaf"], max_features=1 / 3, random_state=0, n_jobs=threads
     )
     scores = rows[names].to_numpy(np.float32)
-    model.fit(scores, rows[outcome].to_numpy())
+    model.fit(scores, outcomes.to_numpy())
     return Forest.of([estimator.tree_ for estimator in model.estimators_], names, scores)
 
 
 def correct(prior: Forest, rehearsal: pd.DataFrame, options: dict) -> Forest:
-    """The forest of what is :func:`believed` of IoU minus what ``prior`` expects, over the rows of a rehearsal."""
-    wrong = believed(rehearsal[OUTCOME] - prior.predict(prior.rows(rehearsal)), prior.error)
-    return fit(prior.features, rehearsal.assign(wrong=wrong), options, outcome="wrong")
+    """The forest of what is :func:`believed` of logit IoU minus what ``prior`` says, over the rows of a rehearsal."""
+    wrong = logits(rehearsal[OUTCOME]) - prior.predict(prior.rows(rehearsal))
+    return fit(prior.features, rehearsal, believed(wrong, prior.error), options)
 
 
 def believed(wrong: pd.Series, usual: float) -> pd.Series:
@@ -153,15 +181,14 @@ def held_out_kinds(prior: Forest, rehearsal: pd.DataFrame, options: dict) -> pd.
     """
     rows = prior.rows(rehearsal)
     alone = prior.each(rows)
-    said, apart = alone.mean(axis=0), disagreement(alone)
-    wrong = rehearsal[OUTCOME] - said
+    values, apart = alone.mean(axis=0), alone.std(axis=0)
+    wrong = logits(rehearsal[OUTCOME]) - values
     options = options | {"trees": min(options["trees"], CALIBRATING_TREES)}
     for out, rest in kinds_held_out(rehearsal["kinds"]):
         if rest.any():
-            seen = rehearsal[rest].assign(wrong=believed(wrong[rest], prior.error))
-            each = fit(prior.features, seen, options, outcome="wrong").each(rows[out])
-            said[out], apart[out] = said[out] + each.mean(axis=0), np.hypot(apart[out], disagreement(each))
-    return rehearsal.assign(predicted=_beside_reference(said, prior, rehearsal), spread=apart)
+            each = fit(prior.features, rehearsal[rest], believed(wrong[rest], prior.error), options).each(rows[out])
+            values[out], apart[out] = values[out] + each.mean(axis=0), np.hypot(apart[out], each.std(axis=0))
+    return rehearsal.assign(predicted=_beside_reference(values, prior, rehearsal), spread=in_iou(apart, values))
 
 
 def kinds_held_out(kinds: pd.Series) -> Iterator[tuple[np.ndarray, np.ndarray]]:

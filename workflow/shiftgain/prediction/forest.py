@@ -1,7 +1,7 @@
 """The learned predictor as plain arrays: loaded without executing anything, evaluated by numpy alone.
 
-A forest of regression trees that say the IoU of a prediction from its scores. Beside them lie the half-width of the
-interval of a gain and the range of every score it was fitted on.
+A forest of regression trees that say the logit of the IoU of a prediction from its scores. Beside them lie the
+half-width of the interval of a gain and the range of every score it was fitted on.
 
 Written here because a shipped file must stay readable: formats of skops and treelite are bound to a version of their
 library, and ONNX does not give what each tree says.
@@ -21,12 +21,9 @@ from shiftgain.files.commit import UNKNOWN, commit
 from shiftgain.files.errors import StudyError
 from shiftgain.files.tables import replacing
 
-# Added to the deviation between trees, in IoU: where all trees agree an interval keeps some width.
-SPREAD_FLOOR = 0.02
 # A score is outside when it leaves its range by more than this share of the width: the ends of a sample are not the
 # ends of what it was drawn from.
 RANGE_MARGIN = 0.1
-
 
 SHIPPED = Path(__file__).parents[2] / "predictor" / "forest.npz"
 
@@ -47,9 +44,9 @@ class Forest:
 
     ``features``: names of the scores, in the order of the columns. Node arrays (n,): ``feature`` (negative at a
     leaf), ``threshold``, ``right`` (node number); where the score does not exceed the threshold, the next node
-    follows. ``value`` (n,) holds the mean outcome of the training rows. ``roots`` (t,) are the first nodes. ``low`` and
+    follows. ``logit`` (n,) holds the mean outcome of the training rows. ``roots`` (t,) are the first nodes. ``low`` and
     ``high`` (f,) bound the scores of the training rows. ``width``: half-width of the interval of a gain, in spreads.
-    ``error``: mean squared error of the expected IoU on sources held out. NaN where either is not known.
+    ``error``: mean squared error of what the trees say on sources held out. NaN where either is not known.
     ``stamp``: by what code it was fitted, see :func:`stamped`.
     """
 
@@ -57,7 +54,7 @@ class Forest:
     feature: np.ndarray
     threshold: np.ndarray
     right: np.ndarray
-    value: np.ndarray
+    logit: np.ndarray
     roots: np.ndarray
     low: np.ndarray
     high: np.ndarray
@@ -81,7 +78,7 @@ class Forest:
                     "feature": np.where(inner, tree.feature, -1).astype(np.int16),
                     "threshold": _rounded_down(tree.threshold),
                     "right": np.where(inner, tree.children_right + start, 0).astype(np.int32),
-                    "value": tree.value[:, 0, 0].astype(np.float32),
+                    "logit": tree.value[:, 0, 0].astype(np.float32),
                 }
             )
             roots.append(start)
@@ -108,15 +105,15 @@ class Forest:
         node = np.broadcast_to(self.roots[:, np.newaxis], (len(self.roots), len(rows)))
         while (inner := self.feature[node] >= 0).any():
             node = np.where(inner, self._next(node, rows), node)
-        return self.value[node].astype(float)
+        return self.logit[node].astype(float)
 
     def predict(self, rows: np.ndarray) -> np.ndarray:
         """Mean of what the trees say (n,)."""
         return self.each(rows).mean(axis=0)
 
     def spread(self, rows: np.ndarray) -> np.ndarray:
-        """:func:`disagreement` of what the trees say (n,)."""
-        return disagreement(self.each(rows))
+        """Standard deviation between what the trees say (n,)."""
+        return self.each(rows).std(axis=0)
 
     def drivers(self, rows: np.ndarray) -> np.ndarray:
         """How much each score moved the prediction (n, f); with the mean of the trees' roots they sum to it.
@@ -125,7 +122,7 @@ class Forest:
         was asked (Saabas 2014, Interpreting random forests), and averaged over trees. Unlike TreeSHAP it depends on
         the order of the questions; shap would bring a compiler (numba) into the environment of the tables.
         """
-        moves, value = np.zeros(rows.shape), self.value.astype(float)
+        moves, value = np.zeros(rows.shape), self.logit.astype(float)
         everyone = np.arange(len(rows))
         for root in self.roots:
             node = np.full(len(rows), root)
@@ -146,18 +143,13 @@ class Forest:
         return np.where(values <= self.threshold[node], node + 1, self.right[node])
 
 
-def disagreement(each: np.ndarray) -> np.ndarray:
-    """Standard deviation between what trees say (trees, n), plus :data:`SPREAD_FLOOR` (n,)."""
-    return each.std(axis=0) + SPREAD_FLOOR
-
-
 def _rounded_down(thresholds: np.ndarray) -> np.ndarray:
     """The largest float32 that does not exceed each: float32 scores then fall on the same side."""
     rounded = thresholds.astype(np.float32)
     return np.where(rounded > thresholds, np.nextafter(rounded, np.float32(-np.inf)), rounded)
 
 
-ARRAYS = ("feature", "threshold", "right", "value", "roots", "low", "high")
+ARRAYS = ("feature", "threshold", "right", "logit", "roots", "low", "high")
 NUMBERS = ("width", "error")
 
 

@@ -15,10 +15,12 @@ from shiftgain.prediction import predictors
 from shiftgain.prediction.estimator import (
     CONDITION_KINDS,
     OUTCOME,
+    by_forests,
     correct,
     errors,
     expected,
     fit,
+    logits,
     quantile,
     spread,
     width,
@@ -105,16 +107,16 @@ def fit_with_interval(
     error. NaN with fewer than two sources.
     """
     rows = pd.concat([part[["source", OUTCOME, *names]] for part in (table, rehearsals) if len(part)] or [table])
-    prior = fit(names, rows, options, threads)
+    prior = fit(names, rows, logits(rows[OUTCOME]), options, threads)
     if table.empty or table["source"].nunique() < 2:
         return prior
-    told = np.full((2, len(table)), np.nan)
+    told = np.full((3, len(table)), np.nan)
     part = np.unique(table["source"].astype(str), return_inverse=True)[1] % INNER_FOLDS
     for number in np.unique(part):
         out = part == number
         others = rows[~rows["source"].isin(table.loc[out, "source"])]
-        model = fit(names, others, options, threads)
-        told[:, out] = [function(model, None, table[out]) for function in (expected, spread)]
+        model = fit(names, others, logits(others[OUTCOME]), options, threads)
+        told[:, out] = [function(model, None, table[out]) for function in (expected, spread, by_forests)]
     wrong = errors(table.assign(predicted=told[0], spread=told[1]), KEY, order)
-    squared = float(((table[OUTCOME] - told[0]) ** 2).mean())
+    squared = float(((logits(table[OUTCOME]) - told[2]) ** 2).mean())
     return replace(prior, width=quantile(wrong, options["coverage"]), error=squared)
