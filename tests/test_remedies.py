@@ -131,6 +131,29 @@ def test_balanced_mends_a_shift_of_the_share(trained):
     assert balanced > 0.9 > plain + 0.1
 
 
+@pytest.mark.parametrize(
+    ("contrasts", "stabilities", "taken"),
+    [
+        ((-2.9, -3.0), (0.7, 0.7), True),
+        ((-2.8, -3.0), (0.7, 0.7), False),
+        ((2.8, 3.0), (0.76, 0.7), True),
+        ((2.8, 3.0), (0.74, 0.7), False),
+        ((3.1, 3.0), (0.4, 0.7), True),
+    ],
+)
+def test_a_fixed_point_is_taken_that_stands_out_as_much_or_is_surer(
+    trained, monkeypatch, contrasts, stabilities, taken
+):
+    """Contrast and stability: of the fixed point, and without weights."""
+    target = Domain(*small_discs(12, 4))
+    plain = refreshed(trained, target.inputs)
+    of = {id(plain.probabilities): 1}
+    monkeypatch.setattr(remedies, "contrast", lambda _, found: contrasts[of.get(id(found), 0)])
+    monkeypatch.setattr(remedies, "stability", lambda found: stabilities[of.get(id(found), 0)])
+    found = refreshed(trained, target.inputs, 0.16, "balanced", plain=plain)
+    assert (found is not plain) == taken
+
+
 def test_balanced_with_the_share_of_the_source_is_plain(trained):
     tiles = list(domain().inputs)
     plain = refreshed(trained, tiles)
@@ -214,12 +237,13 @@ def test_shrunk_goes_from_domain_to_image(trained):
 
 
 def test_the_polarity_is_told_from_the_images(trained):
+    """By as much as that of the source is; where the source itself looks like its negatives, it is kept."""
     images, masks = discs(8, SIZE, 6)
-    assert remedies.told_polarity(remedies.Domain(trained, Domain(images, masks).inputs), source(trained)) == "kept"
-    assert (
-        remedies.told_polarity(remedies.Domain(trained, Domain(255 - images, masks).inputs), source(trained))
-        == "turned"
-    )
+    home, flipped = (remedies.Domain(trained, Domain(part, masks).inputs) for part in (images, 255 - images))
+    known = source(trained)
+    assert known.polarity > 1 and remedies.polarity_margin(home, known.share, known.contrast) > 1
+    assert remedies.told_polarity(home, known) == "kept" and remedies.told_polarity(flipped, known) == "turned"
+    assert remedies.told_polarity(flipped, replace(known, polarity=-0.1)) == "kept"
     assert scored(trained, Domain(255 - images, masks), polarity="told") > 0.9
 
 
@@ -238,7 +262,10 @@ def test_a_prior_of_images_stands_behind_an_image(trained):
 
 
 def test_an_image_is_compared_with_images_of_the_source_and_a_domain_with_all_of_them(trained):
-    target, home = domain(4), remedies.Reference(share=0.2, image_share=0.4, contrast=3, stability=0.9, spread=0.1)
+    target, home = (
+        domain(4),
+        remedies.Reference(share=0.2, image_share=0.4, contrast=3, stability=0.9, spread=0.1, polarity=1),
+    )
     state, own = remedy(remedies.Domain(trained, target.inputs), home, scope="image", weights="balanced")
     assert own.share == 0.4
     torch.testing.assert_close(state, refreshed(trained, target.inputs, 0.2, "balanced").state)

@@ -47,14 +47,15 @@ SMALLEST_SHARE = 0.005
 BALANCING_PASSES = 12
 # Grey levels are averaged over squares of this side, px, before contrast is measured: single pixels are mostly noise.
 WINDOW = 5
-POLARITIES = ("kept", "turned")
 # Of images of one grey level each: they have no contrast and no spread.
 SMALLEST_VARIANCE = 1e-12
 SMALLEST_SPREAD = 1e-12
 # A contrast that is none, or of the wrong sign, counts as this when polarities are compared by its logarithm.
 NO_CONTRAST = 1e-3
-# Part of the contrast of a prediction by which balancing may lower it. Right fixed points raise it, or leave it.
+# Part of the contrast of a prediction by which balancing may lower it. Right fixed points raise it, or leave it, or, of
+# objects bright and dim, find the dim ones as well, and raise the stability by more than this.
 LARGEST_LOSS = 0.05
+CLEARLY_SURER = 0.05
 # Part of the source's own contrast that an image must show to be given statistics of its own.
 SMALLEST_CONTRAST = 0.5
 # A foreground probability this near to 0 or 1 is sure.
@@ -79,7 +80,8 @@ class Reference:
 
     ``share``: mean foreground probability of the images refreshed together, as a domain is; ``image_share``: the same,
     each refreshed by itself; ``contrast``, ``stability``: medians over images of :func:`contrast`, :func:`stability`;
-    ``spread``: :func:`spread`.
+    ``spread``: :func:`spread`; ``polarity``: :func:`polarity_margin`, negative where negatives of the source look more
+    like it than the source itself does.
     """
 
     share: float
@@ -87,6 +89,7 @@ class Reference:
     contrast: float
     stability: float
     spread: float
+    polarity: float
 
 
 @dataclass(frozen=True)
@@ -109,9 +112,16 @@ def reference(network: UNet, images: Inputs) -> Reference:
     """The :class:`Reference` of a source by ``images`` of its own."""
     alone = [refreshed(network, tiles).probabilities for tiles in images.each()]
     contrasts = [contrast(tiles, found) for tiles, found in zip(images.each(), alone, strict=True)]
-    share = mean_probability(refreshed(network, images).probabilities)
-    image_share = mean_probability([p for found in alone for p in found])
-    return Reference(share, image_share, median(contrasts), median(map(stability, alone)), spread(images))
+    home = Domain(network, images)
+    share, usual = mean_probability(home.refreshed().probabilities), median(contrasts)
+    return Reference(
+        share=share,
+        image_share=mean_probability([p for found in alone for p in found]),
+        contrast=usual,
+        stability=median(map(stability, alone)),
+        spread=spread(images),
+        polarity=polarity_margin(home, share, usual),
+    )
 
 
 @dataclass(frozen=True)
@@ -165,19 +175,29 @@ def remedy(
 
 
 def told_polarity(domain: Domain, source: Reference) -> str:
-    """The polarity under which log c - abs(logit pi_t - logit pi_s) is larger, c being :func:`contrast`.
+    """``turned`` where :func:`polarity_margin` is negative of the target and positive of the source itself.
+
+    A shift of the share across one half may look like a flip: then nothing in the images tells which of the two it is.
+    Nor do grey levels tell polarity where they do not tell it of the source, such as of vessels finer than
+    :data:`WINDOW`: then it is kept.
+    """
+    flipped = source.polarity > 0 > polarity_margin(domain, source.share, source.contrast)
+    return "turned" if flipped else "kept"
+
+
+def polarity_margin(domain: Domain, share: float, usual: float) -> float:
+    """l(kept) - l(turned), l = log c - abs(logit pi_t - logit pi_s), c :func:`contrast` and pi_t the mean probability.
 
     Turned the wrong way, a network calls foreground what does not stand out, or the background, whose share is unlike
-    the source's. A shift of the share across one half may look like a flip: then nothing in the images tells which of
-    the two it is.
+    the source's. ``share``: pi_s; ``usual``: the source's own contrast, whose sign c is given.
     """
 
     def likeness(polarity: str) -> float:
         probabilities = domain.refreshed(polarity=polarity).probabilities
-        stands_out = max(signed_contrast(domain.images, probabilities, source.contrast, polarity), NO_CONTRAST)
-        return log(stands_out) - abs(logit(mean_probability(probabilities)) - logit(source.share))
+        stands_out = max(signed_contrast(domain.images, probabilities, usual, polarity), NO_CONTRAST)
+        return log(stands_out) - abs(logit(mean_probability(probabilities)) - logit(share))
 
-    return max(POLARITIES, key=likeness)
+    return likeness("kept") - likeness("turned")
 
 
 def of_image(network: UNet, tiles: Images, own: Own) -> State:
@@ -212,7 +232,8 @@ def refreshed(
     ``share``: of the foreground in the source, which ``balanced`` weights give the target too. Their fixed point is
     sought from ``plain``, the statistics without weights, taken here where they are not given, or from the prediction
     under the statistics ``start``. Where :func:`contrast` at the fixed point is smaller than without weights by more
-    than :data:`LARGEST_LOSS` of it, prediction and weights have led each other astray: the plain statistics are kept.
+    than :data:`LARGEST_LOSS` of it, and :func:`stability` not larger by more than :data:`CLEARLY_SURER`, prediction and
+    weights have led each other astray: the plain statistics are kept.
     """
     layers, turned = [INPUT, *norm_layers(network)], polarity == "turned"
     plain = plain or settle(network, tiles, layers, mix, turned)
@@ -231,7 +252,8 @@ def refreshed(
         if moved <= SETTLED_MOVEMENT:
             break
     stands_out, stood_out = (abs(contrast(tiles, found.probabilities)) for found in (gathered, plain))
-    return gathered if stands_out >= (1 - LARGEST_LOSS) * stood_out else plain
+    surer = stability(gathered.probabilities) - stability(plain.probabilities) > CLEARLY_SURER
+    return gathered if surer or stands_out >= (1 - LARGEST_LOSS) * stood_out else plain
 
 
 def balancing(probabilities: list[Tensor], share: float) -> list[Tensor]:
