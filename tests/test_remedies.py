@@ -243,7 +243,8 @@ def test_the_polarity_is_told_from_the_images(trained):
     known = source(trained)
     assert known.polarity > 1 and remedies.polarity_margin(home, known.share, known.contrast) > 1
     assert remedies.told_polarity(home, known) == "kept" and remedies.told_polarity(flipped, known) == "turned"
-    assert remedies.told_polarity(flipped, replace(known, polarity=-0.1)) == "kept"
+    assert remedies.told_polarity(flipped, replace(known, polarity=0.51)) == "turned"
+    assert remedies.told_polarity(flipped, replace(known, polarity=0.49)) == "kept"
     assert scored(trained, Domain(255 - images, masks), polarity="told") > 0.9
 
 

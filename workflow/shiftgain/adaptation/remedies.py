@@ -50,6 +50,8 @@ WINDOW = 5
 # Of images of one grey level each: they have no contrast and no spread.
 SMALLEST_VARIANCE = 1e-12
 SMALLEST_SPREAD = 1e-12
+# Margin by which a source must look more like itself than like its negatives: e^0.5 is 1.6 times the contrast.
+CLEAR_POLARITY = 0.5
 # A contrast that is none, or of the wrong sign, counts as this when polarities are compared by its logarithm.
 NO_CONTRAST = 1e-3
 # Part of the contrast of a prediction by which balancing may lower it. Right fixed points raise it, or leave it, or, of
@@ -175,14 +177,15 @@ def remedy(
 
 
 def told_polarity(domain: Domain, source: Reference) -> str:
-    """``turned`` where :func:`polarity_margin` is negative of the target and positive of the source itself.
+    """``turned`` where :func:`polarity_margin` is negative of the target, and of the source :data:`CLEAR_POLARITY`.
 
     A shift of the share across one half may look like a flip: then nothing in the images tells which of the two it is.
-    Nor do grey levels tell polarity where they do not tell it of the source, such as of vessels finer than
-    :data:`WINDOW`: then it is kept.
+    Nor do grey levels tell the polarity of a target where they hardly tell that of the source, such as of vessels finer
+    than :data:`WINDOW`, or of mitochondria among other dark things: then it is kept.
     """
-    flipped = source.polarity > 0 > polarity_margin(domain, source.share, source.contrast)
-    return "turned" if flipped else "kept"
+    if source.polarity < CLEAR_POLARITY or polarity_margin(domain, source.share, source.contrast) >= 0:
+        return "kept"
+    return "turned"
 
 
 def polarity_margin(domain: Domain, share: float, usual: float) -> float:
