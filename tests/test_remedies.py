@@ -138,10 +138,11 @@ def test_balanced_mends_a_shift_of_the_share(trained):
         ((-2.8, -3.0), (0.7, 0.7), False),
         ((2.8, 3.0), (0.76, 0.7), True),
         ((2.8, 3.0), (0.74, 0.7), False),
+        ((2.0, 3.0), (1.0, 0.7), False),
         ((3.1, 3.0), (0.4, 0.7), True),
     ],
 )
-def test_a_fixed_point_is_taken_that_stands_out_as_much_or_is_surer(
+def test_a_fixed_point_is_taken_that_stands_out_as_much_or_nearly_and_is_surer(
     trained, monkeypatch, contrasts, stabilities, taken
 ):
     """Contrast and stability: of the fixed point, and without weights."""

@@ -54,9 +54,9 @@ SMALLEST_SPREAD = 1e-12
 CLEAR_POLARITY = 0.5
 # A contrast that is none, or of the wrong sign, counts as this when polarities are compared by its logarithm.
 NO_CONTRAST = 1e-3
-# Part of the contrast of a prediction by which balancing may lower it. Right fixed points raise it, or leave it, or, of
-# objects bright and dim, find the dim ones as well, and raise the stability by more than this.
-LARGEST_LOSS = 0.05
+# Part of the contrast of a prediction by which balancing may lower it: right fixed points raise it, or leave it. Of objects
+# bright and dim, they find the dim ones as well: they lower it, but to no more than this, and are surer by more than that.
+LARGEST_LOSS, LARGEST_LOSS_OF_SURER = 0.05, 0.3
 CLEARLY_SURER = 0.05
 # Part of the source's own contrast that an image must show to be given statistics of its own.
 SMALLEST_CONTRAST = 0.5
@@ -235,8 +235,8 @@ def refreshed(
     ``share``: of the foreground in the source, which ``balanced`` weights give the target too. Their fixed point is
     sought from ``plain``, the statistics without weights, taken here where they are not given, or from the prediction
     under the statistics ``start``. Where :func:`contrast` at the fixed point is smaller than without weights by more
-    than :data:`LARGEST_LOSS` of it, and :func:`stability` not larger by more than :data:`CLEARLY_SURER`, prediction and
-    weights have led each other astray: the plain statistics are kept.
+    than :data:`LARGEST_LOSS` of it, prediction and weights have led each other astray: the plain statistics are kept.
+    It may be smaller by :data:`LARGEST_LOSS_OF_SURER` where :func:`stability` is larger by :data:`CLEARLY_SURER`.
     """
     layers, turned = [INPUT, *norm_layers(network)], polarity == "turned"
     plain = plain or settle(network, tiles, layers, mix, turned)
@@ -256,7 +256,8 @@ def refreshed(
             break
     stands_out, stood_out = (abs(contrast(tiles, found.probabilities)) for found in (gathered, plain))
     surer = stability(gathered.probabilities) - stability(plain.probabilities) > CLEARLY_SURER
-    return gathered if surer or stands_out >= (1 - LARGEST_LOSS) * stood_out else plain
+    loss = LARGEST_LOSS_OF_SURER if surer else LARGEST_LOSS
+    return gathered if stands_out >= (1 - loss) * stood_out else plain
 
 
 def balancing(probabilities: list[Tensor], share: float) -> list[Tensor]:
