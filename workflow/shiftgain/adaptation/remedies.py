@@ -55,7 +55,7 @@ CLEAR_POLARITY = 0.5
 # A contrast that is none, or of the wrong sign, counts as this when polarities are compared by its logarithm.
 NO_CONTRAST = 1e-3
 # Part of the contrast of a prediction by which balancing may lower it: right fixed points raise it, or leave it. Of
-# objects bright and dim, they find the dim ones as well, which lowers it, but by no more than the second part, and makes
+# objects bright and dim they find the dim ones as well, which lowers it, by no more than the second part, and makes
 # them surer, their stability larger by more than this.
 LARGEST_LOSS, LARGEST_LOSS_OF_SURER = 0.05, 0.3
 CLEARLY_SURER = 0.05
