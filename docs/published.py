@@ -75,11 +75,11 @@ FURTHER = {
 }
 
 
-# Published tables of gains that show what mends what: FILE -> the overlay of the study, or none for real domains, whose
-# pairs are told apart by the kind of objects, the first word of their names.
 EMPTIED = "segmentation_emptied.csv"
 # IoU that a remedy may cost at home.
 HARM = 0.01
+# Published tables of gains that show what mends what: FILE -> the overlay of the study, or none for real domains, whose
+# pairs are told apart by the kind of objects, the first word of their names.
 REMEDIES = {"remedies.csv": "workflow/studies/remedies.yaml", "remedies_real.csv": None}
 
 
@@ -186,28 +186,24 @@ def home_rows(gains: pd.DataFrame) -> list[list[str]]:
     """
     table = gains[(gains["source"] == gains["target"]) & (gains["transform"] == IDENTITY)]
     table = table[["turned" not in name.split("_") for name in table["method"]]]
-    if table.empty:
-        return []
-    table = table.pivot_table(index="source", columns="method", values="gain_iou", sort=False)
-    cells = [
-        [f"**{gain:+.3f}**" if round(gain, 3) < -HARM else f"{gain:+.3f}" for gain in row] for row in table.to_numpy()
-    ]
-    return [
-        ["domain", *(f"`{name}`" for name in table)],
-        *([f"`{n}`", *r] for n, r in zip(table.index, cells, strict=True)),
-    ]
+    return domains_by_method(
+        table, "gain_iou", lambda gain: f"**{gain:+.3f}**" if round(gain, 3) < -HARM else f"{gain:+.3f}"
+    )
 
 
 def empty_rows(segmentation: pd.DataFrame) -> list[list[str]]:
     """Head, and a row per domain: the part that is predicted foreground of its images without objects, by method."""
-    table = segmentation.dropna(subset="empty_foreground")
-    table = table.pivot_table(index="source", columns="method", values="empty_foreground", sort=False)
-    named = [name for name in table if name != KEPT]
-    table = table[[KEPT, *named]]
-    return [
-        ["domain", "kept", *(f"`{name}`" for name in named)],
-        *([f"`{name}`", *map(share, row)] for name, *row in table.itertuples()),
-    ]
+    return domains_by_method(segmentation.dropna(subset="empty_foreground"), "empty_foreground", share)
+
+
+def domains_by_method(table: pd.DataFrame, value: str, said: Callable[[float], str]) -> list[list[str]]:
+    """Head, and a row per ``source``: mean ``value`` by ``method`` in words, the network as it is first; [] of none."""
+    if table.empty:
+        return []
+    wide = table.pivot_table(index="source", columns="method", values=value, sort=False)
+    names = sorted(wide, key=lambda name: name != KEPT)
+    head = ["kept" if name == KEPT else f"`{name}`" for name in names]
+    return [["domain", *head], *([f"`{name}`", *map(said, row)] for name, *row in wide[names].itertuples())]
 
 
 def made_by() -> dict[str, str]:

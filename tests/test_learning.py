@@ -423,7 +423,7 @@ def test_beside_the_forests_stands_a_number_that_nothing_is_fitted_to(table):
     assert told["predicted"].between(part * 0.25, (1 - part) + part * 0.25).all() and told["predicted"].nunique() > 20
     # The width is in the spreads that it is multiplied by, of prior and correction together.
     values = logit((told["predicted"] - part * 0.25) / (1 - part))
-    assert (told["spread"] >= estimator.in_iou(prior.spread(prior.rows(own)), values) - 1e-9).all()
+    assert (told["spread"] >= estimator.in_iou(prior.each(prior.rows(own)).std(axis=0), values) - 1e-9).all()
     # What moved the expectation sums to it, but for what is expected without any score, by the trees' roots.
     rest = model.expected(rows) - model.drivers(rows).sum(axis=1).to_numpy()
     assert np.ptp(rest) == pytest.approx(0, abs=1e-6) and 0.1 < rest[0] < 0.5 * (1 - part)
@@ -445,7 +445,7 @@ def test_a_pair_is_told_by_the_pairs_of_other_sources():
         model = fitted(table[~out])
         values = model.predict(table.loc[out, NAMES].to_numpy(np.float32))
         np.testing.assert_allclose(said[FOREST][0][out], expit(values))
-        apart = expit(values) * (1 - expit(values)) * model.spread(model.rows(table[out])) + 0.02
+        apart = expit(values) * (1 - expit(values)) * model.each(model.rows(table[out])).std(axis=0) + 0.02
         half = slow_width(table[~out], "source", 0.9) * apart
         np.testing.assert_allclose(said[FOREST][1][out], half, rtol=1e-5)
         kept = table[~out & (table["method"] == "source")].set_index(KEY)["iou"]

@@ -63,8 +63,8 @@ CLEARLY_SURER = 0.05
 SMALLEST_CONTRAST = 0.5
 # A foreground probability this near to 0 or 1 is sure.
 DOUBT = 0.1
-# Part of the stability usual in the source that an image must show as well. Images of nuclei that were painted out show
-# less, and those with nuclei more, of 22 pairs of domains in most; a higher part would leave dim images without.
+# Part of the stability usual in the source that an image must show as well. Images whose objects were painted out show
+# less as a rule, those with objects more; a higher part would leave dim images without.
 SMALLEST_STABILITY = 0.75
 
 # The fixed point of a domain is sought on so many pixels first, of no fewer images than these, and then on all.
@@ -178,7 +178,7 @@ def remedy(
 
 
 def told_polarity(domain: Domain, source: Reference) -> str:
-    """``turned`` where :func:`polarity_margin` is negative of the target, and of the source :data:`CLEAR_POLARITY`.
+    """``turned`` where :func:`polarity_margin` of the target is below 0, of the source :data:`CLEAR_POLARITY` or more.
 
     A shift of the share across one half may look like a flip: then nothing in the images tells which of the two it is.
     Nor do grey levels tell the polarity of a target where they hardly tell that of the source, such as of vessels finer

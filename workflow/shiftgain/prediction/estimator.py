@@ -67,7 +67,7 @@ class Estimator:
         if self.correction is not None:
             own = self.correction.drivers(self.correction.rows(table))
             moved = moved.add(pd.DataFrame(own, columns=self.correction.features), fill_value=0)
-        values, total = by_forests(self.prior, self.correction, table), moved.sum(axis=1).to_numpy()
+        values, total = by_forests(self.prior, self.correction, table)[0], moved.sum(axis=1).to_numpy()
         with np.errstate(invalid="ignore"):
             moved = moved.mul(np.nan_to_num((expit(values) - expit(values - total)) / total), axis=0)
         if REFERENCE in moved:
@@ -85,16 +85,19 @@ class Estimator:
 
 def expected(prior: Forest, correction: Forest | None, table: pd.DataFrame) -> np.ndarray:
     """(1 - k) expit(prior + correction) + k r of the rows of ``table`` (n,)."""
-    return _beside_reference(by_forests(prior, correction, table), prior, table)
+    return beside_reference(by_forests(prior, correction, table)[0], prior, table)
 
 
-def by_forests(prior: Forest, correction: Forest | None, table: pd.DataFrame) -> np.ndarray:
-    """prior + correction, the logit of the IoU (n,) by the forests alone."""
-    values = prior.predict(prior.rows(table))
-    return values if correction is None else values + correction.predict(correction.rows(table))
+def by_forests(prior: Forest, correction: Forest | None, table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """By the forests alone: prior + correction, the logit of the IoU (n,), and how far their trees disagree (n,).
+
+    That is hypot of the deviations between the trees of the one and of the other.
+    """
+    said = [forest.each(forest.rows(table)) for forest in (prior, correction) if forest is not None]
+    return sum(each.mean(axis=0) for each in said), np.hypot.reduce([each.std(axis=0) for each in said])
 
 
-def _beside_reference(values: np.ndarray, prior: Forest, table: pd.DataFrame) -> np.ndarray:
+def beside_reference(values: np.ndarray, prior: Forest, table: pd.DataFrame) -> np.ndarray:
     """expit of ``values`` (n,) that forests say, and beside it :data:`REFERENCE` where ``prior`` knows that score."""
     if REFERENCE not in prior.features:
         return expit(values)
@@ -102,10 +105,9 @@ def _beside_reference(values: np.ndarray, prior: Forest, table: pd.DataFrame) ->
 
 
 def spread(prior: Forest, correction: Forest | None, table: pd.DataFrame) -> np.ndarray:
-    """:func:`in_iou` of how far the trees of prior and correction disagree (n,), each :meth:`Forest.spread`."""
-    rows = prior.rows(table)
-    apart = np.hypot(prior.spread(rows), 0 if correction is None else correction.spread(rows))
-    return in_iou(apart, by_forests(prior, correction, table))
+    """:func:`in_iou` of how far the trees of prior and correction disagree (n,)."""
+    values, apart = by_forests(prior, correction, table)
+    return in_iou(apart, values)
 
 
 def in_iou(apart: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -188,7 +190,7 @@ def held_out_kinds(prior: Forest, rehearsal: pd.DataFrame, options: dict) -> pd.
         if rest.any():
             each = fit(prior.features, rehearsal[rest], believed(wrong[rest], prior.error), options).each(rows[out])
             values[out], apart[out] = values[out] + each.mean(axis=0), np.hypot(apart[out], each.std(axis=0))
-    return rehearsal.assign(predicted=_beside_reference(values, prior, rehearsal), spread=in_iou(apart, values))
+    return rehearsal.assign(predicted=beside_reference(values, prior, rehearsal), spread=in_iou(apart, values))
 
 
 def kinds_held_out(kinds: pd.Series) -> Iterator[tuple[np.ndarray, np.ndarray]]:

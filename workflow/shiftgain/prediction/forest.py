@@ -111,10 +111,6 @@ class Forest:
         """Mean of what the trees say (n,)."""
         return self.each(rows).mean(axis=0)
 
-    def spread(self, rows: np.ndarray) -> np.ndarray:
-        """Standard deviation between what the trees say (n,)."""
-        return self.each(rows).std(axis=0)
-
     def drivers(self, rows: np.ndarray) -> np.ndarray:
         """How much each score moved the prediction (n, f); with the mean of the trees' roots they sum to it.
 

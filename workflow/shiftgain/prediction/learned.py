@@ -15,11 +15,13 @@ from shiftgain.prediction import predictors
 from shiftgain.prediction.estimator import (
     CONDITION_KINDS,
     OUTCOME,
+    beside_reference,
     by_forests,
     correct,
     errors,
     expected,
     fit,
+    in_iou,
     logits,
     quantile,
     spread,
@@ -110,13 +112,15 @@ def fit_with_interval(
     prior = fit(names, rows, logits(rows[OUTCOME]), options, threads)
     if table.empty or table["source"].nunique() < 2:
         return prior
-    told = np.full((3, len(table)), np.nan)
+    told = np.full((2, len(table)), np.nan)
     part = np.unique(table["source"].astype(str), return_inverse=True)[1] % INNER_FOLDS
     for number in np.unique(part):
         out = part == number
         others = rows[~rows["source"].isin(table.loc[out, "source"])]
         model = fit(names, others, logits(others[OUTCOME]), options, threads)
-        told[:, out] = [function(model, None, table[out]) for function in (expected, spread, by_forests)]
-    wrong = errors(table.assign(predicted=told[0], spread=told[1]), KEY, order)
-    squared = float(((logits(table[OUTCOME]) - told[2]) ** 2).mean())
+        told[:, out] = by_forests(model, None, table[out])
+    values, apart = told
+    predicted = beside_reference(values, prior, table)
+    wrong = errors(table.assign(predicted=predicted, spread=in_iou(apart, values)), KEY, order)
+    squared = float(((logits(table[OUTCOME]) - values) ** 2).mean())
     return replace(prior, width=quantile(wrong, options["coverage"]), error=squared)
