@@ -21,7 +21,7 @@ from shiftgain.report import atlas as gather
 from shiftgain.report import page as written
 from shiftgain.study.lineage import WORKFLOW
 from shiftgain.study.names import KEY
-from tests.bench_page import made_up_atlas
+from tests.bench.page import made_up_atlas
 from tests.made_up import FIGURES, GRID, atlas_arguments, make_study, text_of, two_sources
 
 # Of 10 labelled pairs of kept polarity adapted: 2 at home, 3 by their means, 5 noisy; 10 flips are kept as they were.

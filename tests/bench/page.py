@@ -1,4 +1,4 @@
-"""Rows `page_*` of `make bench`: what a page of 720 and of 10,000 pairs weighs, and how long a browser takes."""
+"""Rows `page_*`: what a page of 720 and of 10,000 pairs weighs, and how long a browser takes."""
 
 import itertools
 import json
@@ -12,6 +12,7 @@ from scripts.report import report
 from shiftgain.report import atlas as gather
 from shiftgain.report import cards, thumbnails
 from shiftgain.study.names import KEY, PAIR
+from tests.bench.measure import row
 from tests.browser import browser, missing, show
 from tests.made_up import spec_of, two_sources
 
@@ -121,22 +122,11 @@ def bench_page(folder: Path) -> dict:
             show(driver, path)
             paint = "return performance.getEntriesByType('paint')[0].startTime"
             times = {"paint": driver.execute_script(paint), "click": driver.execute_async_script(CLICK)}
-            rows[f"page_{n_pairs}_size"] = figure(
-                path.stat().st_size / 2**20, f"MiB, page of {n_pairs} pairs", 5, "MiB asked for"
-            )
+            size = path.stat().st_size / 2**20
+            rows[f"page_{n_pairs}_size"] = row(size, f"MiB, page of {n_pairs} pairs", size / 5, "5 MiB asked for")
             for (name, value), limit in zip(times.items(), LIMITS[n_pairs], strict=True):
                 what = {"paint": "ms to the first paint", "click": "ms from a click to the next frame"}[name]
-                rows[f"page_{n_pairs}_{name}"] = figure(value, f"{what}, {n_pairs} pairs", limit, "ms asked for")
+                rows[f"page_{n_pairs}_{name}"] = row(
+                    value, f"{what}, {n_pairs} pairs", value / limit, f"{limit} ms asked for"
+                )
     return rows
-
-
-def figure(value: float, unit: str, limit: float, to: str) -> dict:
-    """A row as :func:`tests.bench.row` makes it: ``ratio`` of the limit."""
-    return {
-        "value": round(value, 4),
-        "unit": unit,
-        "ratio": round(value / limit, 3),
-        "to": f"{limit} {to}",
-        "above": None,
-        "limit": None,
-    }

@@ -1,0 +1,63 @@
+"""`make bench`: what the project costs, each figure beside what it is compared with, in one run.
+
+Writes results/bench.json: name -> value, unit, ratio to what, how far it is from the limit of what, and the commit and
+the machine that it is of; rows of other benches stay.
+`PYTHONPATH=workflow python -m tests.bench NAME ...` runs some of them, and alone those that take an hour.
+"""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from shiftgain.files import runs
+from shiftgain.files.commit import commit
+from tests.bench.adaptation import bench_adapt
+from tests.bench.drawing import bench_generate
+from tests.bench.growth import bench_growth
+from tests.bench.learning import bench_train
+from tests.bench.measure import ROOT
+from tests.bench.memory import bench_memory
+from tests.bench.page import bench_page
+from tests.bench.peers import bench_peers
+from tests.bench.scheduling import bench_grain, bench_graph, bench_study
+from tests.bench.sections import bench_sections
+from tests.bench.slurm import bench_slurm
+
+BENCHES = {
+    "peers": bench_peers,
+    "growth": bench_growth,
+    "sections": bench_sections,
+    "graph": bench_graph,
+    "generate": bench_generate,
+    "train": bench_train,
+    "adapt": bench_adapt,
+    "grain": bench_grain,
+    "memory": bench_memory,
+    "study": bench_study,
+    "page": bench_page,
+    "slurm": bench_slurm,
+}
+BY_NAME_ONLY = {"slurm"}
+
+
+def main(names: list[str]) -> None:
+    """Run the benches named, all but :data:`BY_NAME_ONLY` by default, print a table, merge it into bench.json."""
+    path = ROOT / "results" / "bench.json"
+    found = json.loads(path.read_text()) if path.exists() else {}
+    machine = runs.machine()
+    measured = {"commit": commit(), "machine": f"{machine['processor']}, {machine['cores']} cores"}
+    for name in names or [name for name in BENCHES if name not in BY_NAME_ONLY]:
+        with tempfile.TemporaryDirectory() as folder:
+            rows = BENCHES[name](Path(folder))
+        for key, figures in rows.items():
+            ratio = "" if figures["ratio"] is None else f"{figures['ratio']:10.3f} x {figures['to']}"
+            above = "" if figures["above"] is None else f"{figures['above']:10.3f} x {figures['limit']}"
+            print(f"{key:28} {figures['value']:12.4f} {figures['unit']:42} {ratio:42} {above}", flush=True)
+        found |= {key: figures | measured for key, figures in rows.items()}
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(found, indent=2, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
