@@ -1,6 +1,7 @@
 """Each remedy mends the condition that it is for, and what plain refreshing does remains where nothing is broken."""
 
 from dataclasses import replace
+from functools import partial
 from itertools import count
 
 import h5py
@@ -195,6 +196,20 @@ def test_turned_on_a_negative_is_plain_on_the_original(trained):
     turned = masks_of(trained, Domain(255 - images, masks), polarity="turned")
     assert (plain != turned).mean() < 0.001
     assert scored(trained, Domain(255 - images, masks)) < 0.1
+
+
+@pytest.mark.parametrize("part", [0.0, 0.25, 0.5, 1.0])
+def test_so_it_is_where_an_image_has_part_of_its_own_statistics(trained, part):
+    images, masks = discs(8, SIZE, 6)
+    images = grey(images * np.linspace(0.4, 1, 8)[:, None, None])
+    found = []
+    for polarity, shown in (("kept", images), ("turned", 255 - images)):
+        target = Domain(shown, masks)
+        state, own = remedied(trained, target, scope="image", polarity=polarity)
+        how = {"adapt": partial(remedies.of_image, own=replace(own, part=part)), "at_most": 1}
+        with adapted(trained, state):
+            found.append(np.concatenate([mask for mask, _ in predict(trained, target.split, 0.5, CPU, **how)]))
+    assert (found[0] != found[1]).mean() < 0.001 and found[0].any()
 
 
 def test_images_of_unlike_exposure_need_statistics_of_their_own(trained):

@@ -234,11 +234,15 @@ class Collector:
         return dict(zip(names, self._mix(name)(source, target), strict=True))
 
     def _input_tensors(self, mean: Tensor, variance: Tensor) -> State:
-        """A negative, 2 mean - x, standardised by M and S is (x - (2 mean - M)) / -S: one state for one image."""
+        """A negative, 2 mean - x, standardised by M and S is (x - (2 mean - M)) / -S: one state for one image.
+
+        Where the source has that state, an image of a turned domain, its mean is of the images as they are.
+        """
         source_mean, source_sd = (self.source[name].flatten() for name in INPUT_TENSORS)
         mixed, variance = self._mix(INPUT)((source_mean, source_sd.square()), (mean, variance))
         sd = variance.clamp(min=SMALLEST_INPUT_SD**2).sqrt()
-        tensors = (2 * mean - mixed, -sd) if self.turned else (mixed, sd)
+        of_negatives = mixed if (source_sd < 0).all() else 2 * mean - mixed
+        tensors = (of_negatives, -sd) if self.turned else (mixed, sd)
         return {name: tensor[:, None, None] for name, tensor in zip(INPUT_TENSORS, tensors, strict=True)}
 
 
