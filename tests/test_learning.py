@@ -31,7 +31,7 @@ RULED = ["own_iou", "polarity_margin", "expected_iou_classwise", "foreground_cha
 NAMES = ["told", "noise", *RULED]
 ORDER = ["batchnorm", "balanced", "turned"]
 NONE = pd.DataFrame(columns=["source", "seed", "kinds", "method", "iou"])
-NO_KINDS: dict[str, list[str]] = {"score": [], "distance": []}
+NO_KINDS: dict[str, list[str]] = {"score": [], "distance": [], "action": ["source", *ORDER]}
 
 
 def study(seeds=(0, 1), noise=0.01, sources=4, targets=5) -> pd.DataFrame:
@@ -150,6 +150,13 @@ def test_a_weight_of_two_is_a_row_that_stands_twice():
         assert doubled[name] == pytest.approx(value, nan_ok=True), name
 
 
+def test_coverage_is_of_the_pairs_that_have_an_interval():
+    pairs = gained([0.5, -0.3, 0.01, -0.1], [0.4, 0.1, -0.2, -0.3], low=[0, np.nan, -1, np.nan],
+                   high=[1, np.nan, 1, np.nan], tellable=True)  # fmt: skip
+    found = judge(pairs, "gain_iou", 0, 0)
+    assert found["coverage"] == 1 and found["mean_width"] == 1.5
+
+
 def test_the_surest_pairs_come_first_on_the_risk_coverage_curve():
     """Pairs are asked in the order of the size of what is promised: losses 0, 0, 0.3, 0.1 in that order."""
     pairs = gained([0.5, -0.4, -0.3, 0.1], [0.9, -0.8, 0.5, -0.1])
@@ -231,6 +238,48 @@ def test_a_domain_that_is_new_is_new_in_both_roles():
     for out, seen in predictors.folds(pairs, PROTOCOLS["everything_new"]):
         asked = {*pairs.loc[out, "source"], *pairs.loc[out, "target"]}
         assert not asked & {*pairs.loc[seen, "source"], *pairs.loc[seen, "target"]}
+
+
+def test_variants_of_a_source_are_held_out_together(table):
+    """A network of the same domain, trained otherwise, has seen the same images, and its pairs have the same targets."""
+    pairs = table.assign(source=table["source"].replace({"s1": "s0~brief", "s3": "s2~brief"}))
+    for protocol in ("leave_source_out", "everything_new"):
+        for out, seen in predictors.folds(pairs, PROTOCOLS[protocol]):
+            domains = [{name.partition("~")[0] for name in pairs.loc[rows, "source"]} for rows in (out, seen)]
+            assert not domains[0] & domains[1], protocol
+    own = rehearsal(pairs)
+    found = learned.fit_with_interval(NAMES, pairs, own, ORDER, FEWER)
+    merged, its = (part.assign(source=part["source"].str.partition("~")[0]) for part in (pairs, own))
+    seeds = {"seed": lambda part: part["seed"] + 2 * part["source"].isin(["s1", "s3"])}
+    of_domains = learned.fit_with_interval(NAMES, merged.assign(seed=seeds["seed"](table)), its, ORDER, FEWER)
+    assert found.error == pytest.approx(of_domains.error)
+
+
+def test_a_target_that_is_held_out_is_not_learned_from_as_a_source(table):
+    """Nor from the rehearsal of its network, which shows its images with their masks."""
+    names = ["a", "b", "c", "d"]
+    pairs = table.assign(
+        source=table["source"].map(dict(zip(["s0", "s1", "s2", "s3"], names, strict=True))),
+        target=table["target"].map(dict(zip(["t0", "t1", "t2", "t3", "t4"], [*names, "e"], strict=True))),
+    )
+    own = rehearsal(pairs)
+    for out, seen in predictors.folds(pairs, PROTOCOLS["leave_means_out"]):
+        held = set(pairs.loc[out, "target"])
+        assert not held & {*pairs.loc[seen, "source"], *pairs.loc[seen, "target"]}
+        said = learned.held_out(pairs[seen], pairs[out], NO_KINDS, NAMES, own, ORDER, FEWER)
+        disturbed = own.assign(iou=own["iou"].where(~own["source"].isin(held), 0.0))
+        again = learned.held_out(pairs[seen], pairs[out], NO_KINDS, NAMES, disturbed, ORDER, FEWER)
+        np.testing.assert_array_equal(said[FOREST, "learned"][0], again[FOREST, "learned"][0])
+
+
+def test_an_action_that_few_pairs_were_tried_with_is_a_rule_for_all(table):
+    """Of pairs without it the network is kept; a fold that trains on none of them says so too."""
+    few = table[(table["method"] != "turned") | (table["source"] == "s3")].reset_index(drop=True)
+    for columns in (PROTOCOLS["leave_source_out"], PROTOCOLS["everything_new"]):
+        rows, runs = in_folds(few, columns, NO_KINDS, NAMES, NONE, ORDER, OPTIONS, Parallel(1))
+        (predicted,) = [run[2] for run in runs if run[0] == "always_turned"]
+        assert np.isfinite(predicted).all()
+        assert ((predicted > 0) == (rows["method"] == "turned")).all()
 
 
 @pytest.mark.parametrize(
@@ -408,6 +457,17 @@ def test_the_correction_is_of_what_the_forest_gets_wrong_and_believed_as_far_as_
     )
 
 
+def test_a_pair_without_a_transform_is_told_by_the_unchanged_rehearsal_too(table):
+    """What is judged is what is advised: only a transform that there is can be new."""
+    prior, own = fitted(table), rehearsal(table)
+    asked = table[(table["source"] == "s0") & (table["transform"] == "identity")].reset_index(drop=True)
+    mine = own[(own["source"] == "s0") & (own["seed"] == 0)]
+    rows = (asked["seed"] == 0).to_numpy()
+    said = learned.learned(prior, asked, own, ORDER, FEWER)[LEARNED, "learned"][0]
+    model = estimator.estimator(prior, mine, ORDER, FEWER)
+    np.testing.assert_array_equal(said[rows], model.expected(asked[rows]))
+
+
 def test_beside_the_forests_stands_a_number_that_nothing_is_fitted_to(table):
     """Where there is no such score, the forests speak alone."""
     rng, part = np.random.default_rng(3), estimator.REFERENCE_PART
@@ -461,7 +521,7 @@ def test_a_prediction_depends_on_the_training_pairs_and_the_scores_of_its_own_pa
     train, test = study(seeds=(0,)), study(seeds=(1,), noise=0.3).iloc[:20]
     test = test.assign(told=3 + 5 * test["told"], noise=test["noise"] - 2, far=1.0)
     own = rehearsal(test).query("kinds in ['identity', 'gamma', 'share', 'zoom']")
-    ask = partial(learned.held_out, train.assign(far=train["noise"]), kinds={"score": NAMES, "distance": ["far"]},
+    ask = partial(learned.held_out, train.assign(far=train["noise"]), kinds=NO_KINDS | {"score": NAMES, "distance": ["far"]},
                   names=NAMES, rehearsals=own, order=ORDER, options=FEWER)  # fmt: skip
     whole, alone, blind = ask(test), ask(test.iloc[4:8]), ask(test.assign(iou=np.nan))
     assert set(whole) == set(alone)
@@ -553,7 +613,7 @@ def test_a_distance_tells_the_gain_of_a_plain_refresh_alone(table):
 
 
 def test_predictors_find_what_there_is_and_nothing_in_noise(table):
-    kinds = {"score": NAMES, "distance": []}
+    kinds = NO_KINDS | {"score": NAMES}
     rows, runs = in_folds(table, ["source"], kinds, NAMES, NONE, ORDER, OPTIONS, Parallel(1))
     iou = {run[0]: judge(rows.assign(predicted=run[2]), "iou", 0, 0) for run in runs}
     gain = {run[0]: judge(gain_table(rows, *run[2:], ORDER), "gain_iou", 0, 0) for run in runs}

@@ -63,6 +63,7 @@ def predict(
     names, distances = predictors.features(scores), predictors.distances_wide(measured)
     table = labelled(read_pairs(pairs_path), scores).merge(distances, "left", KEY)
     kinds = {"score": names, "distance": [name for name in distances if name not in KEY]}
+    kinds["action"] = sorted(set(table["method"]))
     judged, shown = [], {}
     # Processes, since most of the work is of Python; what each says does not depend on how many there are.
     with Parallel(threads, return_as="generator") as pool:
@@ -175,7 +176,7 @@ def frozen(
     """The forest ``known`` from elsewhere on pairs it never saw, alone and rehearsed, and all that needs no fitting."""
     if known is None:
         return
-    said = learned.unfitted(table, table) | learned.learned(known, table, rehearsals, order, options)
+    said = learned.unfitted(table, table, table["method"]) | learned.learned(known, table, rehearsals, order, options)
     for (predictor, kind), (predicted, half) in said.items():
         yield predictor, kind, predicted, half
 

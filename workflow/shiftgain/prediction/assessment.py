@@ -70,7 +70,7 @@ def measures(table: pd.DataFrame, outcome: str, weights: np.ndarray) -> dict[str
     :data:`SMALLEST_GAIN`, else the network is kept, and ``regret_always_adapt``, of a plain refresh throughout;
     ``aurc``: mean over :data:`COVERAGES` of the regret of so many pairs, those of the largest predicted gains in size
     first (area under the risk-coverage curve; Geifman and El-Yaniv 2017, arXiv:1705.08500); ``coverage``: share of true
-    outcomes in the interval, and ``mean_width`` of the interval. NaN where undefined.
+    outcomes in the interval, and ``mean_width`` of the interval, where there is one. NaN where undefined.
     """
     true, predicted = table[outcome].to_numpy(), table["predicted"].to_numpy()
     total, every = weights.sum(axis=0), np.ones(len(table))
@@ -100,8 +100,9 @@ def measures(table: pd.DataFrame, outcome: str, weights: np.ndarray) -> dict[str
         numbers["regret_always_adapt"] = mean(np.nan_to_num(best - plain), np.isfinite(plain).astype(float))
         numbers["aurc"] = _aurc(lost, np.abs(predicted), weights)
     if "low" in table and table["low"].notna().any():
-        numbers["coverage"] = mean(table[outcome].between(table["low"], table["high"]).to_numpy(float))
-        numbers["mean_width"] = mean((table["high"] - table["low"]).to_numpy(float))
+        there = table["low"].notna().to_numpy(float)
+        numbers["coverage"] = mean(table[outcome].between(table["low"], table["high"]).to_numpy(float), there)
+        numbers["mean_width"] = mean((table["high"] - table["low"]).fillna(0).to_numpy(float), there)
     return numbers
 
 

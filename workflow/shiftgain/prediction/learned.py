@@ -1,11 +1,12 @@
 """What every predictor says of pairs that it was not fitted on.
 
 Two predictors are learned: ``forest``, the prior alone, and ``rehearsed``, the prior corrected by the rehearsal of the
-network in question. Rehearsed targets under the transform of the pair in question are left out, so that the transform
-is new to the predictor; negatives stay, since every rehearsal shows them (:data:`estimator.CONDITION_KINDS`).
+network in question. To that rehearsed targets under the transform of the pair in question are left out, so that the
+transform is new to the predictor; negatives stay, since every rehearsal shows them (:data:`estimator.CONDITION_KINDS`).
+The width of its interval is of the whole rehearsal, each kind told without its own rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -28,7 +29,7 @@ from shiftgain.prediction.estimator import (
     width,
 )
 from shiftgain.prediction.forest import Forest
-from shiftgain.study.names import IDENTITY, KEY
+from shiftgain.study.names import IDENTITY, KEY, domain_of
 
 FOREST, LEARNED = "forest", "rehearsed"
 # Parts of the sources that are held out in turn for the width of an interval: each fits one more forest.
@@ -48,10 +49,11 @@ def held_out(
 ) -> Said:
     """What every predictor, fitted on ``train``, says of ``test``.
 
-    ``kinds``: names of single numbers by kind, ``score`` and ``distance``; ``names``: those that are learned from.
+    ``kinds``: names of single numbers by kind, ``score`` and ``distance``, and of every ``action``; ``names``: those
+    that are learned from.
     """
     none = np.full(len(test), np.nan)
-    said = unfitted(train, test)
+    said = unfitted(train, test, kinds["action"])
     said |= {(name, "score"): (predictors.single(name, train, test), none) for name in kinds["score"]}
     said |= {(name, "distance"): (predictors.single_gain(name, train, test), none) for name in kinds["distance"]}
     fitted = {name: function(names, train, test) for name, function in predictors.TRANSPARENT.items()}
@@ -62,12 +64,11 @@ def held_out(
     return said | learned(prior, test, rehearsals, order, options)
 
 
-def unfitted(train: pd.DataFrame, test: pd.DataFrame) -> Said:
-    """The constant rules, whose size alone is of ``train``, and single numbers taken for the IoU as they are."""
+def unfitted(train: pd.DataFrame, test: pd.DataFrame, methods: Iterable[str]) -> Said:
+    """The constant rules of ``methods``, whose size alone is of ``train``, and single numbers taken for the IoU."""
     none = np.full(len(test), np.nan)
     said: Said = {
-        (name, "baseline"): (rule(train, test), none)
-        for name, rule in predictors.rules(pd.concat([train, test])).items()
+        (name, "baseline"): (rule(train, test), none) for name, rule in predictors.rules(methods).items()
     }
     known = [name for name in predictors.IOU_SCORES if name in test]
     return said | {(f"{name}_unfitted", "unfitted"): (test[name].to_numpy(float), none) for name in known}
@@ -83,7 +84,7 @@ def learned(prior: Forest, test: pd.DataFrame, rehearsals: pd.DataFrame, order: 
             continue
         size = width(prior, own, order, options)
         for transform, part in rows.groupby("transform"):
-            correction = correct(prior, own[_without(own["kinds"], {transform})], options)
+            correction = correct(prior, own[_without(own["kinds"], {transform} - {IDENTITY})], options)
             told[part.index] = expected(prior, correction, part)
             half[part.index] = size * spread(prior, correction, part)
     return {(FOREST, "learned"): (alone, own_half), (LEARNED, "learned"): (told, half)}
@@ -110,13 +111,14 @@ def fit_with_interval(
     """
     rows = pd.concat([part[["source", OUTCOME, *names]] for part in (table, rehearsals) if len(part)] or [table])
     prior = fit(names, rows, logits(rows[OUTCOME]), options, threads)
-    if table.empty or table["source"].nunique() < 2:
+    if table.empty or table["source"].map(domain_of).nunique() < 2:
         return prior
     told = np.full((2, len(table)), np.nan)
-    part = np.unique(table["source"].astype(str), return_inverse=True)[1] % INNER_FOLDS
+    domains = table["source"].map(domain_of)
+    part = np.unique(domains, return_inverse=True)[1] % INNER_FOLDS
     for number in np.unique(part):
         out = part == number
-        others = rows[~rows["source"].isin(table.loc[out, "source"])]
+        others = rows[~rows["source"].map(domain_of).isin(domains[out])]
         model = fit(names, others, logits(others[OUTCOME]), options, threads)
         told[:, out] = by_forests(model, None, table[out])
     values, apart = told

@@ -7,7 +7,7 @@ either an IoU, or a gain, with 0 for the network as it is; of each pair it choos
 
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -73,19 +73,24 @@ def features(scores: pd.DataFrame) -> list[str]:
 def folds(table: pd.DataFrame, columns: list[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(rows held out, rows that share with them no value of any of ``columns``): boolean (n,) each.
 
-    Value k in the order of the alphabet is held out in part k modulo the number of parts. ``identity`` is no transform
-    that could be new. Where source and target are both among the columns, a domain held out in one role is new in the
-    other. GroupKFold of scikit-learn holds out the groups of one column; here several are new at once.
+    Value k in the order of the alphabet is held out in part k modulo the number of parts; of sources, the domain with
+    all its variants. ``identity`` is no transform that could be new. A domain held out as a target is new as a source
+    too, and where both are among the columns, one held out as a source is new as a target. GroupKFold of scikit-learn
+    holds out the groups of one column; here several are new at once.
     """
-    parts = {name: _parts(table[name], len(columns)) for name in columns}
+    domains = table["source"].map(domain_of)
+    parts = {name: _parts(domains if name == "source" else table[name], len(columns)) for name in columns}
     combinations = pd.DataFrame(parts).drop_duplicates().sort_values(columns).itertuples(index=False)
     for combination in combinations:
         same = {name: parts[name] == part for name, part in zip(columns, combination, strict=True)}
         out = np.logical_and.reduce(list(same.values()))
         known = [~(same[name] & (table[name] != IDENTITY).to_numpy()) for name in columns]
-        if {"source", "target"} <= set(columns):
-            held = {*table.loc[out, "source"].map(domain_of), *full_names(table[out]), *table.loc[out, "target"]}
-            known += [~table["source"].map(domain_of).isin(held), ~table["target"].isin(held)]
+        if "target" in columns:
+            held = {*full_names(table[out]), *table.loc[out, "target"]}
+            if "source" in columns:
+                held |= {*domains[out]}
+                known.append(~table["target"].isin(held))
+            known.append(~domains.isin(held))
         seen = np.logical_and.reduce(known) & ~out
         if seen.any():
             yield out, seen
@@ -113,7 +118,8 @@ def always(method: str, train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
 
     Of a pair that was not tried with it, the network is kept.
     """
-    size = max(gains(train)[train["method"] == method].abs().mean(), 2 * SMALLEST_GAIN)
+    # In this order: of a method that no training pair was tried with the mean is NaN, which max() passes over.
+    size = max(2 * SMALLEST_GAIN, gains(train)[train["method"] == method].abs().mean())
     sizes = np.where(test["method"] == method, size, -size)
     return np.where(test["method"] == KEPT, 0, sizes)
 
@@ -123,11 +129,10 @@ def never(train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
     return np.where(test["method"] == KEPT, 0, -max(gains(train).abs().mean(), 2 * SMALLEST_GAIN))
 
 
-def rules(table: pd.DataFrame) -> dict[str, Callable[[pd.DataFrame, pd.DataFrame], np.ndarray]]:
-    """The constant rules: each action of ``table`` throughout, none, and what was best on average."""
-    methods = sorted(set(table["method"]) - {KEPT, PLAIN})
+def rules(methods: Iterable[str]) -> dict[str, Callable[[pd.DataFrame, pd.DataFrame], np.ndarray]]:
+    """The constant rules: each of ``methods`` throughout, none, and what was best on average."""
     named: dict[str, Callable] = {"constant": constant, "never_adapt": never, "always_adapt": _always(PLAIN)}
-    return named | {f"always_{method}": _always(method) for method in methods}
+    return named | {f"always_{method}": _always(method) for method in sorted({*methods} - {KEPT, PLAIN})}
 
 
 def _always(method: str) -> Callable[[pd.DataFrame, pd.DataFrame], np.ndarray]:
