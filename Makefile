@@ -41,7 +41,7 @@ plan: .venv/installed  ## say what a run would take: jobs, minutes, disk and mem
 	@$(START) --plan
 
 verify: .venv/installed  ## name every result that is missing or not as it was written, with its repair (STUDY as for run)
-	@$(COMMAND).verify --repair "make run$(if $(STUDY), STUDY=$(STUDY)) AGAIN=" $(if $(STUDY),--configfile config.yaml $(STUDY))
+	@$(COMMAND).verify --repair 'make run$(if $(STUDY), STUDY="$(STUDY)") AGAIN=' $(if $(STUDY),--configfile config.yaml $(STUDY))
 
 crate: .venv/installed  ## write a finished study as a Workflow Run RO-Crate into its results folder (STUDY as for run)
 	@$(COMMAND).crate $(if $(STUDY),--study $(STUDY))

@@ -564,6 +564,27 @@ def test_a_description_that_cannot_be_is_one_line(change, message, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, r"domains\.home\.network names a file in it, such as rdf\.yaml$"),
+        ("weights: {pytorch_state_dict: {source: theirs.pt}}", r"\(KeyError: 'architecture'\); it needs weights with"),
+        ("weights: {pytorch_state_dict: theirs.pt}", r"no whole description of a model \(TypeError: "),
+        (
+            "weights: {pytorch_state_dict: {source: theirs.pt, architecture: 'theirs.py:Theirs'}}",
+            r"\(KeyError: 'inputs'\)",
+        ),
+    ],
+    ids=["folder", "architecture", "weights", "inputs"],
+)
+def test_half_a_description_is_one_line(text, message, tmp_path):
+    describe(tmp_path)
+    if text:
+        (tmp_path / "rdf.yaml").write_text(text)
+    with pytest.raises(StudyError, match=message):
+        described("domains.home.network", str(tmp_path / "rdf.yaml" if text else tmp_path), description_faults)
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"kwargs": {"chanels": 1}}, r"architecture 'Theirs': .*unexpected keyword argument 'chanels'; correct"),

@@ -10,6 +10,7 @@ import start
 import tifffile
 import yaml
 from commands import advise, folders
+from PIL import Image
 
 from shiftgain.domains import real
 from shiftgain.files.errors import StudyError
@@ -119,12 +120,42 @@ def test_results_go_nowhere_near_those_of_another_study(drawn, tmp_path):
     assert yaml.safe_load(advise.place(study).read_text()) == study
     advise.place(study)
     other = advise.overlay(str(drawn / "home"), str(drawn / "home"), None, str(tmp_path / "mine"))
+    (tmp_path / "mine/models").mkdir()
     with pytest.raises(StudyError, match=r"RESULTS: .*mine holds the study of other folders; choose another place"):
         advise.place(other)
     (tmp_path / "full").mkdir()
     (tmp_path / "full/report.html").touch()
     with pytest.raises(StudyError, match=r"RESULTS: .*full holds other files; choose a new or empty folder"):
         advise.place(study | {"results": str(tmp_path / "full")})
+    with pytest.raises(StudyError, match=r"RESULTS: .*report.html is a file; choose a new or empty folder"):
+        advise.place(study | {"results": str(tmp_path / "full/report.html")})
+
+
+def test_what_was_asked_of_the_images_is_answered_in_the_study_that_was_written(drawn, tmp_path, monkeypatch, capsys):
+    """The line says where; the answer stays, and a study that was refused gives its place to another."""
+    for folder in ("numbered/images", "numbered/masks"):
+        (tmp_path / folder).mkdir(parents=True)
+    for number, (image, mask) in enumerate(zip(*folders.drawn("home"), strict=True)):
+        Image.fromarray(image).save(tmp_path / f"numbered/images/{number}.png")
+        Image.fromarray(mask * (2 + number % 3)).save(tmp_path / f"numbered/masks/{number}.png")
+    monkeypatch.chdir(tmp_path)
+    asked = ["--target", str(drawn / "away"), "--source", "numbered", "--results", "mine", "--cores", "1"]
+    assert advise.main(asked) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "config key domains.numbered: its masks hold 0 (" in line
+    assert line.endswith(f"; write it into {tmp_path}/mine/study.yaml, and repeat the command")
+    monkeypatch.chdir(tmp_path)
+    path = Path("mine/study.yaml")
+    study = yaml.safe_load(path.read_text())
+    study["domains"]["numbered"]["background"] = 0
+    path.write_text(yaml.safe_dump(study))
+    ran = []
+    monkeypatch.setattr(start, "run", lambda command, again: ran.append(command) or 1)
+    assert advise.main(asked) == 1 and ran and not capsys.readouterr().err
+    monkeypatch.chdir(tmp_path)
+    assert yaml.safe_load(path.read_text()) == study
+    other = advise.overlay(str(drawn / "away"), str(drawn / "home"), None, "mine")
+    assert yaml.safe_load(advise.place(other).read_text()) == other
 
 
 @pytest.mark.parametrize(

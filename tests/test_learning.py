@@ -241,7 +241,7 @@ def test_a_domain_that_is_new_is_new_in_both_roles():
 
 
 def test_variants_of_a_source_are_held_out_together(table):
-    """A network of the same domain, trained otherwise, has seen the same images, and its pairs have the same targets."""
+    """A network of the same domain, trained otherwise, has seen the same images, on pairs of the same targets."""
     pairs = table.assign(source=table["source"].replace({"s1": "s0~brief", "s3": "s2~brief"}))
     for protocol in ("leave_source_out", "everything_new"):
         for out, seen in predictors.folds(pairs, PROTOCOLS[protocol]):
@@ -521,8 +521,9 @@ def test_a_prediction_depends_on_the_training_pairs_and_the_scores_of_its_own_pa
     train, test = study(seeds=(0,)), study(seeds=(1,), noise=0.3).iloc[:20]
     test = test.assign(told=3 + 5 * test["told"], noise=test["noise"] - 2, far=1.0)
     own = rehearsal(test).query("kinds in ['identity', 'gamma', 'share', 'zoom']")
-    ask = partial(learned.held_out, train.assign(far=train["noise"]), kinds=NO_KINDS | {"score": NAMES, "distance": ["far"]},
-                  names=NAMES, rehearsals=own, order=ORDER, options=FEWER)  # fmt: skip
+    kinds = NO_KINDS | {"score": NAMES, "distance": ["far"]}
+    ask = partial(learned.held_out, train.assign(far=train["noise"]), kinds=kinds, names=NAMES,
+                  rehearsals=own, order=ORDER, options=FEWER)  # fmt: skip
     whole, alone, blind = ask(test), ask(test.iloc[4:8]), ask(test.assign(iou=np.nan))
     assert set(whole) == set(alone)
     for key, (values, half) in whole.items():

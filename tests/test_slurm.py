@@ -210,4 +210,7 @@ def test_the_profile_names_rules_that_exist():
     profile = yaml.safe_load((ROOT / PROFILE / "config.yaml").read_text())
     rules = {path.stem for path in (ROOT / "workflow/rules").glob("*.smk")} | {"generate_targets"}
     assert profile["set-resources"].keys() | profile["groups"].keys() <= rules
+    may = {path.stem for path in (ROOT / "workflow/rules").glob("*.smk") if "gpu=" in path.read_text()}
+    placed = {"slurm_partition": "gpu"}, {"gpu": 0}
+    assert all(profile["set-resources"][name] in placed for name in may), "a GPU is asked for where there is one"
     assert set(profile["groups"].values()) >= profile["group-components"].keys()

@@ -49,6 +49,21 @@ def test_a_slip_in_a_study_is_one_line_with_its_place(tmp_path, monkeypatch, cap
     assert line.startswith("error: ") and re.search(expected, line), line
 
 
+def test_overlays_are_laid_one_over_the_other(tmp_path, monkeypatch):
+    """As Snakemake lays them: what is planned is what is run."""
+    monkeypatch.chdir(ROOT)
+    paths = [tmp_path / name for name in ("first.yaml", "second.yaml")]
+    paths[0].write_text("results: results/first\nreport: {title: first}\n")
+    paths[1].write_text("results: results/second\n")
+    said: list = []
+    monkeypatch.setattr(start, "run", lambda command, again: said.append(command) or 0)
+    monkeypatch.setattr(start, "expect", lambda study, cores: said.append(study.config) or {})
+    assert start.main(["--cores", "1", "--study", *map(str, paths), "--scheduler", "greedy"]) == 0
+    config, command = said
+    assert (config["results"], config["report"]["title"]) == ("results/second", "first")
+    assert command == ["--cores", "1", "--configfile", "config.yaml", *map(str, paths), "--scheduler", "greedy"]
+
+
 @pytest.mark.parametrize("word", [".snakemake/scripts/x.py", "workflow/start.py", "commands.advise"])
 def test_the_lock_of_a_dead_run_is_told_from_that_of_a_live_one(word, tmp_path):
     assert not start.locked(tmp_path)

@@ -43,7 +43,21 @@ FAULTS = [
     ("train.epochz", 3, r"config key train: unknown key 'epochz'; did you mean 'epochs'"),
     ("trian", {}, r"config key \(top level\): unknown key 'trian'; did you mean 'train'"),
     ("train.epochs", 0, r"config key train\.epochs: 0 is less than the minimum of 1 \(passes over"),
-    ("train.learning_rate", "1e-3", r"config key train\.learning_rate: '1e-3' is not of type 'number'"),
+    ("train.learning_rate", "1e-3", r"config key train\.learning_rate: '1e-3' is text to YAML; write 0\.001$"),
+    ("train.learning_rate", "slow", r"config key train\.learning_rate: 'slow' is not of type 'number'"),
+    ("pairs.0.sources", "home", r"config key pairs\.0\.sources: 'home' is no list; write \[home\]$"),
+    ("latents.layers", "bottleneck", r"config key latents\.layers: 'bottleneck' is no list; write \[bottleneck\]$"),
+    (
+        "distances.names",
+        "wasserstein",
+        r"config key distances\.names: 'wasserstein' is no list; write \[w.*\]$",
+    ),
+    ("segment", {"targets": "away"}, r"config key segment\.targets: 'away' is no list; write \[away\]$"),
+    (
+        "advise.predictor",
+        "nowhere.npz",
+        r"config key advise\.predictor: no file 'nowhere\.npz'; name the",
+    ),
     (
         "train.crop",
         [20, 64],

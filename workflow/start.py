@@ -31,11 +31,11 @@ COMMANDS = {"workflow/start.py", "commands.advise"}
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--study", default="", help="an overlay of config.yaml")
+    parser.add_argument("--study", nargs="*", default=[], help="overlays of config.yaml, one over the other")
     parser.add_argument("--plan", action="store_true", help="say what a run would take, and run nothing")
     parser.add_argument("--cores", type=int, required=True)
     asked, rest = parser.parse_known_args(arguments)
-    configs = [path for path in ("config.yaml", asked.study) if path]
+    configs = ["config.yaml", *asked.study]
     try:
         whole = read(configs)
         known = expect(whole, asked.cores)

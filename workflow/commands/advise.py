@@ -2,8 +2,8 @@
 
 ``python -m commands.advise --target FOLDER (--source FOLDER | --network FILE [--source FOLDER]) --results FOLDER``
 
-The study is an overlay like any other, ``RESULTS/study.yaml``: run it again, or change it and run it by Snakemake.
-The same command goes on where it was stopped.
+The study is an overlay like any other, ``RESULTS/study.yaml``. The same command goes on where it was stopped, and with
+what was written into that file since: an answer to what was asked of the images, or anything else.
 """
 
 import argparse
@@ -24,6 +24,8 @@ STUDY = "study.yaml"
 METHODS = ["batchnorm", "balanced", "image_balanced", "turned_balanced", "told_shrunk_balanced"]
 # An epoch is 64 crops, of images of any size: a few minutes on one core.
 TRAIN = {"epochs": 30, "patience": 8, "batch": 2, "crop": [256, 256], "crops_per_image": 16, "images_per_epoch": 64}
+# What a results folder holds of a study that was refused: another may take its place.
+BEFORE_ANY_JOB = {STUDY, "looks", ".snakemake"}
 RESULTS = re.compile(r"[A-Za-z0-9_./-]+")
 
 
@@ -39,6 +41,8 @@ def overlay(target: str, source: str | None, network: str | None, results: str) 
     for name, path in (("TARGET", target), ("SOURCE", source), ("NETWORK", network)):
         if path is not None and not Path(path).expanduser().exists():
             raise StudyError(f"{name}: no such file or folder '{path}'; correct it")
+    if network is not None and Path(network).expanduser().is_dir():
+        raise StudyError(f"NETWORK: {network} is a folder; name the description in it, such as {network}/rdf.yaml")
     if source is None and network is None:
         raise StudyError("SOURCE: give a folder of images with masks, to train on, or a network by NETWORK")
     where = str(Path(results).expanduser().resolve())
@@ -70,21 +74,31 @@ def name_of(path: str) -> str:
 
 
 def place(study: dict) -> Path:
-    """Write the study into its results folder, which must be new, empty, or of this study.
+    """Write the study into its results folder, which must be new or empty; one of the same folders is left as it is.
 
     Errors: :class:`StudyError` where it holds anything else.
     """
     folder = Path(study["results"])
     path = folder / STUDY
-    if path.exists():
-        held = yaml.safe_load(path.read_text())
-        if held["domains"] != study["domains"]:
+    if folder.exists() and not folder.is_dir():
+        raise StudyError(f"RESULTS: {folder} is a file; choose a new or empty folder")
+    held = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
+    if STUDY in held:
+        if places(start.mapping(str(path))) == places(study):
+            return path
+        if held - BEFORE_ANY_JOB:
             raise StudyError(f"RESULTS: {folder} holds the study of other folders; choose another place")
-    elif folder.exists() and any(folder.iterdir()):
+    elif held:
         raise StudyError(f"RESULTS: {folder} holds other files; choose a new or empty folder")
     with replacing(path) as partial:
         partial.write_text(yaml.safe_dump(study, sort_keys=False))
     return path
+
+
+def places(study: dict) -> dict:
+    """Name of each domain -> where its images and its network lie."""
+    named = {name: entry for name, entry in (study.get("domains") or {}).items() if isinstance(entry, dict)}
+    return {name: [entry.get(key) for key in ("path", "network")] for name, entry in named.items()}
 
 
 def outcome(study: dict) -> list[str]:
@@ -117,7 +131,10 @@ def main(arguments: list[str]) -> int:
         start.expect(start.read([str(CHECKOUT / "config.yaml"), str(path)]), given.cores)
         again = start.locked(Path.cwd())
     except StudyError as error:
-        print(f"error: {error}", file=sys.stderr)
+        told = str(error)
+        if "config key" in told:
+            told += f"; write it into {Path(study['results'], STUDY)}, and repeat the command"
+        print(f"error: {told}", file=sys.stderr)
         return 1
     command = ["--cores", str(given.cores), "--scheduler", "greedy", "--quiet", "rules"]
     command += ["--snakefile", str(CHECKOUT / "Snakefile"), "--configfile", str(path)]

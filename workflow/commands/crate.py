@@ -78,9 +78,9 @@ def _file(folder: Path, name: str, description: str) -> File:
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--study", default="", help="an overlay of config.yaml")
+    parser.add_argument("--study", nargs="*", default=[], help="overlays of config.yaml, one over the other")
     asked = parser.parse_args(arguments)
-    configs = [path for path in ("config.yaml", asked.study) if path]
+    configs = ["config.yaml", *asked.study]
     try:
         study = start.read(configs)
         jobs = verify.jobs(["--configfile", *configs])

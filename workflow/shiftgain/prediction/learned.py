@@ -67,9 +67,7 @@ def held_out(
 def unfitted(train: pd.DataFrame, test: pd.DataFrame, methods: Iterable[str]) -> Said:
     """The constant rules of ``methods``, whose size alone is of ``train``, and single numbers taken for the IoU."""
     none = np.full(len(test), np.nan)
-    said: Said = {
-        (name, "baseline"): (rule(train, test), none) for name, rule in predictors.rules(methods).items()
-    }
+    said: Said = {(name, "baseline"): (rule(train, test), none) for name, rule in predictors.rules(methods).items()}
     known = [name for name in predictors.IOU_SCORES if name in test]
     return said | {(f"{name}_unfitted", "unfitted"): (test[name].to_numpy(float), none) for name in known}
 

@@ -33,12 +33,22 @@ def described(key: str, entry: str | dict, faults: Callable[[dict], Iterable[str
             held = yaml.safe_load(path.read_text())
         except FileNotFoundError as error:
             raise StudyError(f"{path}: no such file; correct config key {key}") from error
+        except IsADirectoryError as error:
+            raise StudyError(f"{path}: a folder; config key {key} names a file in it, such as rdf.yaml") from error
+        except OSError as error:
+            raise StudyError(f"{path}: cannot be read ({error.strerror}); correct config key {key}") from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise StudyError(f"{path}: no YAML ({' '.join(str(error).split())}); correct it") from error
         folder, key = path.parent, str(path)
         if not isinstance(held, dict):
             raise StudyError(f"{path}: no mapping; describe the network by architecture and weights")
-        entry = _of_bioimageio(key, held) if isinstance(held.get("weights"), dict) else held
+        try:
+            entry = _of_bioimageio(key, held) if isinstance(held.get("weights"), dict) else held
+        except (AttributeError, IndexError, KeyError, TypeError) as error:
+            raise StudyError(
+                f"{path}: no whole description of a model ({type(error).__name__}: {error}); it needs weights with "
+                "source and architecture, inputs and outputs"
+            ) from error
         if lines := list(faults(entry)):
             raise StudyError(f"{path}: {lines[0].removeprefix('config key ')}")
     entry = DEFAULTS | entry

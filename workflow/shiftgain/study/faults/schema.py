@@ -1,10 +1,12 @@
 """Faults that the schema finds: keys that are not known, missing, or of another type or range."""
 
 from collections.abc import Iterator
+from contextlib import suppress
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 import yaml
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, ValidationError
 
 from shiftgain.files.errors import hint
 
@@ -33,6 +35,24 @@ def _schema_faults(config: dict, schema: dict) -> Iterator[str]:
                 yield f"{where}: unknown key '{key}'{hint(key, allowed)}"
         elif error.validator == "required":
             yield f"{where}: {error.message}; see workflow/schemas/config.schema.yaml"
+        elif instead := _written_otherwise(error):
+            yield f"{where}: '{error.instance}' is {instead}"
         else:
             meaning = error.schema.get("description")
             yield f"{where}: {error.message}" + (f" ({meaning})" if meaning else "")
+
+
+def _written_otherwise(error: ValidationError) -> str:
+    """What is to be written in place of a text that stands for a number, or alone for a list; empty of other faults."""
+    if not isinstance(error.instance, str):
+        return ""
+    # The schema tells by `if: {type: array}` whether a value is to be a list, or by naming both.
+    lists = [part.get("type") for part in (error.schema, *error.schema.get("anyOf", []))]
+    if "array" in lists or [*error.schema_path][-2:-1] == ["else"]:
+        return f"no list; write [{error.instance}]"
+    kinds = error.schema.get("type", [])
+    if error.validator == "type" and {"number", "integer"} & {*([kinds] if isinstance(kinds, str) else kinds)}:
+        with suppress(InvalidOperation):
+            # YAML takes 1e-3 for a text, since it has no point.
+            return f"text to YAML; write {Decimal(error.instance):f}"
+    return ""

@@ -1,6 +1,7 @@
 """Faults of single keys: names of layers, distances and hypotheses, splits, masks, and sizes that a network halves."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from shiftgain.domains import splits
 from shiftgain.files.errors import hint
@@ -20,6 +21,9 @@ def setting_faults(config: dict) -> Iterator[str]:
         for name in [] if names == "all" else names:
             if name not in known:
                 yield f"config key {key}: no such entry '{name}'{hint(name, known)}"
+    predictor = config["advise"]["predictor"]
+    if predictor != "shipped" and not Path(predictor).is_file():
+        yield f"config key advise.predictor: no file '{predictor}'; name the predictor.npz of a study, or shipped"
     yield from _mixed_faults(config["generate"]["split"])
     if (config["generate"].get("threshold") is None) == (config["generate"].get("foreground") is None):
         yield "config key generate: give exactly one of 'threshold' and 'foreground' (set the other to null)"
