@@ -70,7 +70,7 @@ format: .venv/developed  ## put the code into the form that `make check` wants
 	$(BIN)/ruff check --fix .
 	$(BIN)/snakefmt Snakefile workflow
 
-smoke: .venv/installed  ## the smallest study that takes every step, about a minute
+smoke: .venv/installed  ## the smallest study, through every step but baselines and masks as files; minutes
 	$(BIN)/snakemake --cores $(CORES) --rerun-incomplete --configfile config.yaml workflow/studies/smoke.yaml
 
 advise: .venv/installed  ## masks for a folder of images (TARGET=FOLDER SOURCE=FOLDER_WITH_MASKS NETWORK=FILE RESULTS=NEW_FOLDER)
@@ -80,7 +80,7 @@ advise: .venv/installed  ## masks for a folder of images (TARGET=FOLDER SOURCE=F
 folders: .venv/installed  ## draw two folders to try that on: results/folders/home with masks, results/folders/away
 	@$(COMMAND).folders results/folders
 
-data:  ## put the real domains of four studies in place (FROM=FOLDER_OR_ARCHIVE that holds them; data/README.md)
+data:  ## put the real domains of five studies in place (FROM=FOLDER_OR_ARCHIVE that holds them; data/README.md)
 	@$(PYTHON) data/place.py $(if $(FROM),"$(FROM)")
 
 docs: .venv/installed  ## write the pages that are rendered: docs/results.md, docs/glossary.md, config/README.md

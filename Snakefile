@@ -3,9 +3,12 @@
 Each stage is one word: a rule file, a script, a test, a block of config.yaml. Files hang together like this:
 
     generate -> train -> adapt -> evaluate -> tabulate -> correlate -> draw -> report
-                     \\-> oracle            /
-                      \\-> latents -> distances
-    train -> rehearse -> advise -> report
+    generate -> adopt -> adapt, of networks that were trained elsewhere
+    train -> oracle -> tabulate
+    adapt -> latents -> distances -> tabulate
+    adapt -> score -> tabulate -> predict -> report
+    train -> rehearse -> predict and advise -> report
+    tabulate -> hypotheses -> report
     tabulate -> decompose -> draw
     advise -> atlas -> report
     advise -> segment -> report

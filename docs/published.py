@@ -28,6 +28,7 @@ PUBLISHED = ROOT / "results/published"
 PROTOCOL = "2026-11-27"
 # A method is ahead of another by more than this (ours: what two decimals show).
 LEAD = 0.005
+EARLIER = ", of an earlier question"
 FROZEN = {
     "predictors_widths.csv": "networks half and twice as wide",
     "predictors_natural.csv": "real nuclei, seven sources, homes included",
@@ -242,14 +243,23 @@ def interval(value: float, low: float, high: float, places: int = 3) -> str:
 
 
 def verdicts(table: pd.DataFrame) -> list[list[str]]:
-    """A row per hypothesis: claim, what was measured, the number with its interval, its bound, verdict and study."""
-    return [
-        [
-            *[entry.hypothesis, entry.claim, entry.experiment],
-            *[interval(entry.value, entry.low, entry.high), entry.bound, entry.verdict, entry.study],
-        ]
-        for entry in table.itertuples()
-    ]
+    """A row per hypothesis: claim, what was measured, the number with its interval, its bound, verdict and study.
+
+    Beside the verdict stands :data:`EARLIER` where claim, measure or bound are not those that are asked now.
+    """
+    asked = {name: (entry.claim, entry.experiment, entry.limit) for name, entry in hypotheses().items()}
+    rows = []
+    for entry in table.itertuples():
+        question = (entry.claim, entry.experiment, entry.bound)
+        verdict = entry.verdict if asked.get(entry.hypothesis) == question else f"{entry.verdict}{EARLIER}"
+        measured = interval(entry.value, entry.low, entry.high)
+        rows.append([entry.hypothesis, entry.claim, entry.experiment, measured, entry.bound, verdict, entry.study])
+    return rows
+
+
+def hypotheses() -> dict[str, Hypothesis]:
+    """Name of every hypothesis of ``workflow/hypotheses.yaml`` -> what is asked now."""
+    return {name: Hypothesis(**entry) for name, entry in catalogue("hypotheses").items()}
 
 
 def unjudged(table: pd.DataFrame) -> list[list[str]]:
@@ -259,10 +269,9 @@ def unjudged(table: pd.DataFrame) -> list[list[str]]:
         for path in sorted((ROOT / "workflow/studies").glob("*.yaml"))
         for name in yaml.safe_load(path.read_text()).get("hypotheses", {}).get("judge", [])
     }
-    known = {name: Hypothesis(**entry) for name, entry in catalogue("hypotheses").items()}
     return [
         [name, entry.claim, entry.experiment, "", entry.limit, "not yet judged", studies[name]]
-        for name, entry in known.items()
+        for name, entry in hypotheses().items()
         if name not in set(table["hypothesis"])
     ]
 

@@ -4,13 +4,17 @@ A page is a template of docs/templates and one function here, which works out wh
 committed pages to the functions, so no number is copied by hand.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jinja2
 import yaml
 
 from docs.published import results
+from shiftgain.adaptation.baselines import BASELINES
+from shiftgain.adaptation.batchnorm import METHODS
+from shiftgain.latents.distances import DISTANCES
 from shiftgain.shifts.generation import drawn_compound
 
 ROOT = Path(__file__).parents[1]
@@ -38,7 +42,27 @@ def configuration() -> dict:
     draws = [
         [number, stops, offset, "yes" if flip else "no", share] for number, stops, offset, flip, share in compounds
     ]
-    return {"sections": sections, "draws": draws}
+    return {"sections": sections, "draws": draws, "named": named(default)}
+
+
+def named(default: dict) -> dict[str, list[list[str]]]:
+    """Key of the config -> the names that it may hold, and the first line of what each does.
+
+    A method of ``config.yaml`` is told by its function and options.
+    """
+    functions = METHODS | BASELINES
+    methods = [[f"`{name}`", first_line(function)] for name, function in functions.items()]
+    for section in ("methods", "baselines"):
+        variants = [(name, yaml.safe_dump(entry, default_flow_style=True)) for name, entry in default[section].items()]
+        methods += [[f"`{name}`", f"`{text.strip()}`"] for name, text in variants if name not in functions]
+    distances = [[f"`{name}`", first_line(function)] for name, function in DISTANCES.items()]
+    return {"pairs.N.methods": methods, "distances.names": distances}
+
+
+def first_line(function: Callable) -> str:
+    """The first line of a docstring, without the marks of reStructuredText."""
+    line = (function.__doc__ or "").splitlines()[0]
+    return re.sub(r":\w+:`~?([^`]+)`", r"`\1`", line.replace("``", "`"))
 
 
 PAGES = {"docs/results.md": results, "docs/glossary.md": glossary, "config/README.md": configuration}
@@ -73,6 +97,9 @@ def keys(path: str, schema: dict, default: object, top: dict, seen: dict[int, st
     inner = schema.get("properties", {})
     if not inner:
         yield [f"`{path}`", sense(schema), allowed(schema, top), one_line(default)]
+        # What may be a text or a list may be a mapping instead.
+        for name, value in schema.get("else", {}).get("properties", {}).items():
+            yield from keys(f"{path}.{name}", value, None, top, seen)
     elif id(inner) in seen:
         yield [f"`{path}`", sense(schema), f"the keys of `{seen[id(inner)]}`", ""]
         return

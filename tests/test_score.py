@@ -452,10 +452,32 @@ def test_the_reference_is_the_source_with_its_masks(network, domain_path):
     with h5py.File(domain_path, "r+") as file:
         file["validation/masks"][:, :2] = store.IGNORED
         found = labelled_view(network, file["validation"], 4, 8, 0.3, torch.device("cpu"))
-    masks[:, :2] = 0
-    np.testing.assert_array_equal(
-        np.concatenate(found.labels), masks.astype(bool), err_msg="not counted: no foreground"
-    )
+    predicted = np.concatenate(found.probabilities) > 0.3
+    masks[:, :2] = predicted[:, :2]
+    np.testing.assert_array_equal(np.concatenate(found.labels), masks.astype(bool), err_msg="there is a prediction")
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        lambda view: mask_scores.own_iou(view, view),
+        lambda view: view.atc_threshold,
+        lambda view: view.calibration,
+        lambda view: np.ravel(view.class_calibration),
+    ],
+    ids=["own_iou", "atc", "calibration", "class_calibration"],
+)
+def test_what_compares_with_the_masks_takes_the_pixels_that_count(number):
+    rng = np.random.default_rng(0)
+    p, labels = rng.uniform(size=(3, 8, 8)).astype(np.float32), rng.uniform(size=(3, 8, 8)) > 0.5
+    counted = np.zeros(labels.shape, bool)
+    counted[:, :3] = True
+    nothing = {"images": [p], "rows": np.zeros((1, 1)), "row_probabilities": np.zeros(1)}
+    part = View(**nothing, probabilities=[p[:, :3]], labels=[labels[:, :3]])
+    for rest in (labels, ~labels):
+        whole = View(**nothing, probabilities=[p], labels=[np.where(counted, labels, rest)], counted=[counted])
+        assert number(whole) == pytest.approx(number(part))
+    assert number(View(**nothing, probabilities=[p], labels=[labels])) != pytest.approx(number(part))
 
 
 def test_features_are_drawn_at_the_same_places_of_each_image_whatever_the_network(network):

@@ -5,7 +5,7 @@ small changes do to the prediction: noise on the first images, and statistics ha
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import h5py
 import numpy as np
@@ -60,16 +60,22 @@ def views(
 def labelled_view(
     network: UNet, split: h5py.Group, images: int, rows: int, threshold: float, device: torch.device
 ) -> View:
-    """:func:`view` of the first ``images`` of a split of the source by the network as it is, with its masks."""
+    """:func:`view` of the first ``images`` of a split of the source by the network as it is, with its masks.
+
+    Of a pixel that does not count the prediction stands in the masks, whose shapes are then whole.
+    """
     n, pixels = _amount(split, images, store.count(split))
-    batches, labels, missing = [], [], n
-    for batch, masks in store.batches(split, BATCH_PIXELS):
+    batches, masks, missing = [], [], n
+    for batch, truth in store.batches(split, BATCH_PIXELS):
         batches.append(to_input(middle(batch[:missing], pixels), device))
-        labels.append(middle(np.asarray(masks)[:missing], pixels) == 1)
+        masks.append(middle(np.asarray(truth)[:missing], pixels))
         missing -= len(batch)
         if missing <= 0:
             break
-    return view(network, batches, rows, threshold, Action(), refreshed(network, batches), labels)
+    found = view(network, batches, rows, threshold, Action(), refreshed(network, batches))
+    counted = [part != store.IGNORED for part in masks]
+    labels = [np.where(told, part == 1, p) for told, part, p in zip(counted, masks, found.predicted, strict=True)]
+    return replace(found, labels=labels, counted=None if all(told.all() for told in counted) else counted)
 
 
 def looked_at(split: h5py.Group, images: int, device: torch.device, chosen: np.ndarray | None = None) -> list[Tensor]:
@@ -118,7 +124,6 @@ def view(
     threshold: float,
     action: Action,
     end: Action,
-    labels: list[np.ndarray] | None = None,
 ) -> View:
     """What ``network`` says of ``batches`` float (n, channels, H, W) under ``action``.
 
@@ -159,7 +164,6 @@ def view(
         rows=np.concatenate(samples).astype(float),
         row_probabilities=np.concatenate(at),
         threshold=threshold,
-        labels=labels,
         perturbed=perturbed,
         halfway=halfway,
         turned="input_sd" in action.state and bool((action.state["input_sd"] < 0).all()),

@@ -37,7 +37,8 @@ class View:
     ``images`` and ``probabilities`` of the foreground: batches (n, H, W), grey level in [0, 1] and probability.
     ``rows`` (r, C) are the features that the head receives at a sample of positions, ``row_probabilities`` (r,)
     the probabilities there. ``labels``: batches of true masks, boolean (n, H, W), of a labelled source; never of a
-    target. A pixel is predicted foreground where its probability exceeds ``threshold``.
+    target; ``counted``, as large: the pixels that they speak of, all without it. A pixel is predicted foreground where
+    its probability exceeds ``threshold``.
 
     ``perturbed`` and ``halfway``: probabilities for the first images of each batch under noise, and under statistics
     half-way back to the source's. ``turned``: whether the network sees negatives; ``own_part``: of the statistics, what
@@ -57,6 +58,7 @@ class View:
     own_part: float = 0.0
     moved: float = 0.0
     off_refresh: float = 0.0
+    counted: Sequence[np.ndarray] | None = None
 
     # Pixels
 
@@ -94,6 +96,11 @@ class View:
     def foreground(self) -> np.ndarray:
         """Whether each pixel lies in :attr:`masks` (p,)."""
         return flat(self.masks)
+
+    @cached_property
+    def told(self) -> np.ndarray | slice:
+        """Which pixels the true masks speak of, as an index of all (p,)."""
+        return slice(None) if self.counted is None else flat(self.counted)
 
     @cached_property
     def share(self) -> float:
@@ -161,13 +168,13 @@ class View:
     @cached_property
     def atc_threshold(self) -> float:
         """The e-quantile of abs(logit), where e is the share of pixels that the network gets wrong: needs labels."""
-        wrong = float((self.predicted_flat != self.foreground).mean())
-        return float(np.quantile(np.abs(self.logits), wrong))
+        wrong = float((self.predicted_flat != self.foreground)[self.told].mean())
+        return float(np.quantile(np.abs(self.logits[self.told]), wrong))
 
     @cached_property
     def calibration(self) -> tuple[float, float]:
         """Slope and offset by :func:`platt` that fit the logits to the masks: needs labels."""
-        return platt(self.logits, self.foreground)
+        return platt(self.logits[self.told], self.foreground[self.told])
 
     @cached_property
     def class_calibration(self) -> tuple[tuple[float, float], tuple[float, float]]:
@@ -175,9 +182,10 @@ class View:
 
         :attr:`calibration` for a class that is never predicted.
         """
+        logits, true, predicted = (part[self.told] for part in (self.logits, self.foreground, self.predicted_flat))
         background, foreground = (
-            platt(self.logits[chosen], self.foreground[chosen]) if chosen.any() else self.calibration
-            for chosen in (~self.predicted_flat, self.predicted_flat)
+            platt(logits[chosen], true[chosen]) if chosen.any() else self.calibration
+            for chosen in (~predicted, predicted)
         )
         return background, foreground
 

@@ -37,7 +37,7 @@ def empty_change(source: View, state: View) -> float:
 
 def own_iou(source: View, state: View) -> float:
     """IoU of the network on labelled validation images of the source: what it reaches at home."""
-    return overlap(source.predicted_flat, source.foreground)
+    return overlap(source.predicted_flat[source.told], source.foreground[source.told])
 
 
 def own_foreground(source: View, state: View) -> float:

@@ -49,7 +49,7 @@ def explained(source: View, images: View, state: View) -> float:
 
 def own_reference(source: View, state: View) -> float:
     """IoU of the reference and the masks of the source: how far to trust the grey levels alone."""
-    return overlap(source.reference(source.bright), source.foreground)
+    return overlap(source.reference(source.bright)[source.told], source.foreground[source.told])
 
 
 def reference_change(source: View, state: View) -> float:
