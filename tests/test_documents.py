@@ -185,6 +185,15 @@ def test_tables_of_an_earlier_protocol_are_said_to_be(day, tables, tmp_path, mon
     assert render.render("docs/results.md").count("*Made before 2026-11-27: of the draws") == tables
 
 
+def test_a_verdict_of_an_earlier_question_is_told():
+    asked = yaml.safe_load((ROOT / "workflow/hypotheses.yaml").read_text())["H1a"]
+    row = {"hypothesis": "H1a", "claim": asked["claim"], "experiment": asked["experiment"], "bound": "at most 0.01"}
+    row |= {"verdict": "supported", "value": 0.0, "low": 0.0, "high": 0.0, "study": "methods"}
+    others = [row, *(row | {name: "another"} for name in ("claim", "experiment", "bound"))]
+    said = [cells[5] for cells in published.verdicts(pd.DataFrame(others))]
+    assert said == ["supported", *[f"supported{published.EARLIER}"] * 3]
+
+
 def test_hypotheses_without_a_published_verdict_are_said_to_have_none():
     table = published.published("hypotheses.csv")
     known = yaml.safe_load((ROOT / "workflow/hypotheses.yaml").read_text())

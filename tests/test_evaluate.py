@@ -43,6 +43,14 @@ def test_pooled_counts_first_then_divides():
     assert scores["iou_mean"] == pytest.approx((1 + 1 / 4) / 2)
 
 
+def test_an_image_of_which_no_pixel_counts_has_no_part_in_means():
+    true, predicted = np.ones((2, 2, 2), np.uint8), np.ones((2, 2, 2), bool)
+    true[0], predicted[1, 0] = store.IGNORED, False
+    scores = metrics.scores([(predicted, true)])
+    assert scores["iou_mean"] == scores["iou"] == 1 / 2 and scores["dice_mean"] == scores["dice"]
+    assert np.isnan(metrics.scores([(predicted[:1], true[:1])])["iou_mean"])
+
+
 def test_foreground_of_images_without_objects_by_hand():
     """Of three images two have no objects, 3 and 4 of whose pixels count: 1 and 2 of them are called foreground."""
     true, predicted = np.zeros((3, 2, 2), np.uint8), np.zeros((3, 2, 2), bool)

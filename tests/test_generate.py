@@ -239,7 +239,8 @@ def test_batches_leave_no_image(two_sizes):
         assert numbers_of(store.image_batches(two_sizes, pixels)) == list(range(11))
 
 
-@pytest.mark.parametrize("at_most", [1, 2, 3])
-def test_batches_hold_at_most_so_many_images(two_sizes, at_most):
-    sizes = [len(images) for images, _ in store.batches(two_sizes, 10**6, at_most)]
-    assert max(sizes) == at_most and sum(sizes) == 11
+@pytest.mark.parametrize(
+    ("at_most", "sizes"), [(1, [1] * 11), (2, [2, 2, 2, 1, 2, 2]), (3, [3, 3, 1, 3, 1]), (4, [4, 3, 4]), (9, [7, 4])]
+)
+def test_batches_hold_so_many_images_however_few_pixels_pass_at_once(two_sizes, at_most, sizes):
+    assert [len(images) for images, _ in store.batches(two_sizes, 16, at_most)] == sizes

@@ -261,6 +261,7 @@ MEASURES = [
     ),
     ("H12a", [{"iou_images_1": 0.95, "iou_images_2": 0.9}, {"iou_images_1": 0.85, "iou_images_2": 0.9}], 2),
     ("H12a", [{"iou_images_1": 0.7, "iou_images_2": 0.8}], 4),
+    ("H12a", [{"iou_images_1": 0.895, "iou_images_few": 0.1}], 1),
     ("H12b", [{"iou_test_batch_1": 0.895, "iou_test_batch_4": 0.9}], 1),
     ("H14a", [{"transform": "contrast", "level": 1, "iou_standardise": 0.7}, brightness(iou_standardise=np.nan)], 0.5),
     (

@@ -165,6 +165,11 @@ FAULTS = [
         {"mine": {"function": "ynet", "selection": "source_validation"}},
         r"^config key baselines\.mine: function ynet needs option 'reconstruction'; add it$",
     ),
+    (
+        "baselines.late",
+        {"function": "selftraining", "start": "balanced", "selection": "target_oracle"},
+        r"^config key baselines\.late\.selection: target_oracle judges epochs on images as the source's",
+    ),
     ("methods.after", {"function": "batchnorm"}, r"config key methods\.after: tables use this name for something"),
 ]
 

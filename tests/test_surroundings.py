@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shlex
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -139,13 +140,14 @@ def test_make_alone_prints_help():
 
 def test_the_repair_that_verify_names_is_one_of_make():
     def printed(*words: str) -> str:
-        command = ["make", "--no-print-directory", "--dry-run", "--old-file", ".venv/installed", *words, "STUDY=a.yaml"]
+        command = ["make", "--no-print-directory", "--dry-run", "--old-file", ".venv/installed", *words]
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
-    (repair,) = re.findall(r'--repair "make (.*=)"', printed("verify"))
-    assert repair == "run STUDY=a.yaml AGAIN="
-    started = printed(*f"{repair}results/b.h5".split())
-    assert " --study a.yaml " in started and re.search(r"--forcerun results/b\.h5$", started.strip())
+    for study in ("a.yaml", "a.yaml b.yaml"):
+        (repair,) = re.findall("--repair 'make (.*=)'", printed("verify", f"STUDY={study}"))
+        assert repair == f'run STUDY="{study}" AGAIN='
+        started = printed(*shlex.split(f"{repair}results/b.h5"))
+        assert f" --study {study} " in started and re.search(r"--forcerun results/b\.h5$", started.strip())
 
 
 # Which way imports point: a package may use those on floors below its own, and what lies beside it in its own folder.

@@ -131,9 +131,14 @@ def stacks(split: h5py.Group) -> list[tuple[h5py.Dataset, h5py.Dataset | None]]:
 def batches(
     split: h5py.Group, pixels: int, at_most: int | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-    """(images, masks or None) of a split in order: batches of about ``pixels`` pixels and ``at_most`` images."""
+    """(images, masks or None) of a split in order: batches of about ``pixels`` pixels, or of ``at_most`` images.
+
+    Batches of ``at_most`` are full but for the last of each size: statistics of a batch are of so many images.
+    """
     for images, masks in stacks(split):
-        for part in _parts(len(images), _batch(images, pixels, at_most)):
+        n = len(images)
+        full = (slice(first, min(first + at_most, n)) for first in range(0, n, at_most)) if at_most else None
+        for part in full or _parts(n, _batch(images, pixels)):
             yield images[part], None if masks is None else masks[part]
 
 
@@ -204,9 +209,9 @@ def get_json(node: h5py.HLObject, name: str):
     return json.loads(text)
 
 
-def _batch(images: h5py.Dataset, pixels: int, at_most: int | None = None) -> int:
+def _batch(images: h5py.Dataset, pixels: int) -> int:
     """Images per batch."""
-    return min(max(1, pixels // (images.shape[1] * images.shape[2])), at_most or len(images))
+    return max(1, pixels // (images.shape[1] * images.shape[2]))
 
 
 def _parts(n: int, size: int) -> Iterator[slice]:

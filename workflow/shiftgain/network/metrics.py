@@ -43,14 +43,16 @@ def scores(masks: Iterable[tuple[np.ndarray, np.ndarray | None]]) -> dict[str, f
         batch_counts.append(counts(predicted & counted, predicted if true is None else true == 1))
         sizes.append(np.count_nonzero(counted, axis=(1, 2)))
     count, size = np.concatenate(batch_counts), np.concatenate(sizes)
+    # An image of which no pixel counts says nothing.
+    some = count[size > 0]
     pooled, pixels, empty = count.sum(axis=0), size.sum(), (count[:, 2] == 0) & (size > 0)
     missing = float("nan")
     return {
         "n_images": len(count),
         "iou": float(iou(pooled)) if labelled else missing,
         "dice": float(dice(pooled)) if labelled else missing,
-        "iou_mean": float(iou(count).mean()) if labelled else missing,
-        "dice_mean": float(dice(count).mean()) if labelled else missing,
+        "iou_mean": float(iou(some).mean()) if labelled and len(some) else missing,
+        "dice_mean": float(dice(some).mean()) if labelled and len(some) else missing,
         "predicted_foreground": float(pooled[1] / max(1, pixels)),
         "true_foreground": float(pooled[2] / max(1, pixels)) if labelled else missing,
         "empty_foreground": float(count[empty, 1].sum() / size[empty].sum()) if labelled and empty.any() else missing,

@@ -56,5 +56,6 @@ def spearman(first: pd.Series, second: pd.Series) -> float:
 
 
 def numbers_after(table: pd.DataFrame, prefix: str) -> list[int]:
-    """The numbers n of the columns ``PREFIX<n>``, ascending."""
-    return sorted(int(name.removeprefix(prefix)) for name in map(str, table) if name.startswith(prefix))
+    """The numbers n of the columns ``PREFIX<n>``, ascending; other names may begin so too."""
+    rests = (name.removeprefix(prefix) for name in map(str, table) if name.startswith(prefix))
+    return sorted(int(rest) for rest in rests if rest.isdecimal())

@@ -44,6 +44,8 @@ def baseline_faults(config: dict) -> Iterator[str]:
             yield from _option_faults(f"baselines.{name}", "adaptation/baselines", "BASELINES", entry, options)
             if "start" in entry:
                 yield from _start_faults(f"{where}.start", entry["start"], config)
+                if entry["selection"] == "target_oracle":
+                    yield f"{where}.selection: target_oracle judges epochs on images as the source's; leave start out"
 
 
 def taken_name_faults(config: dict) -> Iterator[str]:
