@@ -236,7 +236,7 @@ def test_an_image_without_objects_gets_none(trained):
 def test_an_image_whose_objects_are_in_doubt_gets_none(trained):
     """Where the source's own contrast is low, grain stands out enough; what is found of it is in doubt."""
     home = source(trained)
-    own = Own(1.0, home.image_share, contrast=1.0, stability=home.stability, weights="plain", polarity="kept")
+    own = Own(1.0, home.image_share, contrast=1.0, stability=home.image_stability, weights="plain", polarity="kept")
     grain = gaussian_filter(np.random.default_rng(0).normal(size=(SIZE, SIZE)), 1)
     images = np.stack([grey(255 * (0.3 + 0.1 * grain / grain.std())), discs(1, SIZE, 6)[0][0]])
     empty, full = (tiles_of([torch.from_numpy(image[None, None]) / 255], MODEL["depth"]) for image in images)
@@ -252,16 +252,28 @@ def test_shrunk_goes_from_domain_to_image(trained):
     assert parts[0] < 0.5 < 0.9 < parts[1] <= 1
 
 
-def test_the_polarity_is_told_from_the_images(trained):
-    """By as much as that of the source is; where the source itself looks like its negatives, it is kept."""
+def test_the_polarity_is_told_from_the_images_where_both_signs_say_so(trained):
     images, masks = discs(8, SIZE, 6)
     home, flipped = (remedies.Domain(trained, Domain(part, masks).inputs) for part in (images, 255 - images))
     known = source(trained)
-    assert known.polarity > 1 and remedies.polarity_margin(home, known.share, known.contrast) > 1
     assert remedies.told_polarity(home, known) == "kept" and remedies.told_polarity(flipped, known) == "turned"
-    assert remedies.told_polarity(flipped, replace(known, polarity=0.51)) == "turned"
-    assert remedies.told_polarity(flipped, replace(known, polarity=0.49)) == "kept"
+    found = flipped.refreshed().probabilities
+    unlike = replace(known, contrast=-known.contrast, share=remedies.mean_probability(found))
+    assert remedies.told_polarity(flipped, unlike) == "kept", "stability alone"
+    assert stability(found) < known.stability - 0.05
+    assert remedies.told_polarity(flipped, replace(known, stability=stability(found))) == "kept", "grey levels alone"
     assert scored(trained, Domain(255 - images, masks), polarity="told") > 0.9
+
+
+def test_likeness_by_hand(trained):
+    target = remedies.Domain(trained, Domain(255 - discs(8, SIZE, 6)[0], discs(8, SIZE, 6)[1]).inputs)
+    known = replace(source(trained), share=0.3, stability=0.5)
+    found = target.refreshed(polarity="turned").probabilities
+    p = torch.cat([part.flatten() for part in found]).double()
+    share, sure = float(p.mean()), float((p > 0.9).sum() / (p > 0.1).sum())
+    stands_out = -contrast(target.images, found)
+    expected = np.log(stands_out) - abs(np.log(share / (1 - share)) - np.log(0.3 / 0.7)), -abs(np.log(sure / 0.5))
+    assert stands_out > 0 and remedies.likeness(target, known, "turned") == pytest.approx(expected, rel=1e-3)
 
 
 def test_a_prior_goes_from_target_to_source(trained):
@@ -281,7 +293,7 @@ def test_a_prior_of_images_stands_behind_an_image(trained):
 def test_an_image_is_compared_with_images_of_the_source_and_a_domain_with_all_of_them(trained):
     target, home = (
         domain(4),
-        remedies.Reference(share=0.2, image_share=0.4, contrast=3, stability=0.9, spread=0.1, polarity=1),
+        remedies.Reference(share=0.2, image_share=0.4, contrast=3, stability=0.8, image_stability=0.9, spread=0.1),
     )
     state, own = remedy(remedies.Domain(trained, target.inputs), home, scope="image", weights="balanced")
     assert own.share == 0.4

@@ -10,8 +10,8 @@ of the target changes nothing.
   of the spread between images which the source's images have as well;
 - ``weights``: ``plain``, or ``balanced``, positions weighted so that foreground and background, by the network's own
   prediction, have their shares in the source: a fixed point of prediction and statistics;
-- ``polarity``: ``kept``, or ``turned``, the network sees negatives, or ``told``, that of the two under which the target
-  looks more like the source (:func:`told_polarity`);
+- ``polarity``: ``kept``, or ``turned``, the network sees negatives, or ``told``, turned where two signs say that the
+  target then looks more like the source (:func:`told_polarity`);
 - ``prior``: a number of images that stand behind those seen: the source's statistics behind a domain's, the domain's
   behind an image's (Schneider et al. 2020, arXiv:2006.16971, equation 1).
 """
@@ -50,10 +50,9 @@ WINDOW = 5
 # Of images of one grey level each: they have no contrast and no spread.
 SMALLEST_VARIANCE = 1e-12
 SMALLEST_SPREAD = 1e-12
-# Margin by which a source must look more like itself than like its negatives: e^0.5 is 1.6 times the contrast.
-CLEAR_POLARITY = 0.5
-# A contrast that is none, or of the wrong sign, counts as this when polarities are compared by its logarithm.
+# Where polarities are compared by logarithms: contrast that is none, or of the wrong sign, and stability that is none.
 NO_CONTRAST = 1e-3
+NO_STABILITY = 1e-2
 # Part of the contrast of a prediction by which balancing may lower it: right fixed points raise it, or leave it. Of
 # objects bright and dim they find the dim ones as well, which lowers it, by no more than the second part, and makes
 # them surer, their stability larger by more than this.
@@ -81,26 +80,25 @@ Images = Iterable[Tile]
 class Reference:
     """What refreshing says of the source's own images, without their masks: what a target is compared with.
 
-    ``share``: mean foreground probability of the images refreshed together, as a domain is; ``image_share``: the same,
-    each refreshed by itself; ``contrast``, ``stability``: medians over images of :func:`contrast`, :func:`stability`;
-    ``spread``: :func:`spread`; ``polarity``: :func:`polarity_margin`, negative where negatives of the source look more
-    like it than the source itself does.
+    ``share``, ``stability``: mean foreground probability, and :func:`stability`, of the images refreshed together, as a
+    domain is. ``image_share``: that mean with each image refreshed by itself; ``image_stability``, ``contrast``:
+    medians over the images so refreshed, of :func:`stability` and :func:`contrast`. ``spread``: :func:`spread`.
     """
 
     share: float
     image_share: float
     contrast: float
     stability: float
+    image_stability: float
     spread: float
-    polarity: float
 
 
 @dataclass(frozen=True)
 class Own:
     """How an image gets statistics of its own: ``part`` of them are, the rest are the domain's.
 
-    ``share``, ``contrast`` and ``stability``: of the :class:`Reference`, the share its ``image_share``; ``weights`` and
-    ``polarity``: of the remedy.
+    ``share``, ``contrast`` and ``stability``: of the :class:`Reference`, its ``image_share`` and ``image_stability``;
+    ``weights`` and ``polarity``: of the remedy.
     """
 
     part: float
@@ -115,15 +113,14 @@ def reference(network: UNet, images: Inputs) -> Reference:
     """The :class:`Reference` of a source by ``images`` of its own."""
     alone = [refreshed(network, tiles).probabilities for tiles in images.each()]
     contrasts = [contrast(tiles, found) for tiles, found in zip(images.each(), alone, strict=True)]
-    home = Domain(network, images)
-    share, usual = mean_probability(home.refreshed().probabilities), median(contrasts)
+    together = Domain(network, images).refreshed().probabilities
     return Reference(
-        share=share,
+        share=mean_probability(together),
         image_share=mean_probability([p for found in alone for p in found]),
-        contrast=usual,
-        stability=median(map(stability, alone)),
+        contrast=median(contrasts),
+        stability=stability(together),
+        image_stability=median(map(stability, alone)),
         spread=spread(images),
-        polarity=polarity_margin(home, share, usual),
     )
 
 
@@ -174,34 +171,33 @@ def remedy(
     if scope == "domain":
         return state, None
     part = 1.0 if scope == "image" else max(0.0, 1 - source.spread / max(spread(domain.images), SMALLEST_SPREAD))
-    return state, Own(part / (1 + prior), source.image_share, source.contrast, source.stability, weights, polarity)
+    rest = source.image_share, source.contrast, source.image_stability
+    return state, Own(part / (1 + prior), *rest, weights, polarity)
 
 
 def told_polarity(domain: Domain, source: Reference) -> str:
-    """``turned`` where :func:`polarity_margin` of the target is below 0, of the source :data:`CLEAR_POLARITY` or more.
+    """``turned`` where both signs of :func:`likeness` are larger so, else ``kept``.
 
-    A shift of the share across one half may look like a flip: then nothing in the images tells which of the two it is.
-    Nor do grey levels tell the polarity of a target where they hardly tell that of the source, such as of vessels finer
-    than :data:`WINDOW`, or of mitochondria among other dark things: then it is kept.
+    One sign alone is deceived: grey levels by objects finer than :data:`WINDOW`, such as vessels, or by other things as
+    dark as they, such as membranes beside mitochondria; stability where both polarities give a sure prediction. A shift
+    of the share across one half may look like a flip: then nothing in the images tells which of the two it is.
     """
-    if source.polarity < CLEAR_POLARITY or polarity_margin(domain, source.share, source.contrast) >= 0:
-        return "kept"
-    return "turned"
+    kept, turned = (likeness(domain, source, polarity) for polarity in ("kept", "turned"))
+    return "turned" if turned[0] > kept[0] and turned[1] > kept[1] else "kept"
 
 
-def polarity_margin(domain: Domain, share: float, usual: float) -> float:
-    """l(kept) - l(turned), l = log c - abs(logit pi_t - logit pi_s), c :func:`contrast` and pi_t the mean probability.
+def likeness(domain: Domain, source: Reference, polarity: str) -> tuple[float, float]:
+    """log c - abs(logit pi_t - logit pi_s), and -abs(log s_t - log s_s): how like the source a refreshed target looks.
 
-    Turned the wrong way, a network calls foreground what does not stand out, or the background, whose share is unlike
-    the source's. ``share``: pi_s; ``usual``: the source's own contrast, whose sign c is given.
+    c: :func:`contrast`, with the sign of the source's; pi: mean probability; s: :func:`stability`. Turned the wrong
+    way, a network calls foreground what does not stand out, or the background, whose share is unlike the source's, and
+    is less sure of it, or surer, than at home.
     """
-
-    def likeness(polarity: str) -> float:
-        probabilities = domain.refreshed(polarity=polarity).probabilities
-        stands_out = max(signed_contrast(domain.images, probabilities, usual, polarity), NO_CONTRAST)
-        return log(stands_out) - abs(logit(mean_probability(probabilities)) - logit(share))
-
-    return likeness("kept") - likeness("turned")
+    found = domain.refreshed(polarity=polarity).probabilities
+    stands_out = max(signed_contrast(domain.images, found, source.contrast, polarity), NO_CONTRAST)
+    sure, usual = (log(max(number, NO_STABILITY)) for number in (stability(found), source.stability))
+    share = logit(mean_probability(found)) - logit(source.share)
+    return log(stands_out) - abs(share), -abs(sure - usual)
 
 
 def of_image(network: UNet, tiles: Images, own: Own) -> State:
