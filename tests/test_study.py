@@ -52,6 +52,7 @@ FAULTS = [
         "wasserstein",
         r"config key distances\.names: 'wasserstein' is no list; write \[w.*\]$",
     ),
+    ("segment.targets", ["zz"], r"config key segment\.targets: 'zz' is no domain with a path; known: none$"),
     ("segment", {"targets": "away"}, r"config key segment\.targets: 'away' is no list; write \[away\]$"),
     (
         "advise.predictor",

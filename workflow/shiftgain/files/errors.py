@@ -15,4 +15,4 @@ def hint(word: object, known: Iterable) -> str:
     """``; did you mean 'NAME'?`` with the nearest of ``known``, or all of them where none is near."""
     names = [str(name) for name in known]
     close = get_close_matches(str(word), names, n=1)
-    return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(names)}"
+    return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(names) or 'none'}"
