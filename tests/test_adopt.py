@@ -630,6 +630,15 @@ def test_descriptions_of_bioimageio_of_either_form(tmp_path):
     path.write_text(yaml.safe_dump(old | {"weights": {"onnx": {}}}))
     with pytest.raises(StudyError, match=r"rdf.yaml: weights: only onnx; take a model with pytorch_state_dict"):
         described("k", str(path), description_faults)
+    step = {"name": "zero_mean_unit_variance", "kwargs": {"mode": "fixed", "mean": 103.5, "std": 11.2, "axes": "yx"}}
+    path.write_text(yaml.safe_dump(old | {"inputs": [{"preprocessing": [step]}]}))
+    found = described("k", str(path), description_faults)["preprocessing"]
+    kwargs = {"mean": 103.5, "std": 11.2, "axes": "yx"}
+    assert found == {"id": "fixed_zero_mean_unit_variance", "kwargs": kwargs}
+    step["kwargs"]["mode"] = "per_dataset"
+    path.write_text(yaml.safe_dump(old | {"inputs": [{"preprocessing": [step]}]}))
+    with pytest.raises(StudyError, match=r"preprocessing zero_mean_unit_variance of mode per_dataset; one step can"):
+        described("k", str(path), description_faults)
     steps = [{"preprocessing": [{"id": "scale_range"}]}]
     path.write_text(yaml.safe_dump(old | {"inputs": steps}))
     with pytest.raises(StudyError, match=r"preprocessing scale_range; one step can be followed"):

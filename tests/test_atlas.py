@@ -206,3 +206,16 @@ def test_a_dim_image_is_stretched_whatever_a_hot_pixel_says():
     image[:10], image[0, 0] = 40, 255
     assert np.array_equal(thumbnails.stretched(image), np.where(image, 255, 0))
     assert not thumbnails.stretched(np.full((4, 4), 7, np.uint8)).any(), "an image of one grey level"
+
+
+def test_a_layer_that_a_network_lacks_is_left_out():
+    """One that was trained elsewhere, say without a batch norm behind its bottleneck."""
+    rng = np.random.default_rng(0)
+    with h5py.File("lacking", "w", driver="core", backing_store=False) as file:
+        for state in ("source", "before"):
+            group = file.create_group(f"{state}/encoder1/before_relu/position")
+            rows = rng.normal(size=(20, 3))
+            for name, array in {"rows": rows, "mean": rows.mean(0), "covariance": np.cov(rows.T)}.items():
+                group[name] = array
+        found = list(gather._histograms(file, ["encoder1", "decoder1"], "before_relu"))
+    assert [layer for layer, _ in found] == ["encoder1"]

@@ -430,6 +430,16 @@ class TestHdf5:
         )
         assert_reads(file)
 
+    def test_samples_of_a_colour_that_are_named_are_one_image(self, tmp_path):
+        colours = np.stack([IMAGES, IMAGES, IMAGES], axis=-1)
+        file = hdf5(tmp_path / "a.h5", images=colours)
+        with h5py.File(file, "a") as handle:
+            for dimension, letter in zip(handle["images"].dims, "iyxs", strict=True):
+                dimension.label = letter
+        found, _ = read(file, channels=3)
+        np.testing.assert_array_equal(found, colours)
+        np.testing.assert_array_equal(read(file, channel=1)[0], IMAGES)
+
     def test_names_are_configurable(self, tmp_path):
         file = hdf5(tmp_path / "a.h5", em__clean=IMAGES, em__mito=MASKS)
         asks(r"a\.h5: has no dataset 'images' \(only: em/clean, em/mito\); .* by domains\.mine\.images", file)
@@ -787,6 +797,15 @@ class TestStudy:
         else:
             file.write_bytes(b"longer" if change == "size" else b"else")
         os.utime(file, ns=(0, 10**9 if change == "time" else 0))
+        assert identity.stamp(spec) != before
+
+    def test_masks_that_are_named_from_the_home_folder_are_looked_at(self, tmp_path, monkeypatch):
+        monkeypatch.setenv("HOME", str(tmp_path))
+        (tmp_path / "a.tif").write_bytes(b"images")
+        spec, masks = {"path": str(tmp_path / "a.tif"), "masks": "~/b.tif"}, tmp_path / "b.tif"
+        masks.write_bytes(b"masks")
+        before = identity.stamp(spec)
+        masks.write_bytes(b"others")
         assert identity.stamp(spec) != before
 
     def test_the_pixels_that_lie_beside_a_vsi_are_its_own(self, tmp_path):

@@ -54,6 +54,15 @@ def test_what_to_do_is_what_did_best(right, decisions, expected):
     assert expected in summary.told(pd.DataFrame([forest | {"sign_accuracy": right}]), advice, pairs)
 
 
+def test_advice_that_did_best_is_not_commended_where_nothing_says_that_the_predictor_tells():
+    keys = [dict(zip(KEY, ("s", f"t{n}", "identity", 0.0, 0), strict=True)) for n in range(4)]
+    pairs = pd.DataFrame(keys).assign(iou_before=0.4, iou_after=0.7, iou_batchnorm=0.7, iou_other=0.9, gain_iou=0.3)
+    advice = pd.DataFrame(keys).assign(decision="other", action="other", gain=0.1)
+    nothing = pd.DataFrame(columns=["predictor", "outcome", "protocol", "n", "sign_accuracy", "base_rate"])
+    expected = "Following the advice did better here than to refresh always or never."
+    assert summary.told(nothing, advice, pairs) == expected
+
+
 def test_advice_that_falls_short_of_refreshing_always_is_not_recommended():
     keys = [dict(zip(KEY, ("s", f"t{n}", "identity", 0.0, 0), strict=True)) for n in range(4)]
     pairs = pd.DataFrame(keys).assign(iou_before=0.4, iou_after=0.7, iou_batchnorm=0.7, gain_iou=0.3)

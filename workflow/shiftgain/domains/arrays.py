@@ -149,7 +149,10 @@ def stack_of(
 def _letters(where: str, shape: tuple[int, ...], named: str | None, request: Request) -> str:
     """Axes of an array: those named, or what its shape leaves no doubt of."""
     if named and len(named) == len(shape):
-        return named.upper().replace("S", "I")
+        letters = named.upper()
+        # Samples of a colour, or one channel of them; a side of another length counts what some call samples: images.
+        colours = "S" in letters and shape[letters.index("S")] in (3, 4)
+        return letters.replace("S", ("C" if axes.is_one(request) else "S") if colours else "I")
     if len(shape) in UNNAMED_AXES and 0 not in shape:
         return UNNAMED_AXES[len(shape)]
     if len(shape) == 4 and 0 not in shape:

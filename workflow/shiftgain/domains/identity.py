@@ -22,7 +22,7 @@ def stamp(spec: dict) -> str:
     files = [f"{root}/{name}" for root, _, names in os.walk(path, followlinks=True) for name in names]
     if path.is_file():
         beside = [spec["masks"]] if spec.get("masks") else mask_files(path)
-        files = [*map(str, _files(path)), *(str(path.parent / name) for name in beside)]
+        files = [*map(str, _files(path)), *(str(path.parent / Path(name).expanduser()) for name in beside)]
     for file in sorted(files):
         with suppress(OSError):
             about = os.stat(file)  # noqa: PTH116

@@ -337,7 +337,11 @@ def _polarity(pairs: pd.DataFrame, scores: pd.DataFrame) -> Iterator[str]:
     usual = table[~half]
     if usual["polarity"].value_counts().reindex(["kept", "flipped"]).fillna(0).min() < FEWEST_PAIRS:
         return
+    # After adaptation some pairs may have no score: of blocks without a plain refresh.
+    names = [name for name in names if usual[name].notna().all()]
     areas = {name: separation(usual[name], usual["polarity"] == "flipped") for name in names}
+    if not areas:
+        return
     best = sorted(areas, key=lambda name: (-areas[name], name))[:3]
     named = "; ".join(f"{_in_state(name)} ({areas[name]:.2f})" for name in best)
     yield (

@@ -183,8 +183,11 @@ def spread(rows: pd.DataFrame) -> list[int]:
 
 
 def _histograms(states: Mapping, layers: list[str], activation: str) -> Iterator[list]:
-    """For each layer, of the dimensions that moved most: [layer, [dimension, moved, low, high, texts by state]...]."""
-    for layer in layers:
+    """For each layer, of the dimensions that moved most: [layer, [dimension, moved, low, high, texts by state]...].
+
+    A network that was trained elsewhere may lack a layer.
+    """
+    for layer in (layer for layer in layers if layer in states["source"]):
         groups = {state: states[state][f"{layer}/{activation}/position"] for state in STATES if state in states}
         source = groups["source"]
         sd = np.sqrt(np.diagonal(source["covariance"][:]).clip(0))

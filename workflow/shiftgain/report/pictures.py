@@ -163,7 +163,7 @@ def best_remedy(pair: pd.Series, remedies: list[str]) -> str | None:
 def latent_samples(
     cases: dict, paths: dict[str, str], layers: list[str], activation: str
 ) -> dict[str, list[LayerSamples]]:
-    """Samples of source and target in each of ``layers``, for the cases of :data:`LATENT_CASES` that occur."""
+    """Samples of source and target in each of ``layers`` that there is, for the cases of :data:`LATENT_CASES`."""
     samples = {}
     for name, pair in cases.items():
         if pair is not None and name in LATENT_CASES:
@@ -175,6 +175,7 @@ def latent_samples(
                         {state: sample(group[f"{layer}/{activation}/position"]) for state, group in states.items()},
                     )
                     for layer in layers
+                    if layer in states["source"]
                 ]
     return samples
 

@@ -163,7 +163,7 @@ def why(rows: list[Condition], pairs: pd.DataFrame) -> str:
 def told(predictors: pd.DataFrame, advice: pd.DataFrame, pairs: pd.DataFrame) -> str:
     """Whether images without labels tell it, and what to do; either part is left out where the tables are silent."""
     tells = _tellable(predictors)
-    said = "; ".join(part for part in (tells, _advisable(advice, pairs, NO_BETTER not in tells)) if part)
+    said = "; ".join(part for part in (tells, _advisable(advice, pairs, tells)) if part)
     return f"{said[0].upper()}{said[1:]}." if said else ""
 
 
@@ -189,10 +189,11 @@ def _tellable(predictors: pd.DataFrame) -> str:
     return ""
 
 
-def _advisable(advice: pd.DataFrame, pairs: pd.DataFrame, sure: bool) -> str:
+def _advisable(advice: pd.DataFrame, pairs: pd.DataFrame, tells: str) -> str:
     """Which of three rules did best where there are labels: to follow the advice, to refresh always, or never.
 
-    ``sure``: whether the predictor tells what it did not know better than a guess; else its advice is not commended.
+    ``tells``: what is said before of what the predictor did not know; unless it does better there than a guess, its
+    advice is not commended.
     """
     if advice.empty:
         return ""
@@ -204,7 +205,9 @@ def _advisable(advice: pd.DataFrame, pairs: pd.DataFrame, sure: bool) -> str:
     always, never = table["iou_after"].mean(), table["iou_before"].mean()
     rule = "always" if always > never else "never"
     if reached > max(always, never) + WORTH:
-        if not sure:
+        if not tells:
+            return "following the advice did better here than to refresh always or never"
+        if NO_BETTER in tells:
             return "yet following its advice did better here than to refresh always or never"
         return "so ask the predictor about each target, and do what it says"
     if reached < max(always, never) - WORTH:

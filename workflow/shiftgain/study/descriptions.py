@@ -94,9 +94,13 @@ def _of_bioimageio(key: str, held: dict) -> dict:
 
 
 def _step(step: dict) -> dict:
-    """A step of processing; spec 0.4 calls its id name."""
-    kwargs = {name: value for name, value in (step.get("kwargs") or {}).items() if name in KWARGS}
-    return {"id": step.get("id", step.get("name"))} | ({"kwargs": kwargs} if kwargs else {})
+    """A step of processing; spec 0.4 calls its id name, and a mean and deviation of its own a mode."""
+    given, name = step.get("kwargs") or {}, step.get("id", step.get("name"))
+    kwargs = {key: value for key, value in given.items() if key in KWARGS}
+    modes = {"per_sample": name, "fixed": f"fixed_{name}"}
+    # A step that cannot be followed, such as one of mode per_dataset, is named as it is, and refused by that name.
+    step_id = modes.get(given.get("mode", "per_sample"), f"{name} of mode {given.get('mode')}")
+    return {"id": step_id} | ({"kwargs": kwargs} if kwargs else {})
 
 
 def _file(key: str, folder: Path, name: str) -> Path:
