@@ -55,7 +55,7 @@ def test_the_answer_is_worked_out_from_the_tables(page):
         "changes by +0.010 to +0.010",
         "In 5 pairs the unadapted network calls nearly every pixel foreground (all white)",
         "In 3 pairs the unadapted network calls hardly any pixel foreground (all black)",
-        "Of the 5 pairs that lose, 5 flip the polarity",
+        "Of the 5 pairs that lose and whose polarity is known, 5 flip it",
         "Of 7 combinations of distance, layer and state, wasserstein of encoder1 before the ReLU measured after",
         "Spearman -0.72 (interval -0.82 to -0.62), the nearer the higher, over 18 pairs",
         "measured before adaptation, wasserstein of encoder1 before the ReLU is the strongest: +0.41",

@@ -93,6 +93,19 @@ def test_why_names_what_brings_the_network_back_and_what_nothing_does():
     )
 
 
+def test_what_holds_of_the_pairs_that_are_known_is_not_said_of_all():
+    pairs, _ = outcomes(believed=True)
+    pairs = pairs[(pairs["gain_iou"] > 0) | (pairs["polarity"] == "flipped")].assign(theory_after=np.nan)
+    assert summary.why([], pairs) == "Nearly all pairs that lose are pairs in which dark and bright swapped."
+    lost = pairs[(pairs["gain_iou"] < -0.02) & ~pairs["home"]]
+    real = lost.assign(polarity="", target=[f"real{number}" for number in range(len(lost))])
+    assert summary.why([], pd.concat([pairs, real])) == ""
+    formula = "Refreshing does no more than shift and stretch grey levels"
+    told = pairs.assign(theory_after=pairs["iou_after"])
+    assert summary.why([], told).startswith(formula)
+    assert not summary.why([], pd.concat([told, real])).startswith(formula)
+
+
 def test_of_remedies_as_good_the_simplest_is_named():
     rows = [{"iou_before": 0.2, "iou_after": 0.1, "iou_balanced": 0.89, "iou_turned_balanced": 0.9}] * 3
     table, _ = outcomes(believed=True)

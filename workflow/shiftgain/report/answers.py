@@ -99,7 +99,8 @@ def why(pairs: pd.DataFrame) -> Iterator[str]:
         )
     lost = table[(table["gain_iou"] < -SMALLEST_GAIN) & (table["polarity"] != "")]
     if len(lost) >= FEWEST_PAIRS:
-        yield f"Of the {len(lost)} pairs that lose, {(lost['polarity'] == 'flipped').sum()} flip the polarity."
+        flipped = (lost["polarity"] == "flipped").sum()
+        yield f"Of the {len(lost)} pairs that lose and whose polarity is known, {flipped} flip it."
     apart = between_directions(table, ["gain_iou"])
     if len(apart) >= FEWEST_PAIRS:
         yield (
