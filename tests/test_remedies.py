@@ -265,6 +265,12 @@ def test_the_polarity_is_told_from_the_images_where_both_signs_say_so(trained):
     assert scored(trained, Domain(255 - images, masks), polarity="told") > 0.9
 
 
+def test_a_target_is_compared_with_the_source_refreshed_as_a_domain_is(trained):
+    known, together = source(trained), remedies.Domain(trained, domain(seed=7).inputs).refreshed().probabilities
+    assert known.share == remedies.mean_probability(together) and known.stability == stability(together) < 1
+    assert known.image_stability != known.stability
+
+
 def test_likeness_by_hand(trained):
     target = remedies.Domain(trained, Domain(255 - discs(8, SIZE, 6)[0], discs(8, SIZE, 6)[1]).inputs)
     known = replace(source(trained), share=0.3, stability=0.5)
