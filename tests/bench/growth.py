@@ -93,7 +93,7 @@ def growth_tables(folder: str, n_pairs: int) -> None:
         table[measured] *= rng.normal(1, 0.01, table[measured].shape)
         write_csv(table, path)
     write_csv(pd.DataFrame({"target": ["none"], "seed": [0], "iou": [0.0]}), f"{folder}/oracle.csv")
-    tables = ("segmentation", "gains", "pairs", "networks", *FAMILY_TABLES[1:])
+    tables = ("segmentation", "gains", "pairs", "networks", *FAMILY_TABLES[1:], "domains")
     written = {name: f"{folder}/tables.{name}.csv" for name in tables}
     evaluated, *others = ([path] for path in paths.values())
     rows = read_csv(evaluated[0])

@@ -1,9 +1,9 @@
 """What every predictor says of pairs that it was not fitted on.
 
 Two predictors are learned: ``forest``, the prior alone, and ``rehearsed``, the prior corrected by the rehearsal of the
-network in question. To that rehearsed targets under the transform of the pair in question are left out, so that the
-transform is new to the predictor; negatives stay, since every rehearsal shows them (:data:`estimator.CONDITION_KINDS`).
-The width of its interval is of the whole rehearsal, each kind told without its own rows.
+network in question. The correction is fitted without the rehearsed targets under the transform of the pair in question,
+so that the transform is new to it; negatives stay, since all rehearsals show them (:data:`estimator.CONDITION_KINDS`).
+The width of the interval is of the whole rehearsal, each kind told without its own rows.
 """
 
 from collections.abc import Iterable, Sequence
@@ -109,10 +109,10 @@ def fit_with_interval(
     """
     rows = pd.concat([part[["source", OUTCOME, *names]] for part in (table, rehearsals) if len(part)] or [table])
     prior = fit(names, rows, logits(rows[OUTCOME]), options, threads)
-    if table.empty or table["source"].map(domain_of).nunique() < 2:
+    domains = table["source"].map(domain_of)
+    if domains.nunique() < 2:
         return prior
     told = np.full((2, len(table)), np.nan)
-    domains = table["source"].map(domain_of)
     part = np.unique(domains, return_inverse=True)[1] % INNER_FOLDS
     for number in np.unique(part):
         out = part == number
