@@ -71,6 +71,16 @@ def test_a_difference_is_the_sum_of_its_parts():
     np.testing.assert_allclose(parts["prior_part"] + parts["appearance_part"], parts["difference"], atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("source", "target", "known"), [(0, 0.3, False), (1, 0.3, False), (0, 0, True), (0.3, 0, True)]
+)
+def test_what_a_class_looks_like_that_the_source_lacks_is_not_known(source, target, known):
+    looks = np.array([3.0]), np.array([1.0]), np.ones(1)
+    parts = decomposition(ClassMeans(source, *looks), ClassMeans(target, *looks))
+    assert np.isfinite(parts["difference"]).all()
+    assert {np.isfinite(parts[name]).all() for name in ("prior_part", "appearance_part")} == {known}
+
+
 def test_another_share_of_the_same_look_is_all_prior():
     looks = np.array([3.0, -1.0]), np.array([1.0, 1.0]), np.ones(2)
     parts = decomposition(ClassMeans(0.35, *looks), ClassMeans(0.1, *looks))

@@ -153,12 +153,19 @@ def write_levels(group, split: str, levels: list[int]) -> None:
     store.append(group.create_group(split), images, np.zeros((len(levels), 16, 16), np.uint8))
 
 
-def measured(folder, network, source: list[int], methods: dict, seed: int = 0) -> tuple[dict, pd.DataFrame]:
-    """Mean latents by group, and the distances, of a source and a target of images of one grey level each."""
+def measured(
+    folder, network, source: list[int], methods: dict, seed: int = 0, left_out: list[int] | None = None
+) -> tuple[dict, pd.DataFrame]:
+    """Mean latents by group, and the distances, of a source and a target of images of one grey level each.
+
+    Of images ``left_out`` of the source no pixel counts.
+    """
     paths = {name: str(folder / f"{name}.h5") for name in ("model", "source", "targets", "adapted", "latents")}
     checkpoint.save(paths["model"], network, MODEL, {})
     with store.create(paths["source"]) as file:
         write_levels(file, "validation", source)
+        if left_out:
+            file["validation/masks"][left_out] = store.IGNORED
     with store.create(paths["targets"]) as file:
         group = file.create_group("target")
         store.put_json(group, "domain", {"name": "target", "transform": "identity", "level": 0.0})
@@ -216,6 +223,19 @@ def test_the_null_is_between_random_halves_of_the_images_of_the_source(tmp_path,
     np.testing.assert_array_equal(again["null"], table["null"])
     _, other = measured(tmp_path, network, SOURCE, {}, seed=6)
     assert (other["null"] != table["null"]).all() and (other["value"] == table["value"]).all()
+
+
+def test_a_half_of_which_nothing_counts_is_no_part_of_the_null(tmp_path, network):
+    """Six images of eight have no pixel that counts, so that half of the pairs has both of the two that do in one."""
+    levels, counts = np.array(SOURCE), np.array([0, 5])
+    means, table = measured(tmp_path, network, SOURCE, {}, seed=5, left_out=sorted({*range(8)} - {*counts}))
+    told = [number for number, first in enumerate(halves(8, 4, 5)) if first[counts[0]] != first[counts[1]]]
+    assert 0 < len(told) < 4
+    assert {name.split("/")[2] for name in means if "null" in name and name.endswith("first")} >= set(map(str, told))
+    np.testing.assert_allclose(means["source/reference"], mean_latents(network, levels[counts]), rtol=1e-4, atol=1e-5)
+    gap = np.linalg.norm(mean_latents(network, levels[counts[:1]]) - mean_latents(network, levels[counts[1:]]))
+    null = table.loc[("before", "wasserstein"), "null"]
+    assert null == pytest.approx(gap, rel=0.02), "the mean over the pairs that tell, each of one image against another"
 
 
 def test_a_source_of_one_image_has_no_null(tmp_path, network):

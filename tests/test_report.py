@@ -136,6 +136,18 @@ def test_the_answer_alone_is_what_the_page_says_first(arguments, page):
     assert "<td>polarity</td>" in answer and "<td>0.200</td>" in answer and "<td>harms</td>" in answer
 
 
+def test_what_is_always_done_is_named_by_the_main_method_of_the_study():
+    keys = {"source": "a", "target": "b", "transform": "identity", "level": 0.0}
+    pairs = pd.DataFrame([keys | {"seed": seed, "iou_before": 0.3, "iou_after": 0.5} for seed in range(9)])
+    advice = pairs[[*keys, "seed"]].assign(decision="keep", warning="", action="turned", gain=0.2, expected_turned=0.5)
+    for method, words in (
+        ("batchnorm", "a plain refresh each time 0.500"),
+        ("turned", "method turned each time 0.500"),
+    ):
+        *_, last = answers.advised(advice, pairs.assign(method=method, iou_turned=0.5))
+        assert f"{words}, always keeping 0.300, the best action each time 0.500" in last
+
+
 def test_the_page_tells_what_to_do_and_why(page):
     for words in (
         "On source domains that it was not fitted on (18 pairs)",

@@ -19,7 +19,8 @@ def distances(
 ) -> None:
     """Write value and null of every distance in ``names``.
 
-    The null is the mean over the pairs of halves of the source's images; NaN where there are none.
+    The null is the mean over the pairs of halves of the source's images in which positions of the layer count; NaN
+    where there are none.
 
     ``channels_path`` gets the shares of dead and of non-Gaussian channels of the source, a row per layer.
     """
@@ -31,7 +32,8 @@ def distances(
             place = dict(zip(PLACE, path.split("/"), strict=True))
             shares.append({"source": source, "seed": seed} | place | channels.shares(reference.rows))
             directions = projections(reference.mean.size, n_projections, seed=0)
-            halves = [(load(pair["first"][path]), load(pair["second"][path])) for pair in pairs]
+            told = [pair for pair in pairs if f"first/{path}" in pair and f"second/{path}" in pair]
+            halves = [(load(pair["first"][path]), load(pair["second"][path])) for pair in told]
             nulls = {name: null(name, halves, directions) for name in names}
             for target, spec in specs.items():
                 for state, group in store.members(latents[f"targets/{target}"]):

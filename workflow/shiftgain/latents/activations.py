@@ -174,7 +174,8 @@ def summarise_parts(
     One forward pass. A part says of each image whether it is taken, bool (n,), and takes one at least. Of each part
     ``rows`` are kept in all, the same number and positions from each image whatever the domain and the tiles (fewer
     where the layer has fewer positions that count, and of unit ``image`` one from each). ``before_relu`` is what the
-    second ReLU of the block receives: the output of batch norm. Memory: moments (C, C) and rows of each part.
+    second ReLU of the block receives: the output of batch norm. Of a layer where no position of a part counts there is
+    no summary. Memory: moments (C, C) and rows of each part.
     """
     per_image = [-(-rows // int(part.sum())) for part in parts]
     summaries = {
@@ -197,7 +198,10 @@ def summarise_parts(
     with torch.inference_mode(), hooked(network, summaries, take):
         for tile in tiles:
             network(tile.images)
-    return [{name: of_parts[k].arrays() for name, of_parts in summaries.items()} for k in range(len(parts))]
+    return [
+        {name: of_parts[k].arrays() for name, of_parts in summaries.items() if of_parts[k].moments.n}
+        for k in range(len(parts))
+    ]
 
 
 @contextmanager

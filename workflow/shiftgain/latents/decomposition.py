@@ -67,11 +67,14 @@ def decomposition(source: ClassMeans, target: ClassMeans) -> dict[str, np.ndarra
     """M_t - M_s = (pi_t - pi_s) (m_1s - m_0s) + [pi_t (m_1t - m_1s) + (1 - pi_t) (m_0t - m_0s)].
 
     ``channel``, and its ``difference``, ``prior_part`` and ``appearance_part``, in deviations of the channel on the
-    source; channels that are :func:`channels.dead` there are left out.
+    source; channels that are :func:`channels.dead` there are left out. The parts are NaN where a class of the target is
+    not on the source: what it looked like there is not known.
     """
     prior = (target.share - source.share) * (source.foreground - source.background)
     appearance = target.share * (target.foreground - source.foreground)
     appearance += (1 - target.share) * (target.background - source.background)
+    if (source.share == 0 and target.share > 0) or (source.share == 1 and target.share < 1):
+        prior, appearance = (np.full_like(source.deviation, np.nan) for _ in range(2))
     (alive,) = np.nonzero(~dead(source.deviation))
     parts = {"difference": target.mean - source.mean, "prior_part": prior, "appearance_part": appearance}
     return {"channel": alive} | {name: (part / source.deviation)[alive] for name, part in parts.items()}

@@ -263,13 +263,12 @@ def advised(advice: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[str]:
     table = table[table["iou_before"].notna()]
     if len(table) >= FEWEST_PAIRS:
         reached, best = followed(table)
-        plain = (
-            f"always refreshing plainly {table['iou_after'].mean():.3f}, " if table["iou_after"].notna().all() else ""
-        )
+        main = cards.named(table["method"].iloc[0])
+        always = f"{main} each time {table['iou_after'].mean():.3f}, " if table["iou_after"].notna().all() else ""
         yield (
             f"Where there are labels ({len(table)} pairs) following it gives a mean IoU of {reached.mean():.3f}, "
             f"and what it expects to be best where it cannot be told: "
-            f"{plain}always keeping {table['iou_before'].mean():.3f}, the best action "
+            f"{always}always keeping {table['iou_before'].mean():.3f}, the best action "
             f"each time {best.mean():.3f}."
         )
 
