@@ -33,7 +33,7 @@ MAY_CHANGE = {
     "tent": r".*\.(running_mean|running_var)|.*norm\d\.(weight|bias)",
     "remedy": r".*\.(running_mean|running_var)|input_mean|input_sd",
 }
-SOURCE = Reference(share=0.4, image_share=0.4, contrast=3, stability=0.9, image_stability=0.9, spread=0.1)
+SOURCE = Reference(share=0.4, image_share=0.4, contrast=3, stability=0.9, spread=0.1)
 
 
 def adapted_state(method, network, tiles):

@@ -10,8 +10,8 @@ of the target changes nothing.
   of the spread between images which the source's images have as well;
 - ``weights``: ``plain``, or ``balanced``, positions weighted so that foreground and background, by the network's own
   prediction, have their shares in the source: a fixed point of prediction and statistics;
-- ``polarity``: ``kept``, or ``turned``, the network sees negatives, or ``told``, turned where two signs say that the
-  target then looks more like the source (:func:`told_polarity`);
+- ``polarity``: ``kept``, or ``turned``, the network sees negatives, or ``told``, turned where by the vote of its images
+  the target then looks more like the source (:func:`told_polarity`);
 - ``prior``: a number of images that stand behind those seen: the source's statistics behind a domain's, the domain's
   behind an image's (Schneider et al. 2020, arXiv:2006.16971, equation 1).
 """
@@ -80,16 +80,15 @@ Images = Iterable[Tile]
 class Reference:
     """What refreshing says of the source's own images, without their masks: what a target is compared with.
 
-    ``share``, ``stability``: mean foreground probability, and :func:`stability`, of the images refreshed together, as a
-    domain is. ``image_share``: that mean with each image refreshed by itself; ``image_stability``, ``contrast``:
-    medians over the images so refreshed, of :func:`stability` and :func:`contrast`. ``spread``: :func:`spread`.
+    ``share``: mean foreground probability of the images refreshed together, as a domain is; ``image_share``: the same,
+    each refreshed by itself; ``contrast``, ``stability``: medians over the images so refreshed, of :func:`contrast` and
+    :func:`stability`; ``spread``: :func:`spread`.
     """
 
     share: float
     image_share: float
     contrast: float
     stability: float
-    image_stability: float
     spread: float
 
 
@@ -97,8 +96,8 @@ class Reference:
 class Own:
     """How an image gets statistics of its own: ``part`` of them are, the rest are the domain's.
 
-    ``share``, ``contrast`` and ``stability``: of the :class:`Reference`, its ``image_share`` and ``image_stability``;
-    ``weights`` and ``polarity``: of the remedy.
+    ``share``, ``contrast`` and ``stability``: of the :class:`Reference`, the share its ``image_share``; ``weights`` and
+    ``polarity``: of the remedy.
     """
 
     part: float
@@ -113,24 +112,26 @@ def reference(network: UNet, images: Inputs) -> Reference:
     """The :class:`Reference` of a source by ``images`` of its own."""
     alone = [refreshed(network, tiles).probabilities for tiles in images.each()]
     contrasts = [contrast(tiles, found) for tiles, found in zip(images.each(), alone, strict=True)]
-    together = Domain(network, images).refreshed().probabilities
     return Reference(
-        share=mean_probability(together),
+        share=mean_probability(Domain(network, images).refreshed().probabilities),
         image_share=mean_probability([p for found in alone for p in found]),
         contrast=median(contrasts),
-        stability=stability(together),
-        image_stability=median(map(stability, alone)),
+        stability=median(map(stability, alone)),
         spread=spread(images),
     )
 
 
 @dataclass(frozen=True)
 class Domain:
-    """Images of a target under refreshed statistics of ``network``; remedies share them, and each is gathered once."""
+    """Images of a target under refreshed statistics of ``network``; remedies share them, and each is gathered once.
+
+    So is ``told``, what :func:`told_polarity` says beside a source.
+    """
 
     network: UNet
     images: Inputs
     gathered: dict[tuple, Gathered] = field(default_factory=dict)
+    told: dict[Reference, str] = field(default_factory=dict)
 
     def refreshed(
         self, share: float = 0.5, weights: str = "plain", polarity: str = "kept", prior: float = 0
@@ -166,37 +167,43 @@ def remedy(
     The options are described in the module.
     """
     if polarity == "told":
-        polarity = told_polarity(domain, source)
+        if source not in domain.told:
+            domain.told[source] = told_polarity(domain, source)
+        polarity = domain.told[source]
     state = domain.refreshed(source.share, weights, polarity, prior).state
     if scope == "domain":
         return state, None
     part = 1.0 if scope == "image" else max(0.0, 1 - source.spread / max(spread(domain.images), SMALLEST_SPREAD))
-    rest = source.image_share, source.contrast, source.image_stability
-    return state, Own(part / (1 + prior), *rest, weights, polarity)
+    usual = source.image_share, source.contrast, source.stability
+    return state, Own(part / (1 + prior), *usual, weights, polarity)
 
 
 def told_polarity(domain: Domain, source: Reference) -> str:
-    """``turned`` where both signs of :func:`likeness` are larger so, else ``kept``.
+    """``turned`` where more than half of the votes say so, else ``kept``: each image has two, by :func:`likeness`.
 
     One sign alone is deceived: grey levels by objects finer than :data:`WINDOW`, such as vessels, or by other things as
-    dark as they, such as membranes beside mitochondria; stability where both polarities give a sure prediction. A shift
+    dark as they, such as membranes beside mitochondria; stability where both polarities give a sure prediction. Images
+    vote because statistics of all of them together leave those of unlike exposure in doubt, in either polarity. A shift
     of the share across one half may look like a flip: then nothing in the images tells which of the two it is.
     """
-    kept, turned = (likeness(domain, source, polarity) for polarity in ("kept", "turned"))
-    return "turned" if turned[0] > kept[0] and turned[1] > kept[1] else "kept"
+    votes: list[bool] = []
+    for tiles in domain.images.each():
+        kept, turned = (likeness(domain.network, tiles, source, polarity) for polarity in ("kept", "turned"))
+        votes += [other > one for one, other in zip(kept, turned, strict=True)]
+    return "turned" if 2 * sum(votes) > len(votes) else "kept"
 
 
-def likeness(domain: Domain, source: Reference, polarity: str) -> tuple[float, float]:
-    """log c - abs(logit pi_t - logit pi_s), and -abs(log s_t - log s_s): how like the source a refreshed target looks.
+def likeness(network: UNet, tiles: Images, source: Reference, polarity: str) -> tuple[float, float]:
+    """log c - abs(logit pi_t - logit pi_s), and -abs(log s_t - log s_s): how like the source an image looks, refreshed.
 
     c: :func:`contrast`, with the sign of the source's; pi: mean probability; s: :func:`stability`. Turned the wrong
     way, a network calls foreground what does not stand out, or the background, whose share is unlike the source's, and
     is less sure of it, or surer, than at home.
     """
-    found = domain.refreshed(polarity=polarity).probabilities
-    stands_out = max(signed_contrast(domain.images, found, source.contrast, polarity), NO_CONTRAST)
+    found = refreshed(network, tiles, polarity=polarity).probabilities
+    stands_out = max(signed_contrast(tiles, found, source.contrast, polarity), NO_CONTRAST)
     sure, usual = (log(max(number, NO_STABILITY)) for number in (stability(found), source.stability))
-    share = logit(mean_probability(found)) - logit(source.share)
+    share = logit(mean_probability(found)) - logit(source.image_share)
     return log(stands_out) - abs(share), -abs(sure - usual)
 
 
