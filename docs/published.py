@@ -152,8 +152,12 @@ def groups_of(study: str | None) -> Callable[[pd.DataFrame], pd.Series]:
 
 
 def kinds_of_objects(pairs: pd.DataFrame) -> pd.Series:
-    """``nuclei`` of a pair of domain ``nuclei_fluo256``; ``home`` of a domain with itself, whatever its kind."""
-    return pairs["source"].str.partition("_")[0].mask(pairs["source"] == pairs["target"], "home")
+    """``nuclei`` of a pair of domain ``nuclei_fluo256``; ``home`` of a domain with itself, whatever its kind.
+
+    ``nuclei, augmented`` where the network is another, that of ``nuclei_fluo256~augmented``.
+    """
+    kind, variant = pairs["source"].str.partition("_")[0], pairs["source"].str.partition("~")[2]
+    return kind.mask(pairs["source"] == pairs["target"], "home") + (", " + variant).where(variant != "", "")
 
 
 def remedy_rows(gains: pd.DataFrame, groups: Callable[[pd.DataFrame], pd.Series]) -> RemedyRows:

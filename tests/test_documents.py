@@ -103,9 +103,12 @@ def test_remedies_are_compared_on_the_pairs_that_tried_one():
         ["polarity", "1", "0.100", "0.000", "0.000", "0.800", ""],
     ]
     pairs = pd.DataFrame(
-        {"source": ["nuclei_a", "vessel_b", "vessel_b"], "target": ["nuclei_c", "vessel_b", "vessel_a"]}
+        {
+            "source": ["nuclei_a", "vessel_b", "vessel_b", "nuclei_a~augmented"],
+            "target": ["nuclei_c", "vessel_b", "vessel_a", "nuclei_a"],
+        }
     )
-    assert list(published.groups_of(None)(pairs)) == ["nuclei", "home", "vessel"]
+    assert list(published.groups_of(None)(pairs)) == ["nuclei", "home", "vessel", "nuclei, augmented"]
 
 
 def test_what_a_remedy_costs_at_home():

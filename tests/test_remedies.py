@@ -244,6 +244,21 @@ def test_an_image_whose_objects_are_in_doubt_gets_none(trained):
     assert remedies.of_image(trained, full, own) and remedies.of_image(trained, empty, replace(own, stability=0.0))
 
 
+def test_objects_in_doubt_are_taken_where_the_statistics_of_the_domain_find_no_fewer(trained):
+    """Where the domain's statistics call all of an image objects, they are no refuge from what is in doubt."""
+    home, grain = source(trained), gaussian_filter(np.random.default_rng(0).normal(size=(1, SIZE, SIZE)), 1)
+    own = Own(1.0, home.image_share, contrast=1.0, stability=home.stability, weights="plain", polarity="kept")
+    tiles = tiles_of([torch.from_numpy(grey(255 * (0.3 + 0.1 * grain / grain.std()))).unsqueeze(1) / 255], 2)
+    bright = refreshed(trained, tiles_of([torch.full((1, 1, SIZE, SIZE), 0.1)], 2)).state
+    with adapted(trained, bright):
+        overrun = remedies.of_image(trained, tiles, own)
+    assert remedies.of_image(trained, tiles, own) == {} != overrun
+    torch.testing.assert_close(overrun, refreshed(trained, tiles, home.image_share, "plain").state)
+    faint = replace(own, contrast=20.0)
+    with adapted(trained, bright):
+        assert remedies.of_image(trained, tiles, faint) == {}, "what does not stand out is none of its objects"
+
+
 def test_shrunk_goes_from_domain_to_image(trained):
     even = domain()
     images, masks = discs(8, SIZE, 6)

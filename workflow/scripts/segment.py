@@ -33,8 +33,8 @@ OWN_RULE = (
     "No single state dict holds this method. These weights hold the statistics of the domain; of each image the "
     "statistics are {part:.4g} its own and the rest the domain's, weights {weights}, polarity {polarity}, towards a "
     "foreground share of {share:.4g}, unless its objects stand out too little from its background (usual contrast "
-    "{contrast:.4g}) or too few are sure (usual stability {stability:.4g}): function of_image of "
-    "shiftgain/adaptation/remedies.py."
+    "{contrast:.4g}), or too few are sure (usual stability {stability:.4g}) and the domain's statistics find fewer: "
+    "function of_image of shiftgain/adaptation/remedies.py."
 )
 TEST_RULE = (
     "No single state dict holds this method. These weights are those of the source; function {function} of "

@@ -36,6 +36,7 @@ from shiftgain.adaptation.statistics import (
     settle,
     target_alone,
 )
+from shiftgain.network import inference
 from shiftgain.network.inference import Inputs, input_moments
 from shiftgain.network.normalisation import State, norm_layers
 from shiftgain.network.tiles import Tile
@@ -64,7 +65,7 @@ SMALLEST_CONTRAST = 0.5
 DOUBT = 0.1
 # Part of the stability usual in the source that an image must show as well. Images whose objects were painted out show
 # less as a rule, those with objects more; a higher part would leave dim images without.
-SMALLEST_STABILITY = 0.75
+SMALLEST_STABILITY = 0.8
 
 # The fixed point of a domain is sought on so many pixels first, of no fewer images than these, and then on all.
 SKETCH_PIXELS = 2**20
@@ -213,15 +214,19 @@ def of_image(network: UNet, tiles: Images, own: Own) -> State:
     Without objects an image's own statistics would make some of its noise, faint ones, in doubt all over. It shows
     objects where those found by its own statistics stand out from its background by :data:`SMALLEST_CONTRAST` of what
     is usual in the source, or by more than two parts of a Gaussian do, and their :func:`stability` is at least
-    :data:`SMALLEST_STABILITY` of what is usual there.
+    :data:`SMALLEST_STABILITY` of what is usual there, or the domain's statistics find no fewer and are no refuge.
     """
     if not own.part:
         return {}
     found = refreshed(network, tiles, own.share, own.weights, own.polarity, towards_source(1 - own.part))
     enough = min(SMALLEST_CONTRAST * abs(own.contrast), split_contrast(mean_probability(found.probabilities)))
     stands_out = signed_contrast(tiles, found.probabilities, own.contrast, own.polarity)
-    sure = stability(found.probabilities) >= SMALLEST_STABILITY * own.stability
-    return found.state if sure and stands_out >= enough else {}
+    if stands_out < enough:
+        return {}
+    if stability(found.probabilities) >= SMALLEST_STABILITY * own.stability:
+        return found.state
+    of_domain = [inference.probabilities(network, tile) for tile in tiles]
+    return found.state if called_foreground(of_domain) >= called_foreground(found.probabilities) else {}
 
 
 def refreshed(
@@ -274,6 +279,11 @@ def balancing(probabilities: list[Tensor], share: float) -> list[Tensor]:
 def mean_probability(probabilities: list[Tensor]) -> float:
     """Mean over all pixels."""
     return sum(float(p.sum(dtype=torch.float64)) for p in probabilities) / sum(p.numel() for p in probabilities)
+
+
+def called_foreground(probabilities: list[Tensor]) -> int:
+    """#{p > 1/2}: pixels of the mask."""
+    return sum(int((p > 0.5).sum()) for p in probabilities)
 
 
 def stability(probabilities: list[Tensor]) -> float:
