@@ -349,7 +349,7 @@ def natural_rows() -> list[list[str]]:
 
     Pairs are natural ones between different domains; of these every action that was scored has its IoU.
     """
-    table = followed(published("remedies_real.csv"), published("advice_natural.csv"))
+    table = followed(published("gains_natural.csv"), published("advice_natural.csv"))
     table = table[table["source"] != table["target"]]
     groups = [*table.groupby("source"), ("all", table)]
     return [[name if name == "all" else f"`{name}`", *followed_row(group)] for name, group in groups]
