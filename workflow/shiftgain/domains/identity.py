@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from shiftgain.domains.series import images_of, key_of, mask_files, path_of, stacks_of
+from shiftgain.domains.series import beside, images_of, key_of, mask_files, path_of, stacks_of
 from shiftgain.domains.stack import Stack, naming
 
 
@@ -21,8 +21,8 @@ def stamp(spec: dict) -> str:
     # Text, not paths: of thousands of files, making and sorting those takes longer than looking at them.
     files = [f"{root}/{name}" for root, _, names in os.walk(path, followlinks=True) for name in names]
     if path.is_file():
-        beside = [spec["masks"]] if spec.get("masks") else mask_files(path)
-        files = [*map(str, _files(path)), *(str(path.parent / Path(name).expanduser()) for name in beside)]
+        masks = [spec["masks"]] if spec.get("masks") else mask_files(path)
+        files = [*map(str, _files(path)), *(str(beside(path, name)) for name in masks)]
     for file in sorted(files):
         with suppress(OSError):
             about = os.stat(file)  # noqa: PTH116

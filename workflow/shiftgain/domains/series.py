@@ -94,7 +94,7 @@ def images_of(key: str, spec: dict) -> tuple[list[Stack], Layout | None]:
 def _mask_file(path: Path, key: str, name: str | None) -> Path | None:
     """The file of masks of a stack: the one named, or the one beside it called as the stack with a mask's word."""
     if name is not None:
-        file = path.parent / Path(name).expanduser()
+        file = beside(path, name)
         if not file.is_file():
             raise StudyError(f"config key {key}.masks: no file '{file}'; give it relative to the folder of {path.name}")
         return file
@@ -102,6 +102,11 @@ def _mask_file(path: Path, key: str, name: str | None) -> Path | None:
     if len(names) > 1:
         raise StudyError(f"{path}: {names[0]} and {names[1]} may be its masks; name one by config key {key}.masks")
     return path.parent / names[0] if names else None
+
+
+def beside(path: Path, name: str) -> Path:
+    """The file ``name``, given relative to the folder of ``path``; ``~`` is the home folder."""
+    return path.parent / Path(name).expanduser()
 
 
 def mask_files(path: Path) -> list[str]:
