@@ -10,9 +10,9 @@ FROM ?=
 BIN := .venv/bin
 QUESTIONS := phase directions methods noise structure decay irregular transforms remedies
 SHARE := $(if $(wildcard /dev/nvidia0),--resources gpu=$(GPU_JOBS))
-START := $(BIN)/python workflow/start.py --cores $(CORES) $(if $(STUDY),--study $(STUDY)) --scheduler greedy $(SHARE) \
-	$(if $(AGAIN),--forcerun $(AGAIN))
 COMMAND := PYTHONPATH=$(CURDIR)/workflow $(BIN)/python -m commands
+START := $(COMMAND).start --cores $(CORES) $(if $(STUDY),--study $(STUDY)) --scheduler greedy $(SHARE) \
+	$(if $(AGAIN),--forcerun $(AGAIN))
 
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 # A torch that is in .venv already, such as one without CUDA, brought the libraries that it needs.

@@ -34,7 +34,6 @@ from shiftgain.report.contents import figures
 from shiftgain.study.checks import study
 from shiftgain.study.given import duplicate_keys, typed
 from shiftgain.study.lineage import beside, code, essence
-from shiftgain.study.names import domain_of
 from shiftgain.study.resources import growing
 
 min_version("9.14")

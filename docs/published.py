@@ -20,7 +20,7 @@ from shiftgain.report import answers
 from shiftgain.report.answers import ADVISED, JUDGED, trusted
 from shiftgain.study.entries import domain_spec
 from shiftgain.study.lineage import catalogue
-from shiftgain.study.names import IDENTITY, KEPT, KEY, PAIR, domain_of, full_names
+from shiftgain.study.names import IDENTITY, KEPT, KEY, PAIR, domain_of, full_names, variant_of
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = ROOT / "results/published"
@@ -31,7 +31,7 @@ LEAD = 0.005
 EARLIER = ", of an earlier question"
 FROZEN = {
     "predictors_widths.csv": "networks half and twice as wide",
-    "predictors_natural.csv": "real nuclei, seven sources, homes included",
+    "predictors_natural.csv": "real nuclei, homes included",
     "predictors_real.csv": "real images",
     "predictors_shifted.csv": "real images under known shifts",
 }
@@ -40,7 +40,6 @@ HELD_OUT = {
     "leave_source_out": "sources",
     "leave_transform_out": "transforms",
     "leave_means_out": "target domains",
-    "leave_seed_out": "networks (seeds)",
     "replication": "none (replication over seeds)",
 }
 PREDICTORS = {
@@ -76,6 +75,7 @@ FURTHER = {
 }
 
 
+BASELINES = "workflow/studies/baselines.yaml"
 EMPTIED = "segmentation_emptied.csv"
 # IoU that a remedy may cost at home.
 HARM = 0.01
@@ -89,7 +89,9 @@ def results() -> dict:
     return {
         "made_by": made_by(),
         "before": sorted(name for name, date in dates().items() if date < PROTOCOL),
+        "committed": {name: cells[3] for name, cells in listed()},
         "protocol": PROTOCOL,
+        "seeds": " or ".join(map(str, sorted(published("hypotheses.csv")["seeds"].unique()))),
         "verdicts": verdicts(published("hypotheses.csv")),
         "unjudged": unjudged(published("hypotheses.csv")),
         "correlations": correlations(published("correlations.csv")),
@@ -107,6 +109,8 @@ def results() -> dict:
         "trusted": list(trusted({name: published(f"{name}.csv") for name in JUDGED})),
         "baselines": baselines(published("baselines.csv"), METHODS, bold=True),
         "further": baselines(published("baselines.csv"), FURTHER, bold=False),
+        "sparse": overlaid(BASELINES)["domains"]["sparse"]["foreground"],
+        "usual": overlaid(BASELINES)["generate"]["foreground"],
         "methods": list(METHODS.values()),
         "further_methods": list(FURTHER.values()),
         "gpu": on_a_gpu(json.loads((PUBLISHED / "gpu.json").read_text())),
@@ -140,8 +144,7 @@ def groups_of(study: str | None) -> Callable[[pd.DataFrame], pd.Series]:
     """What gives each pair of a published study its group: the condition that it breaks, or the kind of its objects."""
     if study is None:
         return kinds_of_objects
-    config = yaml.safe_load((ROOT / "config.yaml").read_text())
-    update_config(config, yaml.safe_load((ROOT / study).read_text()))
+    config = overlaid(study)
 
     def broken(pairs: pd.DataFrame) -> pd.Series:
         names = {*full_names(pairs), *map(domain_of, pairs["source"])}
@@ -151,12 +154,19 @@ def groups_of(study: str | None) -> Callable[[pd.DataFrame], pd.Series]:
     return broken
 
 
+def overlaid(study: str) -> dict:
+    """The config of a study that ships: its overlay over ``config.yaml``."""
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    update_config(config, yaml.safe_load((ROOT / study).read_text()))
+    return config
+
+
 def kinds_of_objects(pairs: pd.DataFrame) -> pd.Series:
     """``nuclei`` of a pair of domain ``nuclei_fluo256``; ``home`` of a domain with itself, whatever its kind.
 
     ``nuclei, augmented`` where the network is another, that of ``nuclei_fluo256~augmented``.
     """
-    kind, variant = pairs["source"].str.partition("_")[0], pairs["source"].str.partition("~")[2]
+    kind, variant = pairs["source"].str.partition("_")[0], pairs["source"].map(variant_of)
     return kind.mask(pairs["source"] == pairs["target"], "home") + (", " + variant).where(variant != "", "")
 
 

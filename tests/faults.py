@@ -3,7 +3,7 @@
 Each fault is one line put wrong, in words and in code: in ``file`` the text ``old``, which stands there once, becomes
 ``new``; ``tests`` are arguments of pytest, a test file as a rule; ``wrong`` says what would go wrong unnoticed. A fault
 is caught if the tests pass without it and fail with it. NAME picks the faults whose ``file`` or ``wrong`` contain it.
-The checkout is copied and never touched.
+The checkout is copied, once for each core, and never touched.
 """
 
 import os
@@ -12,7 +12,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
 
 import yaml
 
@@ -20,7 +24,8 @@ CHECKOUT = Path(__file__).parents[1]
 LIST = Path(__file__).with_suffix(".yaml")
 GOAL = 0.9
 # Python takes compiled code for current by second and size of the source: a fault of the same length would not be seen.
-ENVIRONMENT = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+ENVIRONMENT = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+WORKERS = os.cpu_count() or 1
 
 
 def copy(folder: Path) -> None:
@@ -56,14 +61,27 @@ def survives(folder: Path, fault: dict) -> bool:
 def main(names: list[str]) -> int:
     faults = [f for f in yaml.safe_load(LIST.read_text()) if any(n in f["file"] + f["wrong"] for n in names or [""])]
     caught = 0
-    with tempfile.TemporaryDirectory() as place:
-        copy(folder := Path(place))
-        if failing := [tests for tests in sorted({fault["tests"] for fault in faults}) if not passes(folder, tests)]:
+    with tempfile.TemporaryDirectory() as place, ThreadPoolExecutor(WORKERS) as pool:
+        free: SimpleQueue[Path] = SimpleQueue()
+        for worker in range(WORKERS):
+            copy(folder := Path(place) / str(worker))
+            free.put(folder)
+
+        def in_a_copy(function: Callable[[Path, Any], bool], asked: Any) -> bool:
+            folder = free.get()
+            try:
+                return function(folder, asked)
+            finally:
+                free.put(folder)
+
+        tests = sorted({fault["tests"] for fault in faults})
+        passed = pool.map(lambda asked: in_a_copy(passes, asked), tests)
+        if failing := [asked for asked, fine in zip(tests, passed, strict=True) if not fine]:
             raise SystemExit(f"these tests fail without any fault: {failing}")
-        for fault in faults:
-            survived = survives(folder, fault)
-            caught += not survived
-            print("SURVIVED" if survived else "caught  ", f"{fault['file']}: {fault['wrong']}", flush=True)
+        survived = pool.map(lambda fault: in_a_copy(survives, fault), faults)
+        for fault, unseen in zip(faults, survived, strict=True):
+            caught += not unseen
+            print("SURVIVED" if unseen else "caught  ", f"{fault['file']}: {fault['wrong']}", flush=True)
     print(f"{caught} of {len(faults)} caught")
     return int(caught < GOAL * len(faults))
 

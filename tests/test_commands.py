@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import start
 import tifffile
 import yaml
-from commands import advise, folders
+from commands import advise, folders, start
 from PIL import Image
 
 from shiftgain.domains import real

@@ -1,6 +1,7 @@
 """The container recipe, read and compared with the repository: no registry is asked, and nothing is built."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -98,6 +99,16 @@ def test_what_it_copies_is_tracked_and_enough_to_plan_a_study(inside):
         tracked = listed.stdout.splitlines()
         for source, _ in copied():
             assert any(name == source or name.startswith(f"{source}/") for name in tracked), source
-    command = [sys.executable, "workflow/start.py", "--cores", "2", "--study", "workflow/studies/smoke.yaml", "--plan"]
-    run = subprocess.run(command, cwd=inside, capture_output=True, text=True)
+    command = [
+        sys.executable,
+        "-m",
+        "commands.start",
+        "--cores",
+        "2",
+        "--study",
+        "workflow/studies/smoke.yaml",
+        "--plan",
+    ]
+    environment = os.environ | {"PYTHONPATH": str(inside / "workflow")}
+    run = subprocess.run(command, cwd=inside, env=environment, capture_output=True, text=True)
     assert run.returncode == 0 and re.search(r"^\d+ jobs: ", run.stdout, re.MULTILINE), run.stdout + run.stderr

@@ -7,6 +7,7 @@ from zlib import crc32
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from joblib import Parallel
 from scipy.special import expit, logit
 from scipy.stats import spearmanr
@@ -14,6 +15,7 @@ from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import r2_score
 
+from docs import published
 from scripts.predict import gain_table, in_folds
 from shiftgain.findings.correlations import resamples
 from shiftgain.prediction import estimator, forest, learned, predictors
@@ -21,6 +23,7 @@ from shiftgain.prediction.assessment import INTERVALS, MEASURES, judge, measures
 from shiftgain.prediction.choice import choices
 from shiftgain.prediction.learned import FOREST, LEARNED
 from shiftgain.prediction.predictors import PROTOCOLS
+from shiftgain.report import summary
 from shiftgain.report.answers import HELD_OUT
 from shiftgain.study.names import KEY
 from shiftgain.study.plan import Study
@@ -227,7 +230,13 @@ def test_what_is_held_out_is_new(table, protocol):
 
 
 def test_every_protocol_is_told_in_words():
-    assert {*PROTOCOLS, *Study({"domains": {}, "variants": {}}, {}, ()).frozen} == HELD_OUT.keys()
+    schema = yaml.safe_load((published.ROOT / "workflow/schemas/tables.schema.yaml").read_text())
+    row = schema["properties"]["predictors"]["items"]["properties"]
+    protocols = {*PROTOCOLS, *Study({"domains": {}, "variants": {}}, {}, ()).frozen}
+    assert HELD_OUT.keys() == protocols, "answers.py"
+    assert summary.ASKED.keys() == protocols, "summary.py"
+    assert published.HELD_OUT.keys() == set(PROTOCOLS), "docs/published.py"
+    assert set(row["protocol"]["enum"]) == protocols, "tables.schema.yaml"
 
 
 def test_a_domain_that_is_new_is_new_in_both_roles():

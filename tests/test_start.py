@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import snakemake_logger_plugin_progress as progress
-import start
 import yaml
+from commands import start
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from shiftgain.files.errors import StudyError
@@ -64,7 +64,7 @@ def test_overlays_are_laid_one_over_the_other(tmp_path, monkeypatch):
     assert command == ["--cores", "1", "--configfile", "config.yaml", *map(str, paths), "--scheduler", "greedy"]
 
 
-@pytest.mark.parametrize("word", [".snakemake/scripts/x.py", "workflow/start.py", "commands.advise"])
+@pytest.mark.parametrize("word", [".snakemake/scripts/x.py", "commands.start", "commands.advise"])
 def test_the_lock_of_a_dead_run_is_told_from_that_of_a_live_one(word, tmp_path):
     assert not start.locked(tmp_path)
     (tmp_path / ".snakemake/locks").mkdir(parents=True)

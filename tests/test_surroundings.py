@@ -21,7 +21,7 @@ CONDA = {"torch": "pytorch"}
 IMPORTED = {"pillow": "PIL", "pyyaml": "yaml", "pytorch": "torch", "imagecodecs": None, "scikit-learn": "sklearn"}
 IMPORTED |= {"snakemake-interface-logger-plugins": "snakemake_interface_logger_plugins"}
 # What lies in `workflow` beside the package; the logger that says how far a run is Snakemake finds itself.
-FOUND = {"snakemake_logger_plugin_progress", "commands", "start"}
+FOUND = {"snakemake_logger_plugin_progress", "commands"}
 
 
 def pins(name: str = "requirements.txt") -> dict[str, str]:

@@ -13,8 +13,8 @@ import re
 import sys
 from pathlib import Path
 
-import start
 import yaml
+from commands import start
 
 from shiftgain.files.errors import StudyError
 from shiftgain.files.tables import replacing

@@ -9,7 +9,7 @@ import pandas as pd
 
 from shiftgain.files import job, store
 from shiftgain.files.tables import read_csv, write_csv
-from shiftgain.findings.pairs import pair_table, sorted_by
+from shiftgain.findings.pairs import SMALLEST_GAP, pair_table, sorted_by
 from shiftgain.study.names import KEY, PAIR, PLACE, base_of, full_names
 
 # Of the target alone, whatever the method.
@@ -28,8 +28,6 @@ DOMAINS = [
     *["window_low", "window_high", "window", "grey_low", "grey_high", "mask_values", "foreground_share"],
     *["ignored_share", "notes"],
 ]
-# Below this IoU a gap is noise, and the share of it that is closed means nothing.
-SMALLEST_GAP = 0.01
 
 
 def tabulate(

@@ -1,6 +1,6 @@
 """A logger of Snakemake that says, while jobs run, which they are, how far each is, and about how long the rest takes.
 
-Found by Snakemake under the name progress where the folder workflow is on Python's path, as it is in workflow/start.py.
+Found by Snakemake under the name progress where the folder workflow is on Python's path, as commands/start.py has it.
 """
 
 import sys

@@ -15,7 +15,6 @@ from shiftgain.files.errors import StudyError
 from shiftgain.files.store import IGNORED
 
 COLOUR = 2**32
-KEYS = ("foreground", "background", "threshold")
 # More values than this are not labels of classes, but objects counted through, or shades.
 MOST_CLASSES = 8
 # Above it a table of counts would be larger than the image is worth.

@@ -49,6 +49,10 @@ COLUMNS = {
 SMALLEST_GAIN = 0.02
 # An IoU more than this below that of the source at home is called poor, as in the talk's cases.
 POOR_MARGIN = 0.1
+# Adapted IoU at most this far below the source's own is called restored, as in the talk's case `works`.
+RESTORED_MARGIN = 0.03
+# Below this room between the IoU before and that of a target-trained network, the share of it closed means nothing.
+SMALLEST_GAP = 0.01
 # A share of foreground less than this from one half counts as one half: a flip of polarity there leaves no trace in the
 # grey levels. Test splits of domains drawn at one half have shares within 0.01 of it.
 NEAR_HALF = 0.05

@@ -60,11 +60,6 @@ class Jobs:
         return sorted(trainings, key=lambda training: (self.networks.index(training[0]), training[1]))
 
     @cached_property
-    def network_names(self) -> list[str]:
-        """``NETWORK/seedSEED`` of all :attr:`trained`: what their files are called."""
-        return [f"{network}/seed{seed}" for network, seed in self.trained]
-
-    @cached_property
     def adopted(self) -> dict[str, dict]:
         """Sources whose network was trained elsewhere -> the description of it."""
         entries, names = self.config["domains"], [*self.networks, *self.imageless]

@@ -5,7 +5,7 @@ import pandas as pd
 
 from shiftgain.findings.measures.selection import STRUCTURE, Tables, abroad, per_seed, shifted, spearman
 from shiftgain.findings.pairs import near_half
-from shiftgain.study.names import DISTANCE, KEY
+from shiftgain.study.names import DISTANCE, KEY, variant_of
 
 # Scores that may tell polarity, chosen before any result:
 POLARITY_SCORES = [
@@ -142,15 +142,21 @@ def _cut(flipped: pd.Series, kept: pd.Series) -> tuple[float, float, bool]:
 # H13: the distribution of latents
 
 
+def _before_relu(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows about positions before the ReLU of networks as the study trains them, no variants."""
+    rows = table.query("activation == 'before_relu' and unit == 'position'")
+    return rows[rows["source"].map(variant_of) == ""]
+
+
 def gaussian_share(tables: Tables) -> pd.Series:
     """mean (1 - dead - non_gaussian) over layers: share of channels before the ReLU that live and are near Gaussian."""
-    table = tables.channels.query("activation == 'before_relu' and unit == 'position' and ~source.str.contains('~')")
+    table = _before_relu(tables.channels)
     return per_seed(table, lambda rows: (1 - rows["dead"] - rows["non_gaussian"]).mean())
 
 
 def moment_error(tables: Tables) -> pd.Series:
     """median |1 - sliced_gaussian / sliced_wasserstein| before the ReLU: distance of moments over that of samples."""
-    table = tables.distances.query("activation == 'before_relu' and unit == 'position' and ~source.str.contains('~')")
+    table = _before_relu(tables.distances)
     both = table.pivot_table(index=[*KEY, "layer", "state"], columns="distance", values="value")
     ratio = (both["sliced_gaussian"] / both["sliced_wasserstein"]).rename("ratio").reset_index()
     return per_seed(ratio, lambda rows: (1 - rows["ratio"]).abs().median())

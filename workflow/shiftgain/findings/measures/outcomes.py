@@ -17,14 +17,13 @@ from shiftgain.findings.measures.selection import (
     shifted,
     spearman,
 )
+from shiftgain.findings.pairs import SMALLEST_GAP
 
 AFFINE_TRANSFORMS = ["brightness", "contrast"]
 # These change the variance too.
 SHARPNESS = ["blur", "sharpen"]
 # A share of clipped pixels above this makes a change of grey levels no longer affine.
 LARGEST_UNCLIPPED_SHARE = 0.001
-# Below this room between the IoU before and that of a target-trained network, the share of it closed means nothing.
-SMALLEST_GAP = 0.01
 # IoU within this of each other count as equal: the spread between seeds.
 SAME_IOU = 0.01
 

@@ -22,11 +22,11 @@ from shiftgain.study.checks import study
 from shiftgain.study.given import duplicate_keys
 from shiftgain.study.plan import Study
 
-HERE = Path(__file__).parent
-STUDIES = HERE / "studies"
-BENCH = HERE.parent / "results" / "published" / "bench.json"
+WORKFLOW = Path(__file__).parents[1]
+STUDIES = WORKFLOW / "studies"
+BENCH = WORKFLOW.parent / "results" / "published" / "bench.json"
 # Words of the commands that run Snakemake in their own process, which does not bear its name.
-COMMANDS = {"workflow/start.py", "commands.advise"}
+COMMANDS = {"commands.start", "commands.advise"}
 
 
 def main(arguments: list[str]) -> int:
