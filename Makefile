@@ -46,9 +46,10 @@ verify: .venv/installed  ## name every result that is missing or not as it was w
 crate: .venv/installed  ## write a finished study as a Workflow Run RO-Crate into its results folder (STUDY as for run)
 	@$(COMMAND).crate $(if $(STUDY),--study $(STUDY))
 
-# One thread a worker: threads of several workers that wait for each other busily take the cores from one another.
-test: .venv/developed  ## run every test, a file to a core
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+# One thread a worker: threads of several workers that wait for each other busily take the cores from one another. One
+# worker more than cores: tests of Slurm and of killed runs wait for most of their time.
+test: .venv/developed  ## run every test, a file to a worker
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $$(($(CORES) + 1)) --dist loadfile --no-loadscope-reorder
 
 slurm: .venv/developed  ## test the Slurm profile on a node of its own, a killed head, a drained node (as root, with apt: installs it)
 	command -v slurmctld > /dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
