@@ -185,7 +185,7 @@ def test_tables_of_an_earlier_protocol_are_said_to_be(day, tables, tmp_path, mon
     readme = folder / "README.md"
     readme.write_text(re.sub(r"2026-\d\d-\d\d", f"{day} and 2026-12-01", readme.read_text()))
     monkeypatch.setattr(published, "PUBLISHED", folder)
-    assert render.render("docs/results.md").count("*Made before 2026-11-27: of the draws") == tables
+    assert render.render("docs/results.md").count("what is of before 2026-11-27 is of the draws") == tables
 
 
 def test_a_verdict_of_an_earlier_question_is_told():

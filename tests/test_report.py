@@ -490,7 +490,7 @@ def test_how_far_to_trust_is_said_of_real_images_first_and_where_it_was_judged()
         "predictors_shifted": judged("synthetic_to_real", regret=0.05, sign_accuracy=0.6),
     }
     real, shifted, synthetic = answers.trusted(tables)
-    where = "On real nuclei, seven sources at home and abroad"
+    where = "On real nuclei, at home and abroad"
     assert real.startswith(f"{where} (40 pairs) the advice can be followed: the sign")
     assert real.partition(": ")[0] == f"{where} (40 pairs) the advice can be followed", "what the page shows unfolded"
     assert "right in 95% (the commoner sign alone: 70%)" in real and "on average 0.25 wide, held 90%" in real

@@ -13,9 +13,8 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-import start
 import yaml
-from commands import verify
+from commands import start, verify
 
 from shiftgain.files import runs, sums
 from shiftgain.files.errors import StudyError

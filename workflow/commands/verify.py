@@ -12,7 +12,7 @@ import shlex
 import sys
 
 import snakemake_logger_plugin_progress as progress
-import start
+from commands import start
 
 from shiftgain.files.sums import Fault, Job, faults
 
