@@ -51,7 +51,7 @@ crate: .venv/installed  ## write a finished study as a Workflow Run RO-Crate int
 test: .venv/developed  ## run every test, a file to a worker
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $$(($(CORES) + 1)) --dist loadfile --no-loadscope-reorder
 
-slurm: .venv/developed  ## test the Slurm profile on a node of its own, a killed head, a drained node (as root, with apt: installs it)
+slurm: .venv/developed  ## test the Slurm profile on a node of its own, a killed head, a drained node (8 minutes; as root, with apt: installs it)
 	command -v slurmctld > /dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 		apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client munge; }
 	DISTURB=1 $(BIN)/python -m pytest tests/test_slurm.py
@@ -72,7 +72,7 @@ format: .venv/developed  ## put the code into the form that `make check` wants
 	$(BIN)/snakefmt Snakefile workflow
 
 smoke: .venv/installed  ## the smallest study, through every step but baselines and masks as files; minutes
-	$(BIN)/snakemake --cores $(CORES) --rerun-incomplete --configfile config.yaml workflow/studies/smoke.yaml
+	@$(MAKE) --no-print-directory run STUDY=workflow/studies/smoke.yaml
 
 advise: .venv/installed  ## masks for a folder of images (TARGET=FOLDER SOURCE=FOLDER_WITH_MASKS NETWORK=FILE RESULTS=NEW_FOLDER)
 	@$(COMMAND).advise --cores $(CORES) --target "$(TARGET)" \
@@ -99,8 +99,8 @@ verdicts:  ## collect the verdicts of those studies in results/published/hypothe
 	mv results/verdicts.csv results/published/hypotheses.csv
 
 predictor: .venv/installed  ## make the shipped predictor from nothing (within an hour on 2 cores)
-	$(BIN)/snakemake --cores $(CORES) --scheduler greedy --rerun-incomplete \
-		--configfile config.yaml workflow/studies/grid.yaml -- results/grid/tables/predictors.csv
+	$(COMMAND).start --cores $(CORES) --study workflow/studies/grid.yaml --scheduler greedy $(SHARE) \
+		results/grid/tables/predictors.csv
 	cp results/grid/predictor.npz workflow/predictor/forest.npz
 	grep -E '^predictor,|,(baseline|unfitted|transparent|learned),|^bhattacharyya_bottleneck_before_relu_position_before,' \
 		results/grid/tables/predictors.csv | grep -v ',another_width,' > results/published/predictors.csv

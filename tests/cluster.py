@@ -124,9 +124,20 @@ def one_node(folder: Path) -> Iterator[dict[str, str]]:
         yield environment
     finally:
         subprocess.run(["scancel", "--user=root"], env=environment, capture_output=True)
-        for path in pids:
-            if path.exists():
-                os.kill(int(path.read_text()), signal.SIGTERM)
+        for number in [int(path.read_text()) for path in pids if path.exists()]:
+            os.kill(number, signal.SIGTERM)
+            # They write their state into the folder as they end.
+            last = time.monotonic() + 60
+            while _runs(number) and time.monotonic() < last:
+                time.sleep(0.1)
+
+
+def _runs(number: int) -> bool:
+    """Whether a process is there, and more than an entry that nobody has collected."""
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def command_output(environment: dict[str, str], *command: str) -> str:

@@ -3,6 +3,7 @@
 from contextlib import nullcontext
 from unittest.mock import Mock
 
+import h5py
 import numpy as np
 import ot
 import pandas as pd
@@ -12,6 +13,7 @@ from hypothesis import strategies as some
 from scipy.linalg import expm
 from scipy.stats import kstest
 
+from scripts import distances as stage
 from scripts.distances import distances as measure
 from shiftgain.files import store
 from shiftgain.latents import channels
@@ -322,12 +324,24 @@ def test_few_rows_drown_a_shift_in_full_covariance_only():
     [
         (np.zeros((5, 3)), np.zeros(4), np.zeros((4, 4)), "rows of shape"),
         (np.zeros((5, 4)), np.zeros(4), np.zeros(4), "covariance of shape"),
+        (np.full((5, 1), np.inf), np.zeros(1), np.zeros((1, 1)), "rows that are not finite"),
         (np.zeros((5, 1)), np.full(1, np.nan), np.zeros((1, 1)), "mean that are not finite"),
+        (np.zeros((5, 1)), np.zeros(1), np.full((1, 1), np.nan), "covariance that are not finite"),
     ],
 )
 def test_latents_that_cannot_be(rows, mean, covariance, message):
     with pytest.raises(ValueError, match=message):
-        Latents(rows, mean, covariance)
+        Latents(rows, mean, covariance).finite()
+
+
+def test_latents_that_are_not_finite_are_named_when_they_are_read():
+    with h5py.File("latents", "w", driver="core", backing_store=False) as file:
+        group = file.create_group("source/reference")
+        arrays = {"rows": np.full((5, 1), np.nan), "mean": np.zeros(1), "covariance": np.zeros((1, 1))}
+        for name, array in arrays.items():
+            group[name] = array
+        with pytest.raises(KeyError, match="/source/reference: latents have rows that are not finite"):
+            stage.load(group)
 
 
 def test_dead_and_non_gaussian_channels_are_counted():

@@ -59,15 +59,23 @@ def test_a_job_that_never_ran_has_its_outputs_missing():
     assert list(sums.faults([Job("none.log", ["none.h5"])])) == [Fault("none.h5", "missing", "none.h5")]
 
 
-@pytest.mark.parametrize("damage", ["delete", "cut"])
-def test_a_file_without_a_record_is_named(done, damage):
-    record = sums.record_of(done.log)
-    if damage == "delete":
-        record.unlink()
-    else:
-        record.write_bytes(b"\xff" + record.read_bytes()[1:])
+def test_a_file_without_a_record_is_named(done):
+    sums.record_of(done.log).unlink()
     faults = list(sums.faults([done]))
     assert faults and {fault.what for fault in faults} == {"nothing recorded what was written"}
+
+
+@pytest.mark.parametrize("number", range(1 + len(NAMES)))
+def test_a_damaged_line_of_a_record_is_named(done, number):
+    """Of a folder the other lines would be taken for all of it."""
+    record = sums.record_of(done.log)
+    lines = record.read_bytes().splitlines(keepends=True)
+    lines[number] = b"\xff" + lines[number][1:]
+    record.write_bytes(b"".join(lines))
+    damaged, *others = sums.faults([done])
+    assert damaged == Fault(str(record), "a line of this record is damaged", "results/table.csv")
+    alone = [Fault("results/table.csv", "nothing recorded what was written", "results/table.csv")]
+    assert others == (alone if number == 0 else [])
 
 
 def test_a_job_that_failed_leaves_the_record_as_it_was(done):

@@ -8,6 +8,7 @@ the machine that it is of; rows of other benches stay.
 import json
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 
 from shiftgain.files import runs
@@ -41,15 +42,25 @@ BENCHES = {
 BY_NAME_ONLY = {"slurm"}
 
 
-def main(names: list[str]) -> None:
-    """Run the benches named, all but :data:`BY_NAME_ONLY` by default, print a table, merge it into bench.json."""
+def main(names: list[str]) -> int:
+    """Run the benches named, all but :data:`BY_NAME_ONLY` by default, print a table, merge it into bench.json.
+
+    One that fails says why, and the others go on. Gives how many failed.
+    """
     path = ROOT / "results" / "bench.json"
     found = json.loads(path.read_text()) if path.exists() else {}
     machine = runs.machine()
     measured = {"commit": commit(), "machine": f"{machine['processor']}, {machine['cores']} cores"}
+    failed = 0
     for name in names or [name for name in BENCHES if name not in BY_NAME_ONLY]:
-        with tempfile.TemporaryDirectory() as folder:
-            rows = BENCHES[name](Path(folder))
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            try:
+                rows = BENCHES[name](Path(folder))
+            except Exception:
+                traceback.print_exc()
+                print(f"{name}: not measured", flush=True)
+                failed += 1
+                continue
         for key, figures in rows.items():
             ratio = "" if figures["ratio"] is None else f"{figures['ratio']:10.3f} x {figures['to']}"
             above = "" if figures["above"] is None else f"{figures['above']:10.3f} x {figures['limit']}"
@@ -57,7 +68,8 @@ def main(names: list[str]) -> None:
         found |= {key: figures | measured for key, figures in rows.items()}
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(found, indent=2, sort_keys=True) + "\n")
+    return failed
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

@@ -16,6 +16,7 @@ from scripts.rehearse import rehearse
 from scripts.score import score
 from scripts.tabulate import tabulate
 from shiftgain.adaptation import batchnorm
+from shiftgain.adaptation.statistics import one_pass_pixels
 from shiftgain.files import store
 from shiftgain.files.tables import read_csv, write_csv
 from shiftgain.network import checkpoint
@@ -26,7 +27,10 @@ from shiftgain.study.names import full_names
 from tests.bench.measure import CORES, CPU, DEFAULT, by_itself, frozen, one_epoch, row, slope, small_specs
 
 FAMILY_TABLES = ("evaluated", "distances", "channels", "scores")
-TARGETS = [16, 64, 256]
+IMAGES = [10**3, 10**4, 10**5]
+TARGETS = [8, 32, 128]
+REHEARSED = [10, 20, 40]
+PAIRS = [256, 512, 1024]
 
 
 def growth_generate(folder: str, n_images: int) -> None:
@@ -43,16 +47,20 @@ def growth_statistics(folder: str, n_images: int) -> None:
     """BN adaptation to ``n_images``."""
     network = frozen(DEFAULT["model"])
     with store.read(f"{folder}/{n_images}.h5") as domain:
-        batchnorm.batchnorm(network, Inputs(domain["train"], CPU, network.depth))
+        batchnorm.batchnorm(network, Inputs(domain["train"], CPU, network.depth, pixels=one_pass_pixels(network)))
 
 
-def stages(folder: str, family: str) -> dict[str, Callable[[], None]]:
+def growth_settling(folder: str, n_images: int) -> None:
+    """BN adaptation to more images than pass at once: the pass is repeated until their statistics settle."""
+    growth_statistics(folder, n_images)
+
+
+def stages(folder: str, family: str, methods: dict[str, dict]) -> dict[str, Callable[[], None]]:
     """Stages adapt to score for one source and the targets of ``family``, to be called one after the other."""
     model, source, targets = (f"{folder}/{name}.h5" for name in ("network", "source", family))
     adapted, masks, kept = (f"{folder}/{name}.h5" for name in ("adapted", "masks", "latents"))
     tables = {name: f"{folder}/{name}.csv" for name in FAMILY_TABLES}
     threshold = DEFAULT["evaluate"]["threshold"]
-    methods = {"batchnorm": {"function": "batchnorm", "options": {}}}
     written = (tables["distances"], tables["channels"], *DEFAULT["distances"].values())
     options = DEFAULT["score"] | {"threshold": threshold, "device": "cpu"}
     return {
@@ -67,8 +75,8 @@ def stages(folder: str, family: str) -> dict[str, Callable[[], None]]:
 
 
 def growth_chain(folder: str, n_targets: int) -> None:
-    """Stages adapt to score for one source and a family of ``n_targets``."""
-    for stage in stages(folder, f"targets{n_targets}").values():
+    """Stages adapt to score for one source and a family of ``n_targets``, by every action of the default study."""
+    for stage in stages(folder, f"targets{n_targets}", study(DEFAULT).actions_of("0.30-0.70")).values():
         stage()
 
 
@@ -82,16 +90,25 @@ def growth_rehearse(folder: str, n_targets: int) -> None:
 
 
 def growth_tables(folder: str, n_pairs: int) -> None:
-    """Stages tabulate and predict for ``n_pairs``: rows of the largest family, under other names and disturbed."""
+    """Stages tabulate and predict for ``n_pairs``: rows of the largest family, under other names and disturbed.
+
+    Rehearsals of four sources are those of :func:`growth_rehearse`, disturbed as well.
+    """
     rng = np.random.default_rng(0)
+
+    def disturbed(table: pd.DataFrame) -> pd.DataFrame:
+        measured = table.select_dtypes(float).columns.drop("level", errors="ignore")
+        return table.assign(**table[measured] * rng.normal(1, 0.01, table[measured].shape))
+
     paths = {name: f"{folder}/study.{name}.csv" for name in FAMILY_TABLES}
     for name, path in paths.items():
         family = read_csv(f"{folder}/{name}.csv")
         copies = [family.assign(source=f"s{k % 4}", transform=f"t{k // 4}") for k in range(n_pairs // TARGETS[-1])]
-        table = pd.concat(copies, ignore_index=True)
-        measured = table.select_dtypes(float).columns.drop("level", errors="ignore")
-        table[measured] *= rng.normal(1, 0.01, table[measured].shape)
-        write_csv(table, path)
+        write_csv(disturbed(pd.concat(copies, ignore_index=True)), path)
+    rehearsed = read_csv(f"{folder}/rehearsed.csv")
+    rehearsals = [f"{folder}/rehearsed{k}.csv" for k in range(4)]
+    for k, path in enumerate(rehearsals):
+        write_csv(disturbed(rehearsed.assign(source=f"s{k}")), path)
     write_csv(pd.DataFrame({"target": ["none"], "seed": [0], "iou": [0.0]}), f"{folder}/oracle.csv")
     tables = ("segmentation", "gains", "pairs", "networks", *FAMILY_TABLES[1:], "domains")
     written = {name: f"{folder}/tables.{name}.csv" for name in tables}
@@ -103,10 +120,10 @@ def growth_tables(folder: str, n_pairs: int) -> None:
     outputs = (f"{folder}/{name}" for name in ("predictors.csv", "tree.txt", "forest.npz"))
     stage_predict(
         *read,
-        [],
+        rehearsals,
         None,
         {},
-        ["batchnorm"],
+        study(DEFAULT).order,
         DEFAULT["predict"],
         *outputs,
         figure_paths={},
@@ -121,25 +138,27 @@ def bench_growth(folder: Path) -> dict:
 
     The slopes are of CPU time, which other work on the machine does not touch.
     """
-    numbers = [10**3, 10**4, 10**5]
-    for n_images in numbers:
+    at_once = one_pass_pixels(frozen(DEFAULT["model"])) // (32 * 32)
+    few, many = ([at_once * part // 4 for part in parts] for parts in ((1, 2, 4), (5, 7, 9)))
+    for n_images in {*IMAGES, *few, *many}:
         specs = small_specs(["0.30-0.70"], {"train": n_images, "validation": 16})
         generate(specs, ["train", "validation"], str(folder / f"{n_images}.h5"), True, CORES)
     grid = [f"0.{mask:02}-0.{background:02}" for mask in range(1, 99, 6) for background in range(3, 99, 6)]
     whole = study(DEFAULT)
-    splits = ["validation", "adapt"]
+    splits = ["train", "validation", "adapt"]
     generate(whole.specs(["0.30-0.70"], splits, "seed0"), splits, str(folder / "source.h5"), True, CORES)
     checkpoint.save(folder / "network.h5", UNet(1, **DEFAULT["model"]), {"channels": 1, **DEFAULT["model"]}, {})
     for count in TARGETS:
         specs = whole.specs(grid[:count], ["adapt", "test"], "seed0")
         generate(specs, ["adapt", "test"], str(folder / f"targets{count}.h5"), False, CORES)
     works = {
-        growth_generate: (numbers, "image"),
-        growth_epoch: (numbers, "image"),
-        growth_statistics: (numbers, "image"),
+        growth_generate: (IMAGES, "image"),
+        growth_epoch: (IMAGES, "image"),
+        growth_statistics: (few, "image"),
+        growth_settling: (many, "image"),
         growth_chain: (TARGETS, "target"),
-        growth_tables: ([512, 1024, 2048], "pair"),
-        growth_rehearse: ([10, 20, 40], "rehearsed target"),
+        growth_rehearse: (REHEARSED, "rehearsed target"),
+        growth_tables: (PAIRS, "pair"),
     }
     rows = {}
     for work, (sizes, what) in works.items():
@@ -150,7 +169,7 @@ def bench_growth(folder: Path) -> dict:
             rows[f"{work.__name__}_{size}"] = row(cpu, f"s of CPU ({wall:.1f} s wall, {memory:.2f} GiB peak)")
         rate, bend = slope(sizes, [cpu for _, cpu, _ in measured])
         rows[f"{work.__name__}_slope"] = row(1000 * rate, f"ms of CPU per {what}", bend, "the slope of the lower half")
-    data = (folder / "100000.h5").stat().st_size / 100_000
+    data = (folder / f"{IMAGES[-1]}.h5").stat().st_size / IMAGES[-1]
     rows["growth_disk_image"] = row(data / 1024, "KiB per image and mask of 32 x 32", data / 2048, "their pixels")
     kept = sum((folder / f"{name}.h5").stat().st_size for name in ("adapted", "masks", "latents")) / TARGETS[-1]
     images = (folder / f"targets{TARGETS[-1]}.h5").stat().st_size / TARGETS[-1]

@@ -23,7 +23,7 @@ class PerItem(torch.utils.data.Dataset):
     """What a plain PyTorch loop does: open the file, read one image and one mask per item."""
 
     def __init__(self, path: Path):
-        self.file = h5py.File(path)["train"]
+        self.file = h5py.File(path, locking=False)["train"]
 
     def __len__(self) -> int:
         return len(self.file["images"])

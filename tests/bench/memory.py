@@ -6,6 +6,7 @@ import numpy as np
 
 from scripts.generate import generate
 from shiftgain.adaptation import batchnorm
+from shiftgain.adaptation.statistics import one_pass_pixels
 from shiftgain.files import store
 from shiftgain.latents import distances
 from shiftgain.latents.activations import summarise
@@ -27,7 +28,8 @@ def memory_adapt(folder: str, n_images: int) -> None:
     """Adapt, then summarise the latents of three layers."""
     network = frozen(TALK["model"])
     with store.read(f"{folder}/{n_images}.h5") as domain:
-        batchnorm.batchnorm(network, Inputs(domain["test"], CPU, network.depth))
+        pixels = one_pass_pixels(network)
+        batchnorm.batchnorm(network, Inputs(domain["test"], CPU, network.depth, pixels=pixels))
         layers = ["encoder1", "bottleneck", "decoder1"]
         images = Inputs(domain["test"], CPU, network.depth)
         summarise(network, images, n_images, layers, ["before_relu"], ["position"], 2000)

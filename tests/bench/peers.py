@@ -79,7 +79,8 @@ def bench_peers_train(folder: Path) -> dict:
 def bench_peers_adapt(folder: Path) -> dict:
     """BN adaptation against ``torch.optim.swa_utils.update_bn``, and both against a forward pass without gradients."""
     torch.set_num_threads(1)
-    images = [torch.rand(32, 1, 64, 64).to(memory_format=torch.channels_last) for _ in range(8)]
+    # One batch: of several, update_bn takes the average of their statistics, and ours those of all.
+    images = [torch.rand(256, 1, 64, 64).to(memory_format=torch.channels_last)]
     ours, theirs = (UNet(1, **DEFAULT["model"]).to(memory_format=torch.channels_last).eval() for _ in range(2))
     theirs.load_state_dict(ours.state_dict())
 

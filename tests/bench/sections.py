@@ -9,12 +9,13 @@ from tests.bench.measure import DEFAULT, by_itself, frozen, row, small_specs
 
 SECTION_SIDE = 8192
 SECTION_STAGES = ("generate", "adapt", "evaluate", "latents", "score")
+PLAIN = {"batchnorm": {"function": "batchnorm", "options": {}}}
 
 
 def section_spec() -> dict:
-    """The spec of a domain of two sections to adapt to and one to score."""
+    """The spec of a domain of a section to adapt to and one to score."""
     spec = small_specs(["0.70-0.30"], {"adapt": 2, "test": 1})["0.70-0.30"]
-    return spec | {"size": [SECTION_SIDE, SECTION_SIDE]}
+    return spec | {"size": [SECTION_SIDE, SECTION_SIDE], "images": {"adapt": 1, "test": 1}}
 
 
 def section(folder: str, number: int) -> None:
@@ -23,7 +24,7 @@ def section(folder: str, number: int) -> None:
     if stage == "generate":
         generate({"0.70-0.30": section_spec()}, ["adapt", "test"], f"{folder}/sections.h5", False, 1)
     else:
-        stages(folder, "sections")[stage]()
+        stages(folder, "sections", PLAIN)[stage]()
 
 
 def bench_sections(folder: Path) -> dict:

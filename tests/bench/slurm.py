@@ -12,7 +12,7 @@ from tests.bench.measure import row
 from tests.bench.scheduling import graph_checkout
 from tests.cluster import PROFILE, command_output, missing, one_node, submit, unsafe
 
-# Six jobs each, of one target: 516 with the drawing, the training and the table that are beside them.
+# Six jobs each, of one target: 516, and beside them the drawing of the source, its training, the table and `all`.
 FAMILIES = 86
 # Images as few as a stage takes: what is measured is how the jobs are started.
 OVERLAY = {

@@ -58,7 +58,7 @@ def load(group) -> Latents:
     """The summary that stage ``latents`` wrote."""
     arrays = [group[name][...] for name in ("rows", "mean", "covariance")]
     try:
-        return Latents(*arrays)
+        return Latents(*arrays).finite()
     except ValueError as error:
         raise KeyError(f"{group.name}: {error}") from error
 

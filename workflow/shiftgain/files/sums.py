@@ -59,10 +59,8 @@ def recorded(log: str | Path) -> dict[str, str]:
 
     A line of a record that is damaged is left out.
     """
-    path = record_of(log)
-    lines = os.fsdecode(path.read_bytes()).split("\n") if path.is_file() else []
-    found = {}
-    for match in filter(None, map(LINE.fullmatch, lines)):
+    path, found = record_of(log), {}
+    for match in filter(None, map(LINE.fullmatch, _lines(path))):
         escaped, known, name = match.groups()
         if escaped:
             name = re.sub(r"\\[\\nr]", lambda two: {code: sign for sign, code in ESCAPES.items()}[two[0]], name)
@@ -73,7 +71,10 @@ def recorded(log: str | Path) -> dict[str, str]:
 def faults(jobs: Iterable[Job]) -> Iterator[Fault]:
     """What of the outputs of ``jobs`` is missing, or differs from what was recorded when it was written."""
     for job in jobs:
-        known = recorded(job.log)
+        known, record = recorded(job.log), record_of(job.log)
+        if not all(map(LINE.fullmatch, _lines(record))):
+            # Of a folder, the file that it told of would not be missed.
+            yield Fault(str(record), "a line of this record is damaged", job.outputs[0])
         for output in job.outputs:
             place = os.path.normpath(output)
             inside = [file for file in known if file == place or file.startswith(place + os.sep)]
@@ -85,6 +86,11 @@ def faults(jobs: Iterable[Job]) -> Iterator[Fault]:
                     yield Fault(file, "missing", output)
                 elif digest(file) != known[file]:
                     yield Fault(file, "changed since it was written", output)
+
+
+def _lines(record: Path) -> list[str]:
+    text = os.fsdecode(record.read_bytes()) if record.is_file() else ""
+    return text.removesuffix("\n").split("\n") if text else []
 
 
 def _files(output: Path) -> list[Path]:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from math import gcd
+from typing import Self
 
 import numpy as np
 
@@ -31,7 +32,7 @@ class Latents:
     ``rows`` (n, C) are a sample of positions; ``mean`` (C,) and ``covariance`` (C, C) are over all of them.
     What a distance needs of one side alone is worked out once and kept: do not change the arrays.
 
-    Errors: ValueError where shapes disagree or a value is not finite.
+    Errors: ValueError where shapes disagree.
     """
 
     rows: np.ndarray
@@ -45,9 +46,17 @@ class Latents:
             array = np.asarray(getattr(self, name), float)
             if array.shape != shape:
                 raise ValueError(f"latents of {channels} channels have {name} of shape {array.shape}")
-            if not np.isfinite(array).all():
-                raise ValueError(f"latents have {name} that are not finite")
             object.__setattr__(self, name, array)
+
+    def finite(self) -> Self:
+        """Itself; asked once, where latents are read, since it looks at every row and a distance may need none.
+
+        Errors: ValueError where a value is not finite.
+        """
+        for name in ("rows", "mean", "covariance"):
+            if not np.isfinite(getattr(self, name)).all():
+                raise ValueError(f"latents have {name} that are not finite")
+        return self
 
     @cached_property
     def variance(self) -> np.ndarray:

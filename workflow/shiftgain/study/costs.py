@@ -18,10 +18,12 @@ SLOPE_PIXELS, SLOPE_WIDTH = 32 * 32, 8
 CHAIN_PIXELS, CHAIN_IMAGES = 48 * 48, 96
 # Stages that one row of `make bench`, growth_chain, measures together.
 CHAIN = ("adapt", "evaluate", "latents", "distances", "score")
-# What growth_rehearse measured: actions besides keeping the network, pieces of a target, and pixels of a piece.
-REHEARSED_ACTIONS, REHEARSED_PIECES, REHEARSED_PIXELS = 4, 6, 48 * 48
+# Methods besides keeping the network that growth_chain and growth_rehearse measured.
+MEASURED_METHODS = 4
+# What growth_rehearse measured: pieces of a target, and pixels of a piece.
+REHEARSED_PIECES, REHEARSED_PIXELS = 6, 48 * 48
 # Pairs up to which stages tabulate and predict cost what they cost at this many: folds, and not pairs, cost most.
-TABLE_PAIRS = 1024
+TABLE_PAIRS = 512
 
 
 class Cost(NamedTuple):
@@ -57,7 +59,7 @@ def disk(study: Study, measured: dict[str, float]) -> float | None:
     trained = len(study.trained_domains) * len(study.seeds) * _pixels(study) / SLOPE_PIXELS
     images += trained * measured["growth_disk_image"] * sum(study.config["generate"]["images"].values())
     kept = sum(len(study.targets_of[family]) for _, _, family in study.jobs) * measured["growth_disk_target"]
-    return 1024 * (images + kept)
+    return 1024 * (images + kept * _methods(study))
 
 
 def _by_slopes(study: Study, measured: dict[str, float]) -> dict[str, float]:
@@ -67,7 +69,7 @@ def _by_slopes(study: Study, measured: dict[str, float]) -> dict[str, float]:
     in_family = sum(map(len, study.targets_of.values())) / max(1, len(study.targets_of))
     drawn = scale * measured["growth_generate_slope"] / 1000
     chain = measured["growth_chain_slope"] / 1000 * targets / len(CHAIN)
-    chain *= _pixels(study) * _target_images(study) / (CHAIN_PIXELS * CHAIN_IMAGES)
+    chain *= _pixels(study) * _target_images(study) / (CHAIN_PIXELS * CHAIN_IMAGES) * _methods(study)
     width = (study.config["model"]["width"] / SLOPE_WIDTH) ** 2
     epoch = scale * width * measured["growth_epoch_slope"] / 1000 * images.get("train", 0)
     pairs = sum(len(study.targets_of[family]) for _, _, family in study.jobs)
@@ -82,13 +84,19 @@ def _by_slopes(study: Study, measured: dict[str, float]) -> dict[str, float]:
     }
 
 
+def _methods(study: Study) -> float:
+    """Methods of a job on average, the network as it is among them, over those that the slopes were measured of."""
+    numbers = [len(study.methods(family)) + 1 for _, _, family in study.jobs]
+    return sum(numbers) / max(1, len(numbers)) / (MEASURED_METHODS + 1)
+
+
 def _rehearsed(study: Study) -> float:
     """Targets that a source rehearses, in those of growth_rehearse: by their actions and pixels; 0 without a source."""
     options, sources = study.config["rehearse"], {source for source, _ in study.pairs}
     actions = sum(len(study.actions_of(source)) for source in sources) / max(1, len(sources))
     side = min(options["side"], *study.config["generate"]["size"])
     pixels = options["pieces"] * side**2 / (REHEARSED_PIECES * REHEARSED_PIXELS)
-    return options["targets"] * (actions + 1) / (REHEARSED_ACTIONS + 1) * pixels
+    return options["targets"] * (actions + 1) / (MEASURED_METHODS + 1) * pixels
 
 
 def _taken(benchmarks: Path) -> Iterator[tuple[str, list[float]]]:
