@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from math import nan
 from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
@@ -477,6 +478,7 @@ def on_a_gpu(measured: dict) -> dict:
     """What `make gpu` measured: the card, and a row per work, per number of networks at once, and of jobs at once."""
     rows = {name: part["rows"] for name, part in measured["parts"].items()}
     throughput, together, sharing = rows["throughput"], rows["together"], rows["sharing"]
+    alone = sharing.get("jobs_1", {}).get("jobs_per_minute", nan)
     wholes = [row for name, row in together.items() if name.startswith("trained_grouped")]
     return measured | {
         "tests": {"passed": 0, "failed": 0} | rows["tests"]["pytest"],
@@ -502,7 +504,7 @@ def on_a_gpu(measured: dict) -> dict:
         "sharing": [
             [
                 *[str(row["at_once"]), "yes" if row["service"] else "no", number(row["jobs_per_minute"], 1)],
-                number(row["jobs_per_minute"] / sharing["jobs_1"]["jobs_per_minute"], 1),
+                number(row["jobs_per_minute"] / alone, 1),
             ]
             for name, row in sharing.items()
             if name.startswith("jobs")

@@ -28,13 +28,13 @@ from shiftgain.files.tables import replacing
 from tests.gpu_parts import CORES, ENVIRONMENT, GRACE, PARTS, ROOT, Setting, told
 
 # What a part may take of all minutes; what one leaves, the later ones have.
-SHARES = {"tests": 0.09, "throughput": 0.12, "together": 0.22, "sharing": 0.18, "talk": 0.39}
+SHARES = {"tests": 0.2, "throughput": 0.1, "together": 0.16, "sharing": 0.19, "talk": 0.35}
 
 
 def run_part(name: str, setting: Setting, path: Path) -> None:
     """Run a part; gpu.json at ``path`` has what is known of it after every row, and its status at the end."""
     start = time.time()
-    entry: dict = {"status": "stopped", "rows": {}, "cuts": setting.cuts}
+    entry: dict = {"status": "stopped", "commit": setting.commit, "rows": {}, "cuts": setting.cuts}
 
     def keep(**more: object) -> None:
         entry.update(more, minutes=minutes_since(start))
@@ -82,7 +82,7 @@ def record(path: Path, name: str, entry: dict) -> None:
 def isolated(name: str, setting: Setting, path: Path) -> None:
     """:func:`run_part` in a process of its own, which is killed when it outlasts its minutes by :data:`GRACE`."""
     command = [sys.executable, "-m", "tests.gpu", name, "--child", "--results", str(setting.results)]
-    command += ["--minutes", str(setting.left / 60), *(["--tiny"] if setting.tiny else [])]
+    command += ["--minutes", str(setting.left / 60), "--commit", setting.commit, *(["--tiny"] if setting.tiny else [])]
     start = time.time()
     record(path, name, {"status": "stopped", "rows": {}, "cuts": []})
     process = subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, start_new_session=True)
@@ -121,7 +121,7 @@ def card(tiny: bool) -> dict:
 def code() -> str:
     """A digest of all that a part runs."""
     digest = sha256()
-    run = [*ROOT.glob("workflow/**/*.py"), *ROOT.glob("tests/*gpu*.py"), ROOT / "tests/together.py"]
+    run = [*ROOT.glob("workflow/**/*.py"), *ROOT.glob("tests/*.py")]
     for path in sorted([*run, ROOT / "workflow/studies/talk.yaml", ROOT / "config.yaml"]):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
@@ -151,7 +151,7 @@ def main(arguments: list[str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     path = results / "gpu.json"
     if asked.child:
-        return run_part(asked.parts[0], Setting(results, work, end, asked.tiny), path)
+        return run_part(asked.parts[0], Setting(results, work, end, asked.tiny, asked.commit), path)
 
     about = card(asked.tiny) | {"commit": asked.commit or commit(), "code": code()}
     before = json.loads(path.read_text()) if path.exists() else {}
@@ -173,7 +173,8 @@ def main(arguments: list[str]) -> None:
                 record(path, name, {"status": "skipped", "minutes": 0, "rows": {}, "cuts": []})
             continue
         print(f"{name}: at most {mine / 60:.1f} minutes", flush=True)
-        (run_part if asked.here else isolated)(name, Setting(results, work, time.time() + mine, asked.tiny), path)
+        setting = Setting(results, work, time.time() + mine, asked.tiny, about["commit"])
+        (run_part if asked.here else isolated)(name, setting, path)
         ran.append(name)
         measured = json.loads(path.read_text())
         write_json(path, measured | {"calls": [*calls, {"parts": ran, "minutes": minutes_since(begun)}]})

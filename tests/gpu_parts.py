@@ -33,6 +33,8 @@ from scripts.latents import REFERENCE, parts_of_source
 from scripts.tabulate import GAINS, gains
 from scripts.train import train
 from shiftgain.adaptation import batchnorm
+from shiftgain.adaptation.artefacts import Counted
+from shiftgain.adaptation.statistics import one_pass_pixels
 from shiftgain.files import store
 from shiftgain.files.tables import read_csv, write_csv, write_rows
 from shiftgain.latents.activations import summarise_parts
@@ -78,6 +80,7 @@ class Setting:
     work: Path
     deadline: float
     tiny: bool
+    commit: str = ""
     cuts: list[str] = field(default_factory=list)
 
     @property
@@ -105,6 +108,18 @@ class Setting:
         """Config of the talk's study."""
         config = merged(self.default, yaml.safe_load((ROOT / "workflow/studies/talk.yaml").read_text()))
         return merged(config, TINY if self.tiny else {})
+
+
+def at_once(network: UNet) -> int:
+    """Pixels that adapt in one pass: as many as a card's memory takes that has no other job; else those of the stage.
+
+    Of the widest layer a forward pass holds some ten arrays of floats at a time.
+    """
+    device = next(network.parameters()).device
+    if device.type != "cuda":
+        return one_pass_pixels(network)
+    values = torch.cuda.get_device_properties(device).total_memory // (4 * 30)
+    return values // next(iter(normalisation.norm_layers(network).values())).num_features
 
 
 def synchronise(device: torch.device) -> None:
@@ -267,9 +282,11 @@ def train_row(config: dict, options: dict, domain: h5py.Group, limits: dict, dev
 def forward_row(word: str, config: dict, domain: h5py.Group, limits: dict, device: torch.device) -> dict:
     """Stage adapt or evaluate on a split, read from a file in memory; counted on one batch."""
     network = fresh(config, 0, device).eval().requires_grad_(False)
-    inputs = Inputs(domain["adapt"], device, network.depth)
-    shown = next(iter(inputs))
+    inputs = Counted(domain["adapt"], device, network.depth, pixels=at_once(network))
+    shown, passes = next(iter(Inputs(domain["adapt"], device, network.depth))), 1.0
     if word == "adapt":
+        batchnorm.batchnorm(network, inputs)
+        passes = sum(inputs.passed) / inputs.count
         took = seconds(lambda: batchnorm.batchnorm(network, inputs), device)
     else:
         took = seconds(lambda: metrics.scores(predict(network, domain["test"], 0.5, device)), device)
@@ -277,7 +294,8 @@ def forward_row(word: str, config: dict, domain: h5py.Group, limits: dict, devic
     def batch() -> object:
         return batchnorm.batchnorm(network, [shown]) if word == "adapt" else network(shown.images)
 
-    return limited(inputs.count / took, len(shown.images), batch, "float32", limits)
+    row = limited(passes * inputs.count / took, len(shown.images), batch, "float32", limits)
+    return row | {"passes": passes, "images_per_second": inputs.count / took}
 
 
 def limited(per_second: float, images: int, work: Callable[[], object], kind: str, limits: dict) -> dict:
@@ -383,14 +401,14 @@ def part_sharing(setting: Setting) -> Iterator[tuple[str, dict]]:
     rates: dict[int, float] = {}
     longest = 0.0
     with ExitStack() as stack:
-        for service in (False, True):
-            try:
-                environment = stack.enter_context(mps(setting.tiny)) if service else {}
-            except (OSError, subprocess.SubprocessError) as error:
-                setting.cut(f"no multi-process service: {told(error)}")
-                break
-            # The most telling first: minutes may run out.
-            for k in [2] if setting.tiny else [8, 1, 4, 2]:
+        ways: dict[bool, dict[str, str]] = {False: {}}
+        try:
+            ways[True] = stack.enter_context(mps(setting.tiny))
+        except (OSError, subprocess.SubprocessError) as error:
+            setting.cut(f"no multi-process service: {told(error)}")
+        # The most telling first: minutes may run out.
+        for k in [2] if setting.tiny else [8, 1, 4, 2]:
+            for service, environment in ways.items():
                 if setting.left < 1.3 * longest + 2:
                     setting.cut(f"{k} jobs at once{', service' if service else ''}: no time left")
                     continue
@@ -434,6 +452,7 @@ def jobs(setting: Setting, path: Path, k: int, environment: dict[str, str]) -> d
         return row
     return row | {
         "jobs_per_minute": 60 * len(outputs) / took,
+        "validation_iou": min(output["iou"] for output in outputs),
         "seconds_of_training": statistics.median(output["seconds"] for output in outputs),
         "images_per_second_of_training": k * statistics.mean(output["images_per_second"] for output in outputs),
     }
@@ -448,7 +467,8 @@ def job(path: str, folder: str, tiny: str) -> None:
     train(path, f"{folder}/model.h5", f"{folder}/curve.csv", model, config["train"], 0, setting.device.type)
     took = time.perf_counter() - start
     curve = read_csv(f"{folder}/curve.csv")
-    print(json.dumps({"seconds": took, "images_per_second": curve["presented"].sum() / took}))
+    rate, best = curve["presented"].sum() / took, curve["validation_iou"].max()
+    print(json.dumps({"seconds": took, "images_per_second": rate, "iou": best}))
 
 
 @contextmanager
@@ -570,7 +590,8 @@ def mapped(
             for name, file in zip(part, pool.map(lambda name: drawn(config, [name], amounts, 1), part), strict=True):
                 splits = file[name]
                 key = {"source": SOURCES[0], "target": name, "transform": "identity", "level": 0.0, "seed": 0}
-                state = batchnorm.batchnorm(network, Inputs(splits["adapt"], device, network.depth))
+                shown = Inputs(splits["adapt"], device, network.depth, pixels=at_once(network))
+                state = batchnorm.batchnorm(network, shown)
                 for when, method, tensors in (("before", "source", {}), ("after", "batchnorm", state)):
                     with normalisation.adapted(network, tensors):
                         masks = predict(network, splits["test"], 0.5, device)

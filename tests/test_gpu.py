@@ -1,6 +1,7 @@
 """On a GPU: results within tolerance of the CPU, and a training loop that never waits for the device; `make gpu`."""
 
 import json
+import shutil
 import time
 
 import h5py
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from docs import published, render
 from scripts.adapt import adapt
 from scripts.evaluate import evaluate
 from scripts.rehearse import rehearse
@@ -190,7 +192,7 @@ def tiny(tmp_path):
     torch.set_num_threads(threads)
 
 
-def test_every_part_runs_on_a_cpu_and_says_what_it_ran_on(tiny, tmp_path, capsys):
+def test_every_part_runs_on_a_cpu_and_says_what_it_ran_on(tiny, tmp_path, capsys, monkeypatch):
     told = tiny("--here", "--commit", "abc")
     assert told["card"] == "none (tiny)" and told["torch"] == torch.__version__ and told["commit"] == "abc"
     assert list(told["parts"]) == list(gpu.PARTS)
@@ -206,9 +208,16 @@ def test_every_part_runs_on_a_cpu_and_says_what_it_ran_on(tiny, tmp_path, capsys
     assert list(read_csv(tmp_path / "gpu_talk.csv")) == GAINS
     assert read_csv(tmp_path / "gpu_distances.csv", ["state", "distance", "value", "null"])["value"].min() > 0
     assert len(list(tmp_path.iterdir())) <= 8
+    assert {entry["commit"] for entry in told["parts"].values()} == {"abc"}
     capsys.readouterr()
     tiny("--here", "throughput")
     assert "throughput: done before" in capsys.readouterr().out
+    # What it has just written can be published.
+    folder = shutil.copytree(published.PUBLISHED, tmp_path / "published")
+    for path in tmp_path.glob("gpu*.*"):
+        shutil.copy(path, folder)
+    monkeypatch.setattr(published, "PUBLISHED", folder)
+    assert "One none (tiny) with" in render.render("docs/results.md")
 
 
 def test_a_part_that_fails_hangs_or_has_no_minutes_leaves_the_others_alone(tiny, monkeypatch):
