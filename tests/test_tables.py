@@ -1,5 +1,6 @@
 """Tables follow their contract, workflow/schemas/tables.schema.yaml; those of a run are checked in test_workflow.py."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,16 @@ def faults(name: str, path: Path) -> Iterator[str]:
         yield f"{path.name}, {'.'.join(map(str, error.path))}: {error.message}"
 
 
+def undescribed(name: str, path: Path) -> list[str]:
+    """Columns of the table ``name`` at ``path`` of which the contract does not say what they hold."""
+    row = SCHEMA["properties"][name]["items"]
+    if "additionalProperties" in row:
+        return []
+    patterns = row.get("patternProperties", {})
+    columns = set(pd.read_csv(path, nrows=0)) - row["properties"].keys()
+    return sorted(column for column in columns if not any(re.search(pattern, column) for pattern in patterns))
+
+
 def test_the_contract_is_a_schema_with_words():
     Draft202012Validator.check_schema(SCHEMA)
     for name, table in SCHEMA["properties"].items():
@@ -37,7 +48,14 @@ def test_the_contract_is_a_schema_with_words():
     "path", [path for path in PUBLISHED if path.stem != "gpu_talk_curve"], ids=lambda path: path.stem
 )
 def test_published_tables_follow_the_contract(path):
-    assert not list(faults((OF_GPU | OF_REMEDIES).get(path.stem, path.stem.partition("_")[0]), path))
+    name = (OF_GPU | OF_REMEDIES).get(path.stem, path.stem.partition("_")[0])
+    assert not list(faults(name, path)) and not undescribed(name, path)
+
+
+def test_a_column_that_the_contract_does_not_describe_is_named(tmp_path):
+    path = tmp_path / "pairs.csv"
+    path.write_text("source,iou_turned,aside\na,0.5,1\n")
+    assert undescribed("pairs", path) == ["aside"]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import yaml
 
 from shiftgain.report.contents import figures
 from shiftgain.study.lineage import code
-from tests.test_tables import faults
+from tests.test_tables import faults, undescribed
 
 pytestmark = pytest.mark.slow
 
@@ -124,6 +124,7 @@ def test_tables_of_a_run_follow_their_schema(finished):
         "advice",
     }
     assert [fault for path in paths for fault in faults(path.stem, path)] == []
+    assert {path.stem: undescribed(path.stem, path) for path in paths if undescribed(path.stem, path)} == {}
 
 
 def test_the_report_of_snakemake_has_the_answer_and_every_figure_and_table_with_label_and_caption(finished):

@@ -8,43 +8,15 @@ from shiftgain.files.tables import read_csv
 from shiftgain.findings.relations import with_relations
 from shiftgain.study.names import KEPT, KEY, PAIR, PLAIN
 
-# Every column of tables/pairs.csv, in its order, and what it holds. The adapted IoU of each method follows, in columns
-# iou_METHOD, methods in the order of :func:`numbered`. IoU are empty where the target has no masks.
-COLUMNS = {
-    "source": "the network: the domain that it is trained on, with ~VARIANT where its training is varied",
-    "target": "the domain of the images, before any transform",
-    "transform": "what was done to them; identity where nothing was",
-    "level": "of the transform, in its unit; 0 for identity",
-    "seed": "of the network, and of the images unless the study fixes their draw",
-    "name": "the target in full: DOMAIN@TRANSFORM=LEVEL",
-    "variant": "VARIANT of the source; empty where there is none",
-    "home": "whether the target is the domain that the network was trained on, untransformed",
-    "shifted": "whether the target is that domain under a transform",
-    "polarity": "whether (mask mean - background mean) has the sign that it has on the source: kept or flipped; a "
-    "negative flips it; empty where either domain is real, or has equal means",
-    "brightness": "whether both means differ from the source's by one common amount, all else equal",
-    "towards_mask": "grey level by which the mean of the target's two means lies nearer the source's mask side than "
-    "that of the source's, before any transform; negative: away from it; empty where either domain is real",
-    "share_spread": "logits by which images of the target differ in their foreground share; empty for a real domain",
-    "share_change": "logits by which the foreground share of the target, as it is drawn, exceeds the source's; empty "
-    "where either domain is real, or its masks are given by a threshold",
-    "contrast_change": "stops by which the target's contrast to noise, |mask mean - background mean| / noise, exceeds "
-    "the source's; empty where either domain is not two classes of white noise",
-    "theory_before": "IoU that theory gives a classifier of single pixels without adaptation, at a quarter of the "
-    "noise, for what the context of a network takes from it; empty as contrast_change, and where images differ",
-    "theory_after": "the same with the input's mean and deviation adapted: what batchnorm should reach",
-    "true_foreground": "share of the test pixels that are foreground",
-    "foreground_before": "share of them that the network calls foreground without adaptation",
-    "foreground_after": "share of them that it calls foreground with the main method",
-    "clipped_share": "share of them that are black or white",
-    "pixel_ceiling": "best IoU of a classifier of single pixels; empty for colour",
-    "own_iou": "of the network on the test images of its own domain",
-    "iou_target_trained": "of a network trained on the target with labels; empty where there is none",
-    "iou_before": "without adaptation",
-    "method": "the main method of the study: batchnorm, or the first by the alphabet of a study without it",
-    "iou_after": "with the main method; empty where the pair was not tried with it",
-    "gain_iou": "iou_after - iou_before",
-}
+# Every column of tables/pairs.csv, in its order; workflow/schemas/tables.schema.yaml says what each holds. The adapted
+# IoU of each method follows, in columns iou_METHOD, methods in the order of :func:`numbered`.
+COLUMNS = [
+    *["source", "target", "transform", "level", "seed", "name", "variant"],
+    *["home", "shifted", "polarity", "brightness", "towards_mask"],
+    *["share_spread", "share_change", "contrast_change", "theory_before", "theory_after"],
+    *["true_foreground", "foreground_before", "foreground_after", "clipped_share", "pixel_ceiling"],
+    *["own_iou", "iou_target_trained", "iou_before", "method", "iou_after", "gain_iou"],
+]
 # A change of IoU of at most this size is called none.
 SMALLEST_GAIN = 0.02
 # An IoU more than this below that of the source at home is called poor, as in the talk's cases.
@@ -107,7 +79,7 @@ def pair_table(
     by_method = gains.pivot(index=KEY, columns="method", values="iou_after").add_prefix("iou_")
     shares = segmentation.loc[segmentation["method"] == main_method(gains), [*KEY, "predicted_foreground"]]
     table = table.merge(shares.rename(columns={"predicted_foreground": "foreground_after"}), on=KEY, how="left")
-    table = table.merge(main, on=KEY, how="left")[list(COLUMNS)]
+    table = table.merge(main, on=KEY, how="left")[COLUMNS]
     by_method = by_method.sort_index(axis=1, key=numbered)
     return table.merge(by_method.reset_index(), on=KEY, how="left").sort_values(KEY, ignore_index=True)
 
