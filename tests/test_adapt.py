@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from scripts.adapt import adapt
-from shiftgain.adaptation import artefacts, batchnorm, remedies
+from shiftgain.adaptation import artefacts, batchnorm, methods, remedies
 from shiftgain.adaptation.remedies import Reference
 from shiftgain.files import store
 from shiftgain.network import checkpoint, normalisation
@@ -38,9 +38,9 @@ SOURCE = Reference(share=0.4, image_share=0.4, contrast=3, stability=0.9, spread
 
 def adapted_state(method, network, tiles):
     """What ``method`` would change of ``network``."""
-    if method in batchnorm.COMPARING:
-        return batchnorm.METHODS[method](remedies.Domain(network, tiles), SOURCE)[0]
-    return batchnorm.METHODS[method](network, tiles)
+    if method in methods.COMPARING:
+        return methods.METHODS[method](remedies.Domain(network, tiles), SOURCE)[0]
+    return methods.METHODS[method](network, tiles)
 
 
 class Images(list):
@@ -50,7 +50,7 @@ class Images(list):
 
 
 def test_every_method_is_tested():
-    assert MAY_CHANGE.keys() | {"intent"} == batchnorm.METHODS.keys()
+    assert MAY_CHANGE.keys() | {"intent"} == methods.METHODS.keys()
 
 
 @pytest.mark.parametrize("method", MAY_CHANGE)
@@ -100,7 +100,7 @@ def test_it_is_what_pytorch_does_with_everything_in_one_batch(network):
 def test_each_layer_holds_the_moments_that_it_receives_once_adapted(network, method, kinds, layers):
     """Of one batch: what a layer keeps is what reaches it through the layers before, adapted as the method says."""
     images = torch.rand(16, 1, 32, 32, generator=torch.Generator().manual_seed(0)) + 2
-    state, received = batchnorm.METHODS[method](network, tiles_of([images], 2)), {}
+    state, received = methods.METHODS[method](network, tiles_of([images], 2)), {}
     for name, norm in normalisation.norm_layers(network).items():
         norm.register_forward_pre_hook(lambda _, taken, name=name: received.update({name: taken[0]}))
     with normalisation.adapted(network, state):

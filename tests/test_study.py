@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from shiftgain.adaptation import baselines, batchnorm
+from shiftgain.adaptation import baselines, methods
 from shiftgain.files import store
 from shiftgain.files.errors import StudyError
 from shiftgain.prediction.predictors import PROTOCOLS
@@ -392,7 +392,7 @@ def test_level_zero_of_any_transform_is_the_identity():
 def test_every_method_takes_its_own_options():
     """What the checks read of the source text is what Python says of the functions."""
     for module, name, functions in (
-        ("adaptation/batchnorm", "METHODS", batchnorm.METHODS),
+        ("adaptation/methods", "METHODS", methods.METHODS),
         ("adaptation/baselines", "BASELINES", baselines.BASELINES),
     ):
         read = signatures(module, name)

@@ -168,8 +168,12 @@ def test_imports_point_downwards_and_never_in_a_circle():
     used: dict[str, set[str]] = {}
     for path in LIBRARY:
         here = ".".join(path.relative_to(ROOT / "workflow").with_suffix("").parts)
-        lines = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
-        names = {f"{node.module}.{alias.name}" for node in lines for alias in node.names} | {n.module for n in lines}
+        lines = [
+            node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Import | ast.ImportFrom)
+        ]
+        names = {alias.name for node in lines if isinstance(node, ast.Import) for alias in node.names}
+        parts = [node for node in lines if isinstance(node, ast.ImportFrom)]
+        names |= {f"{node.module}.{alias.name}" for node in parts for alias in node.names} | {n.module for n in parts}
         used[here] = {name for name in names if (ROOT / "workflow" / (name.replace(".", "/") + ".py")).is_file()}
         for name in used[here]:
             there = name.split(".")[1]

@@ -8,7 +8,8 @@ from typing import NamedTuple
 import h5py
 import torch
 
-from shiftgain.adaptation import batchnorm, remedies, statistics
+from shiftgain.adaptation import remedies, statistics
+from shiftgain.adaptation.methods import COMPARING, METHODS
 from shiftgain.files import store
 from shiftgain.network import checkpoint
 from shiftgain.network.inference import Inputs
@@ -57,9 +58,9 @@ def adapter(
             if "images" in method:
                 images = images.draw(method["images"], seed)
             domain = domains.setdefault(images.count, remedies.Domain(network, images))
-            function, options, own = batchnorm.METHODS[method["function"]], method["options"], None
+            function, options, own = METHODS[method["function"]], method["options"], None
             before = sum(passed)
-            if method["function"] in batchnorm.COMPARING:
+            if method["function"] in COMPARING:
                 state, own = function(domain, reference(), **options)
             else:
                 state = function(network, domain.images, **options)
@@ -76,7 +77,7 @@ def kept(group: h5py.Group, network: UNet) -> tuple[State, dict]:
         how = {} if own is None else {"adapt": partial(remedies.of_image, own=own), "at_most": 1}
         return checkpoint.get_state(group, network), how
     method = store.get_json(group, "method")
-    function = partial(batchnorm.METHODS[method["function"]], **method["options"])
+    function = partial(METHODS[method["function"]], **method["options"])
     return {}, {"adapt": function, "at_most": method["at_test"]}
 
 

@@ -1,20 +1,19 @@
-"""Adaptation to unlabelled images. One function per method; :data:`METHODS` names them.
+"""BN adaptation, and methods that change or keep a part of what it does: one function per method.
 
 A method takes a frozen network and tiles of target images (an iterable that may be iterated again), leaves the
 network as it found it, and returns the tensors that it would change, by their name in the state dict: the whole
 artefact of the adaptation. :func:`adapted` puts them into the network for as long as a block lasts. Options of a
-method are keyword arguments, set by the config block ``methods``. A method that is only for test images as they come
-may return a :data:`Mixture`, several such states with weights.
+method are keyword arguments, set by the config block ``methods``. :mod:`shiftgain.adaptation.methods` names them.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from copy import deepcopy
 
 import torch
 from torch import Tensor
 
-from shiftgain.adaptation.comparators import alpha_bn, entropies, hybrid_ttn, intent
-from shiftgain.adaptation.remedies import remedy, towards_source
+from shiftgain.adaptation.comparators import entropies
+from shiftgain.adaptation.remedies import towards_source
 from shiftgain.adaptation.statistics import refresh
 from shiftgain.network.adopted import decoder_norms
 from shiftgain.network.inference import input_moments
@@ -96,21 +95,3 @@ def tent(network: UNet, tiles: Iterable[Tile], steps: int = 1, learning_rate: fl
 def entropy(logits: Tensor) -> Tensor:
     """Mean over pixels of the entropy of a foreground probability given by its logit, in nats."""
     return entropies(logits).mean()
-
-
-METHODS: dict[str, Callable] = {
-    "batchnorm": batchnorm,
-    "mean_only": mean_only,
-    "variance_only": variance_only,
-    "encoder_only": encoder_only,
-    "decoder_only": decoder_only,
-    "prior": prior,
-    "alpha_bn": alpha_bn,
-    "hybrid_ttn": hybrid_ttn,
-    "intent": intent,
-    "standardise": standardise,
-    "tent": tent,
-    "remedy": remedy,
-}
-# Methods that compare the target with images of the source, and may leave a rule for single images beside the state.
-COMPARING = {"remedy"}

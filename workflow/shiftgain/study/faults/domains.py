@@ -87,7 +87,7 @@ def _imageless_faults(config: dict, families: dict[str, Family]) -> Iterator[str
     for name in names:
         if name in config["oracles"] or any(name in family.domains for family in families.values()):
             yield f"config key domains.{name}: no path, so that it can be a source only; add a path to its images"
-    known = signatures("adaptation/batchnorm", "METHODS")
+    known = signatures("adaptation/methods", "METHODS")
     for family in families.values():
         for source in [source for source in family.sources if source in names]:
             for method in [method for method in family.methods if method in adaptations(config)]:

@@ -14,15 +14,15 @@ TAKEN_NAMES = {"source", "target", "before", "after", "target_trained"}
 
 def method_faults(methods: dict[str, dict]) -> Iterator[str]:
     """Entries of config key methods: functions that are not known, and options that do not go with them."""
-    known = registry("adaptation/batchnorm", "METHODS")
+    known = registry("adaptation/methods", "METHODS")
     for name, entry in methods.items():
         where = f"config key methods.{name}"
         if entry["function"] not in known:
             yield f"{where}.function: no such '{entry['function']}'{hint(entry['function'], known)}"
         else:
             options = method_options(entry)
-            yield from _option_faults(f"methods.{name}", "adaptation/batchnorm", "METHODS", entry, options)
-            compares = "source" in signatures("adaptation/batchnorm", "METHODS")[entry["function"]].arguments
+            yield from _option_faults(f"methods.{name}", "adaptation/methods", "METHODS", entry, options)
+            compares = "source" in signatures("adaptation/methods", "METHODS")[entry["function"]].arguments
             if compares and "at_test" in entry:
                 yield f"{where}.at_test: not with function {entry['function']}; give 'scope: image'"
         if {"images", "at_test"} <= entry.keys():
@@ -57,7 +57,7 @@ def taken_name_faults(config: dict) -> Iterator[str]:
 
 def adaptations(config: dict) -> list[str]:
     """Names of all adaptations that a config knows: functions, and its variants of them."""
-    return list(dict.fromkeys([*registry("adaptation/batchnorm", "METHODS"), *config["methods"]]))
+    return list(dict.fromkeys([*registry("adaptation/methods", "METHODS"), *config["methods"]]))
 
 
 def _start_faults(where: str, name: str, config: dict) -> Iterator[str]:
