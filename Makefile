@@ -105,7 +105,7 @@ predictor: .venv/installed  ## make the shipped predictor from nothing (within a
 	grep -E '^predictor,|,(baseline|unfitted|transparent|learned),|^bhattacharyya_bottleneck_before_relu_position_before,' \
 		results/grid/tables/predictors.csv | grep -v ',another_width,' > results/published/predictors.csv
 
-bench: .venv/developed  ## measure, and write results/bench.json (over 20 minutes on 2 cores)
+bench: .venv/developed  ## measure, and write results/bench.json (half an hour on 2 idle cores)
 	-$(INSTALL) --no-deps -r requirements-bench.txt
 	PYTHONPATH=$(CURDIR)/workflow $(BIN)/python -m tests.bench
 

@@ -260,15 +260,18 @@ def interval(value: float, low: float, high: float, places: int = 3) -> str:
 def verdicts(table: pd.DataFrame) -> list[list[str]]:
     """A row per hypothesis: claim, what was measured, the number with its interval, its bound, verdict and study.
 
-    Beside the verdict stands :data:`EARLIER` where claim, measure or bound are not those that are asked now.
+    The words are those of today; where another measure or bound is asked for now, they are those of then, and
+    :data:`EARLIER` stands beside the verdict.
     """
-    asked = {name: (entry.claim, entry.experiment, entry.limit) for name, entry in hypotheses().items()}
+    asked = hypotheses()
     rows = []
     for entry in table.itertuples():
-        question = (entry.claim, entry.experiment, entry.bound)
-        verdict = entry.verdict if asked.get(entry.hypothesis) == question else f"{entry.verdict}{EARLIER}"
+        now = asked.get(entry.hypothesis)
+        same = now is not None and (now.measure, now.limit) == (entry.measure, entry.bound)
+        claim, experiment = (now.claim, now.experiment) if same else (entry.claim, entry.experiment)
+        verdict = entry.verdict if same else f"{entry.verdict}{EARLIER}"
         measured = interval(entry.value, entry.low, entry.high)
-        rows.append([entry.hypothesis, entry.claim, entry.experiment, measured, entry.bound, verdict, entry.study])
+        rows.append([entry.hypothesis, claim, experiment, measured, entry.bound, verdict, entry.study])
     return rows
 
 

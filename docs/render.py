@@ -12,8 +12,9 @@ import jinja2
 import yaml
 
 from docs.published import results
+from docs.scale import scale
 from shiftgain.adaptation.baselines import BASELINES
-from shiftgain.adaptation.batchnorm import METHODS
+from shiftgain.adaptation.methods import METHODS
 from shiftgain.latents.distances import DISTANCES
 from shiftgain.shifts.generation import drawn_compound
 
@@ -65,7 +66,12 @@ def first_line(function: Callable) -> str:
     return re.sub(r":\w+:`~?([^`]+)`", r"`\1`", line.replace("``", "`"))
 
 
-PAGES = {"docs/results.md": results, "docs/glossary.md": glossary, "config/README.md": configuration}
+PAGES = {
+    "docs/results.md": results,
+    "docs/scale.md": scale,
+    "docs/glossary.md": glossary,
+    "config/README.md": configuration,
+}
 
 
 def render(page: str) -> str:
@@ -78,13 +84,18 @@ def render(page: str) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.globals["row"] = row
+    environment.globals |= {"row": row, "head": head}
     return environment.get_template(f"{PAGES[page].__name__}.md.j2").render(PAGES[page]())
 
 
 def row(cells: list) -> str:
     """A line of a Markdown table."""
     return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def head(cells: list) -> str:
+    """The two lines that begin a table of Markdown."""
+    return f"{row(cells)}\n{row(['---'] * len(cells))}\n"
 
 
 def keys(path: str, schema: dict, default: object, top: dict, seen: dict[int, str]) -> Iterator[list[str]]:

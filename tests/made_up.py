@@ -198,6 +198,7 @@ def make_study(
         "verdict": "supported",
         "experiment": "all",
         "figure": "maps",
+        "measure": "best_flip",
         "bound": "at most 1",
     }
     numbers = {"value": 0.5, "low": 0.4, "high": 0.6, "seeds": 3}

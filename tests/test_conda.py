@@ -7,6 +7,8 @@ for its rules, and that jobs run in it; not that conda-forge has those packages,
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -100,3 +102,17 @@ def test_versions_that_cannot_be_had_stop_the_run(stand_in, tmp_path):
     done = run(checkout, stand_in, "--use-conda")
     assert done.returncode == 1 and "PackagesNotFoundError: pandas=9" in done.stderr + done.stdout
     assert not (checkout / "results").exists()
+
+
+CONDA_OR_MAMBA = next(filter(shutil.which, ("mamba", "conda")), None)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CONDA_OR_MAMBA is None, reason="no conda here: its environments are read, and never solved")
+@pytest.mark.parametrize("path", sorted((ROOT / "envs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_an_environment_can_be_solved(path, tmp_path):
+    command = [CONDA_OR_MAMBA, "env", "create", "--dry-run", "--file", str(path), "--prefix", str(tmp_path / "prefix")]
+    solved = subprocess.run(command, capture_output=True, text=True)
+    if re.search("HTTP|[Cc]onnection|resolve host", solved.stderr):
+        pytest.skip(f"no channel can be reached: {solved.stderr.strip().splitlines()[0]}")
+    assert solved.returncode == 0, solved.stdout + solved.stderr

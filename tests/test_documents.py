@@ -9,7 +9,11 @@ import pandas as pd
 import pytest
 import yaml
 
-from docs import published, render
+from docs import published, render, scale
+from shiftgain.findings import pairs
+from shiftgain.latents import channels
+from shiftgain.prediction import advice
+from shiftgain.report import of_latents
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [
@@ -188,13 +192,34 @@ def test_tables_of_an_earlier_protocol_are_said_to_be(day, tables, tmp_path, mon
     assert render.render("docs/results.md").count("what is of before 2026-11-27 is of the draws") == tables
 
 
+def test_what_a_large_grid_costs_follows_from_the_slopes_by_hand():
+    rows = ("graph_slope", "noop_slope", "growth_chain_slope", "grain_start", "growth_tables_slope")
+    costs = dict.fromkeys(rows, 2.0) | {"growth_disk_family": 400.0, "growth_disk_target": 500.0}
+    default = yaml.safe_load((ROOT / "config.yaml").read_text())
+    # Channels 8 and 64, 512 rows: 2 (4 (512 * 8 + 8 * 8) + 64 + 4 (512 * 64 + 64 * 64) + 512) bytes.
+    assert scale.latents_kib(default) == pytest.approx(329_344 / 1024)
+    plain, wide = (list(scale.large_grid(costs, default, config).values()) for config in (default, default | scale.SET))
+    # 99 * 3 and 50 * 3 families of 26 jobs; 148,500 targets, of 5 sources 742,500.
+    assert plain[:4] == ["297", "7,722", "15 s", "15 s"] and wide[:4] == ["150", "3,900", "8 s", "8 s"]
+    assert plain[4:7] == ["0 h", "4.3 h", "0.4 h"]
+    # 56 of 96 images; 128 rows of 64 channels are 99,328 bytes of latents.
+    assert plain[7:] == ["57 GiB", "354 GiB"]
+    assert wide[7:] == ["33 GiB", f"{742_500 * (500 - (329_344 - 99_328) / 1024) / 2**20:.0f} GiB"]
+
+
 def test_a_verdict_of_an_earlier_question_is_told():
     asked = yaml.safe_load((ROOT / "workflow/hypotheses.yaml").read_text())["H1a"]
-    row = {"hypothesis": "H1a", "claim": asked["claim"], "experiment": asked["experiment"], "bound": "at most 0.01"}
+    row = {
+        "hypothesis": "H1a",
+        "claim": "of then",
+        "experiment": "e",
+        "measure": asked["measure"],
+        "bound": "at most 0.01",
+    }
     row |= {"verdict": "supported", "value": 0.0, "low": 0.0, "high": 0.0, "study": "methods"}
-    others = [row, *(row | {name: "another"} for name in ("claim", "experiment", "bound"))]
-    said = [cells[5] for cells in published.verdicts(pd.DataFrame(others))]
-    assert said == ["supported", *[f"supported{published.EARLIER}"] * 3]
+    others = [row, *(row | {name: "another"} for name in ("measure", "bound")), row | {"hypothesis": "H0"}]
+    said = [(cells[1], cells[5]) for cells in published.verdicts(pd.DataFrame(others))]
+    assert said == [(asked["claim"], "supported"), *[("of then", f"supported{published.EARLIER}")] * 3]
 
 
 def test_hypotheses_without_a_published_verdict_are_said_to_have_none():
@@ -216,3 +241,26 @@ def test_the_page_of_results_marks_what_is_ahead():
     assert [cell.startswith("**") for cell in cells] == [False, False, False, True, False, False, False, False]
     tied = pair.assign(iou=[0.5] * len(pair))
     assert not any("**" in cell for cell in published.baselines(tied, published.METHODS, bold=True)[0])
+
+
+# A caption, the page or the glossary, the words there, and the constant that they say.
+THRESHOLDS = [
+    ("page.html.j2", "gain and lose more than {:g}, ", pairs.SMALLEST_GAIN),
+    ("page.html.j2", "lies more than {:g} below", pairs.POOR_MARGIN),
+    ("maps.rst", "more than {:g} below", pairs.POOR_MARGIN),
+    ("predictors.rst", "promises more than {:g} and", pairs.SMALLEST_GAIN),
+    ("correlations.rst", "more than 1/{:g} of the pairs", 1 / of_latents.HOLLOW_SHARE),
+    ("distances.rst", "a factor of {:g}.", of_latents.LOGARITHMIC_SPAN),
+    ("channels.rst", "less than 1/{:g} of the layer's", 1 / channels.DEAD_DEVIATION),
+    ("channels.rst", "exceeds {:g}.", channels.NON_GAUSSIAN_DISTANCE),
+    ("glossary.yaml", "that gap is at most {:g}.", pairs.SMALLEST_GAP),
+    ("glossary.yaml", "gain exceeds {:g} in size", pairs.SMALLEST_GAIN),
+    ("glossary.yaml", "at least {:g} away", pairs.NEAR_HALF),
+    ("glossary.yaml", "at least 1/{:g} of the scores", 1 / advice.WARNED_SHARE),
+]
+
+
+@pytest.mark.parametrize(("file", "words", "constant"), THRESHOLDS)
+def test_a_threshold_is_said_as_it_is(file, words, constant):
+    text = " ".join((ROOT / "workflow/report" / file).read_text().split())
+    assert words.format(constant) in text

@@ -19,6 +19,7 @@ from shiftgain.prediction.scores import registry
 from shiftgain.report import answers, cards, segmented
 from shiftgain.report import atlas as gather
 from shiftgain.report import page as written
+from shiftgain.study.faults.methods import WORDS
 from shiftgain.study.lineage import WORKFLOW
 from shiftgain.study.names import KEY
 from tests.bench.page import made_up_atlas
@@ -105,19 +106,31 @@ def test_the_answer_is_three_sentences_without_a_number(page):
     assert answer.count("<p>") == 3 and not re.search(r"\d", answer)
 
 
+def test_words_of_remedies_are_those_that_their_names_are_made_of():
+    assert cards.DOES.keys() == WORDS.keys()
+
+
 def test_a_study_that_judges_no_hypothesis_has_no_verdicts():
-    columns = ["hypothesis", "experiment", "bound", "verdict", "study"]
+    columns = ["hypothesis", "measure", "bound", "verdict", "study"]
     found = written.verdicts(pd.DataFrame(columns=columns), pd.DataFrame(columns=columns))
     assert len(found["tested"]) == len(found["elsewhere"]) == 0 and "this study" not in found["elsewhere"]
 
 
 def test_verdicts_over_seeds_stand_beside_what_one_study_says():
-    row = {"claim": "c", "experiment": "e", "figure": "maps", "bound": "at most 1", "value": 0.5, "low": np.nan}
+    row = {
+        "claim": "c",
+        "experiment": "e",
+        "figure": "maps",
+        "measure": "m",
+        "bound": "at most 1",
+        "value": 0.5,
+        "low": np.nan,
+    }
     row |= {"high": np.nan, "seeds": 1, "verdict": "undecided", "hypothesis": "H1"}
     decided = row | {"study": "phase", "verdict": "supported", "low": 0.4, "high": 0.6, "seeds": 3}
     table = [row, row | {"hypothesis": "H2", "value": 2.0}, decided | {"hypothesis": "H3"}]
     table += [row | {"hypothesis": "H4", "verdict": "not tested", "seeds": 0}]
-    published = pd.DataFrame([decided, decided | {"hypothesis": "H2", "experiment": "another measure"}])
+    published = pd.DataFrame([decided, decided | {"hypothesis": "H2", "measure": "another"}])
     found = written.verdicts(pd.DataFrame(table), published)
     assert list(found["tested"]["over seeds, published"]) == ["supported: 0.500 (0.400 to 0.600), phase", "", ""]
     assert list(found["tested"]["this study"]) == [

@@ -171,6 +171,12 @@ FAULTS = [
         {"function": "selftraining", "start": "balanced", "selection": "target_oracle"},
         r"^config key baselines\.late\.selection: target_oracle judges epochs on images as the source's",
     ),
+    (
+        "methods.image",
+        {"function": "remedy", "scope": "shrunk"},
+        r"methods\.image: the page reads this name as \{function: remedy, scope: image\}; give the method another name",
+    ),
+    ("methods.turned", {"function": "remedy", "polarity": "turned", "prior": 16}, r"methods\.turned: the page reads"),
     ("methods.after", {"function": "batchnorm"}, r"config key methods\.after: tables use this name for something"),
 ]
 

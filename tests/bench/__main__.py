@@ -2,7 +2,7 @@
 
 Writes results/bench.json: name -> value, unit, ratio to what, how far it is from the limit of what, and the commit and
 the machine that it is of; rows of other benches stay.
-`PYTHONPATH=workflow python -m tests.bench NAME ...` runs some of them, and alone those that take an hour.
+`PYTHONPATH=workflow python -m tests.bench NAME ...` runs some of them, and alone those that take long: sections and slurm.
 """
 
 import json
@@ -39,7 +39,7 @@ BENCHES = {
     "page": bench_page,
     "slurm": bench_slurm,
 }
-BY_NAME_ONLY = {"slurm"}
+BY_NAME_ONLY = {"sections", "slurm"}
 
 
 def main(names: list[str]) -> int:

@@ -95,7 +95,7 @@ def bench_graph(folder: Path) -> dict:
     Of a run with nothing to do the better of two counts: the machine's pace changes within a minute.
     """
 
-    def least(run: Callable) -> tuple[str, float, float, float]:
+    def least(run: Callable) -> tuple[str, float, float]:
         return min((run() for _ in range(2)), key=lambda measured: measured[2])
 
     rows, sizes, found = {}, [], {"graph": [], "noop": []}
@@ -103,7 +103,7 @@ def bench_graph(folder: Path) -> dict:
         checkout = folder / str(about)
         options = graph_checkout(checkout, about // FAMILY_JOBS)
 
-        def snakemake(*more: str, checkout=checkout, options=options) -> tuple[str, float, float, float]:
+        def snakemake(*more: str, checkout=checkout, options=options) -> tuple[str, float, float]:
             command = [sys.executable, "-m", "snakemake", *options, *more]
             start = time.perf_counter()
             with (checkout / "output").open("w") as output:
@@ -111,7 +111,7 @@ def bench_graph(folder: Path) -> dict:
                 _, status, usage = os.wait4(job.pid, 0)
             text = (checkout / "output").read_text()
             assert status == 0, text
-            return text, time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 2**20
+            return text, time.perf_counter() - start, usage.ru_utime + usage.ru_stime
 
         planned = snakemake("--dry-run")
         jobs = int(re.search(r"^total\s+(\d+)", planned[0], re.MULTILINE).group(1))
@@ -125,14 +125,14 @@ def bench_graph(folder: Path) -> dict:
         if about == 1000:
             # The files above have no records of who made them; a run leaves some, and the next one reads them.
             snakemake("--forceall", "--touch")
-            _, wall, cpu, _ = least(snakemake)
+            _, wall, cpu = least(snakemake)
             unit = f"s of CPU, {jobs} jobs with the records of a run ({wall:.1f} s)"
             rows["noop_recorded"] = row(cpu, unit, cpu / idle[2], "without records")
         sizes.append(jobs)
-        for name, (_, wall, cpu, memory) in {"graph": planned, "noop": idle}.items():
+        for name, (_, wall, cpu) in {"graph": planned, "noop": idle}.items():
             found[name].append(cpu)
             limit = (cpu / 10, "10 s asked for at 10,000 jobs") if name == "noop" and about == 10_000 else (None, None)
-            rows[f"{name}_{about}"] = row(cpu, f"s of CPU, {jobs} jobs ({wall:.1f} s, {memory:.2f} GiB)", *limit)
+            rows[f"{name}_{about}"] = row(cpu, f"s of CPU, {jobs} jobs ({wall:.1f} s)", *limit)
     for name, times in found.items():
         rate, bend = slope(sizes, times)
         rows[f"{name}_slope"] = row(1000 * rate, "ms of CPU per job", bend, "the slope of the lower half")

@@ -1,4 +1,8 @@
-"""Rows `section_*`: memory of the stages that see images, on sections of 8192 x 8192."""
+"""Rows `section_*`: memory of the stages that see images, on sections of 8192 x 8192.
+
+Adapting passes over the section until its statistics settle, which takes some twenty minutes of a core: it runs when it
+is named.
+"""
 
 from pathlib import Path
 

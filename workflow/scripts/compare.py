@@ -10,7 +10,7 @@ from shiftgain.files.tables import read_csv, write_csv
 from shiftgain.findings.pairs import numbered, sorted_by
 from shiftgain.report import of_images, panels
 from shiftgain.report.pictures import PictureRow, first_example, thinned
-from shiftgain.study.names import PAIR, full_names
+from shiftgain.study.names import KEPT, PAIR, full_names
 
 COSTS = ["stage", "method", "source", "target", "seed", "training_seconds", "peak_mb"]
 
@@ -96,7 +96,7 @@ def pictures(pairs: list[tuple[str, str]], masks: dict[str, str], targets: dict[
                     image, true, _ = first_example((targets[key.split("/")[2]], f"{target}/test"))
                     drawn = {"image": image} | ({} if true is None else {"true mask": 255 * true})
                     methods = pd.Index(list(predicted[target])).sort_values(key=numbered)
-                    for method in sorted(methods, key=lambda name: name != "source"):
+                    for method in sorted(methods, key=lambda name: name != KEPT):
                         drawn[method] = 255 * thinned(predicted[f"{target}/{method}"][0])
                     rows[label] = PictureRow(label, drawn)
     return list(rows.values())

@@ -3,9 +3,7 @@
 from shiftgain.files import job
 from shiftgain.files.tables import read_csv, write_csv
 from shiftgain.findings.correlations import correlate as correlations
-from shiftgain.study.names import KEY
-
-METHOD = "batchnorm"
+from shiftgain.study.names import KEY, PLAIN
 
 
 def correlate(
@@ -16,7 +14,7 @@ def correlate(
     gains = read_csv(gains_path, [*KEY, "method", *outcomes]).astype(dict.fromkeys(outcomes, float))
     table = correlations(
         read_csv(distances_path, [*KEY, "layer", "distance", "value", "null"]),
-        gains[gains["method"] == METHOD],
+        gains[gains["method"] == PLAIN],
         outcomes=outcomes,
         n_bootstrap=bootstrap,
         seed=0,

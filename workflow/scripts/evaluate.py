@@ -21,7 +21,7 @@ from shiftgain.network import checkpoint, devices, metrics, normalisation
 from shiftgain.network.inference import BATCH_PIXELS, Inputs, predict
 from shiftgain.network.normalisation import State
 from shiftgain.network.unet import UNet
-from shiftgain.study.names import base_of, row_key
+from shiftgain.study.names import KEPT, base_of, row_key
 
 # What a row says of how its network came about. Selection: which labelled images chose the epoch. Presentations: images
 # that passed through a training step or an adaptation, labelled and unlabelled. Status: what went wrong, or nothing.
@@ -61,7 +61,7 @@ def evaluate(
             facts = {"clipped_share": test.attrs["clipped_share"], "pixel_ceiling": ceiling(test)}
             paths = {name: path for (towards, name), path in baseline_paths.items() if towards == target}
             for each in chain(
-                [Candidate("source", network, {}, {}, origin_of(about))],
+                [Candidate(KEPT, network, {}, {}, origin_of(about))],
                 (
                     Candidate(method, network, *artefacts.kept(group, network), origin_of(about, group))
                     for method, group in store.members(adapted[target])

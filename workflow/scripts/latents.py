@@ -11,9 +11,8 @@ from shiftgain.latents.activations import halves, summarise, summarise_parts
 from shiftgain.network import checkpoint, devices, normalisation
 from shiftgain.network.adopted import layers_of
 from shiftgain.network.inference import Inputs
-from shiftgain.study.names import base_of
+from shiftgain.study.names import PLAIN, base_of
 
-METHOD = "batchnorm"
 # A split of which no target has an image: split adapt of the source is that of its own domain as a target, transformed
 # or not, and the distance of an image from itself is no distance between draws.
 REFERENCE = "validation"
@@ -65,8 +64,8 @@ def latents(
             unseen = store.unseen(splits["adapt"], home)
             images = Inputs(splits["adapt"], torch_device, network.depth, chosen=unseen)
             write(f"targets/{target}/before", summarise(network, images, images.count, *place))
-            if METHOD in adapted[target]:
-                state = checkpoint.get_state(adapted[target][METHOD], network)
+            if PLAIN in adapted[target]:
+                state = checkpoint.get_state(adapted[target][PLAIN], network)
                 with normalisation.adapted(network, state):
                     write(f"targets/{target}/after", summarise(network, images, images.count, *place))
 

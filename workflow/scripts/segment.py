@@ -113,7 +113,7 @@ def found(adapted_path: str, target: str, method: str, network: UNet) -> tuple[d
 
     Known: ``n_target_images``, and ``rule``, what no state dict holds of the method, in words.
     """
-    if method == "source":
+    if method == KEPT:
         return {}, {}, {"n_target_images": 0, "rule": ""}
     with store.read(adapted_path) as adapted:
         if method not in adapted[target]:

@@ -10,7 +10,7 @@ import pandas as pd
 from shiftgain.files import job, store
 from shiftgain.files.tables import read_csv, write_csv
 from shiftgain.findings.pairs import SMALLEST_GAP, pair_table, sorted_by
-from shiftgain.study.names import KEY, PAIR, PLACE, base_of, full_names
+from shiftgain.study.names import KEPT, KEY, PAIR, PLACE, base_of, full_names
 
 # Of the target alone, whatever the method.
 FACTS = ["clipped_share", "pixel_ceiling"]
@@ -69,9 +69,9 @@ def with_oracles(scores: pd.DataFrame, networks: pd.DataFrame) -> pd.DataFrame:
 def gains(segmentation: pd.DataFrame) -> pd.DataFrame:
     """A row per pair and method beside ``source``: before, after, and the share of the gap to the oracle closed."""
     scores = segmentation.set_index(KEY)
-    before = scores[scores["method"] == "source"][["iou", "dice"]].add_suffix("_before")
+    before = scores[scores["method"] == KEPT][["iou", "dice"]].add_suffix("_before")
     trained = scores[scores["method"] == "target"][["iou"]].rename(columns={"iou": "iou_target_trained"})
-    rows = scores[~scores["method"].isin(["source", "target"])].join(before).join(trained)
+    rows = scores[~scores["method"].isin([KEPT, "target"])].join(before).join(trained)
     rows["iou_after"] = rows["iou"]
     rows["gain_iou"] = rows["iou"] - rows["iou_before"]
     rows["gain_dice"] = rows["dice"] - rows["dice_before"]

@@ -81,9 +81,9 @@ Images = Iterable[Tile]
 class Reference:
     """What refreshing says of the source's own images, without their masks: what a target is compared with.
 
-    ``share``: mean foreground probability of the images refreshed together, as a domain is; ``image_share``: the same,
-    each refreshed by itself; ``contrast``, ``stability``: medians over the images so refreshed, of :func:`contrast` and
-    :func:`stability`; ``spread``: :func:`spread`.
+    ``share``: mean foreground probability of the images refreshed together, as a domain is; ``image_share``: mean
+    foreground probability of the images refreshed one by one, and ``contrast``, ``stability``: medians of
+    :func:`contrast` and :func:`stability` over images refreshed one by one; ``spread``: :func:`spread`.
     """
 
     share: float

@@ -34,7 +34,8 @@ def content(name: str, spec: dict) -> dict:
     """What the files of a domain hold, whatever they are called and whenever they were written.
 
     ``digest``: of the bytes of all images and masks, in their order; ``places``: for each image a word that it shares
-    with itself under another name of its domain; ``passed_over``: the files that are. Errors: as :func:`look`.
+    with itself under another name of its domain; ``passed_over``: the files that are. Errors: as
+    :func:`shiftgain.domains.real.look`.
     """
     images, labels, others = stacks_of(key_of(name), spec)
     digests = {stack.file: _digest(stack.file) for stack in [*images, *(labels or [])]}
@@ -53,7 +54,7 @@ def words(name: str, spec: dict) -> dict:
 
     A copy has the same pixels, whatever file, format or type of integer they are stored in, and may be the same grey
     levels as colours; a part of an image, or other grey levels, is none. All images are decoded, no mask is opened.
-    Errors: as :func:`look`.
+    Errors: as :func:`shiftgain.domains.real.look`.
     """
     stacks, _ = images_of(key_of(name), spec)
     return {"words": [_word(pixels) for stack in stacks for pixels in stack.pages(range(len(stack.shapes)))]}

@@ -6,7 +6,7 @@ together.
 Perlin, "Improving noise", SIGGRAPH 2002: gradients on an integer lattice, faded into each other by
 ``6 t^5 - 15 t^4 + 10 t^3``. Tables, octaves and float32 coordinates are those of package ``noise`` 1.2.2
 (``_perlin.c``). On a pixel grid the sum is linear in the gradients G and separable: with a row for each pixel
-and a column for each lattice line, W the fade weights, and D the same times the offset from the line,
+and a column for each lattice line, W the fade weights, and D the fade weights times the offset from the line,
 
     field = sum over octaves of  share * (W_rows G_x D_columns' + D_rows G_y W_columns'),
 

@@ -17,7 +17,10 @@ SHARED = "shared"
 
 
 def split_numbers(where: Callable[..., str], split: dict, count: int, labelled: bool) -> dict[str, list[int]]:
-    """Image numbers of each split; see :func:`parts`."""
+    """Split -> numbers of its images among ``count``, as :func:`shiftgain.domains.real.parts` describes ``split``.
+
+    ``where``: how a fault names a key of the split; ``labelled``: whether the domain has masks.
+    """
     if split.get("layout") == SHARED:
         return {part: list(range(count)) for part in SPLITS}
     given: dict = {part: [0, count] if split[part] == ALL else split[part] for part in SPLITS if part in split}

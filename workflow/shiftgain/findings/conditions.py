@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import pandas as pd
 
+from shiftgain.study.names import PLAIN
+
 # Foreground shares of two domains within this of each other, in logits, count as equal: 0.35 and 0.36.
 SAME_SHARE = 0.05
 # So do contrasts to noise within this, in stops: means have two decimals.
@@ -67,7 +69,7 @@ def remedy_scores(pairs: pd.DataFrame, remedies: list[str]) -> pd.DataFrame:
     tried = [name for name in remedies if f"iou_{name}" in pairs]
     pairs = pairs[pairs[[f"iou_{name}" for name in tried]].notna().any(axis=1)]
     columns = {UNADAPTED: pairs["iou_before"]}
-    columns |= {name: pairs[f"iou_{name}"] for name in ("batchnorm", *tried) if f"iou_{name}" in pairs}
+    columns |= {name: pairs[f"iou_{name}"] for name in (PLAIN, *tried) if f"iou_{name}" in pairs}
     columns |= {BEST_PER_PAIR: pd.DataFrame(columns).max(axis=1)}
     columns |= {TARGET_TRAINED: pairs["iou_target_trained"], PIXEL_CEILING: pairs["pixel_ceiling"]}
     table, condition = pd.DataFrame(columns), conditions(pairs)

@@ -56,7 +56,7 @@ def main_method(gains: pd.DataFrame) -> str:
     """The method that the figures show: ``batchnorm``, or the first one of a study without it."""
     methods = sorted(gains["method"].unique())
     # Without any, no network of the study can be adapted.
-    return "batchnorm" if "batchnorm" in methods or not methods else methods[0]
+    return PLAIN if PLAIN in methods or not methods else methods[0]
 
 
 def pair_table(
@@ -68,7 +68,7 @@ def pair_table(
     every domain -> its parameters.
     """
     scored = {"iou": "iou_before", "predicted_foreground": "foreground_before"}
-    table = segmentation[segmentation["method"] == "source"].rename(columns=scored)
+    table = segmentation[segmentation["method"] == KEPT].rename(columns=scored)
     facts = ["true_foreground", "foreground_before", "clipped_share", "pixel_ceiling", "iou_before"]
     table = with_relations(table[[*KEY, *facts]], specs)
     for role, column in (("source", "own_iou"), ("name", "iou_target_trained")):

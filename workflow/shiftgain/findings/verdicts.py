@@ -38,7 +38,19 @@ class Hypothesis:
         return f"{self.side} {self.bound:g}" + " (ours)" * self.bound_is_ours
 
 
-COLUMNS = ["hypothesis", "claim", "verdict", "experiment", "figure", "value", "low", "high", "bound", "seeds"]
+COLUMNS = [
+    "hypothesis",
+    "claim",
+    "verdict",
+    "experiment",
+    "figure",
+    "measure",
+    "value",
+    "low",
+    "high",
+    "bound",
+    "seeds",
+]
 
 
 def judge(tables: Tables, hypotheses: dict[str, Hypothesis]) -> pd.DataFrame:
@@ -50,7 +62,7 @@ def judge(tables: Tables, hypotheses: dict[str, Hypothesis]) -> pd.DataFrame:
         rows.append(
             {
                 "hypothesis": name, "claim": hypothesis.claim, "verdict": verdict(values, hypothesis),
-                "experiment": hypothesis.experiment, "figure": hypothesis.figure,
+                "experiment": hypothesis.experiment, "figure": hypothesis.figure, "measure": hypothesis.measure,
                 "value": values.mean(), "low": low, "high": high,
                 "bound": hypothesis.limit, "seeds": len(values),
             }

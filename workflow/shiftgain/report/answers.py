@@ -8,16 +8,16 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest, mannwhitneyu
+from scipy.stats import binomtest
 
 from shiftgain.findings.cases import CASES
 from shiftgain.findings.conditions import REAL_NAMES, UNADAPTED, UNBROKEN_NAMES, remedy_scores
-from shiftgain.findings.correlations import TALK, strongest
+from shiftgain.findings.correlations import TALK, roc_area, strongest
 from shiftgain.findings.pairs import FEWEST_PAIRS, RESTORED_MARGIN, SMALLEST_GAIN, abroad, near_half, over_seeds
 from shiftgain.findings.summaries import between_directions
 from shiftgain.prediction.choice import KEEP, UNKNOWN, done
 from shiftgain.report import cards
-from shiftgain.study.names import KEY
+from shiftgain.study.names import KEY, PLAIN
 
 # protocol -> how its sentence begins; the first that a study has stands in its answer.
 HELD_OUT = {
@@ -117,9 +117,9 @@ def mended(pairs: pd.DataFrame, remedies: list[str]) -> Iterator[str]:
         rows = table[(table["condition"] == condition) & (table["n"] == table["pairs"])].set_index("method")
         tried = rows["iou"].reindex([name for name in remedies if name in rows.index])
         broken = condition not in (*UNBROKEN_NAMES, *REAL_NAMES) and rows["pairs"].iloc[0] >= FEWEST_PAIRS
-        if not (broken and len(tried) and "batchnorm" in rows.index):
+        if not (broken and len(tried) and PLAIN in rows.index):
             continue
-        kept, refreshed = rows.loc[[UNADAPTED, "batchnorm"], "iou"]
+        kept, refreshed = rows.loc[[UNADAPTED, PLAIN], "iou"]
         yield (
             f"What breaks {condition} ({rows['pairs'].iloc[0]} pairs): mean IoU {kept:.3f} as it is, "
             f"{refreshed:.3f} refreshed plainly, {tried.max():.3f} with {tried.idxmax().replace('_', ' ')}, "
@@ -359,13 +359,9 @@ def _in_state(score: str) -> str:
 
 
 def separation(values: pd.Series, flipped: pd.Series) -> float:
-    """max(a, 1 - a), a = U / (n m): the area under the curve of ``values`` for ``flipped``, in the better direction.
-
-    U is the statistic of Mann and Whitney 1947 of n flipped against m other values: 0.5 is chance, 1 is apart.
-    """
-    first, second = values[flipped], values[~flipped]
-    area = mannwhitneyu(first, second, method="asymptotic").statistic / (len(first) * len(second))
-    return float(max(area, 1 - area))
+    """max(a, 1 - a), a the :func:`roc_area` of ``values`` for ``flipped``: 0.5 is chance, 1 is apart."""
+    area = roc_area(values, flipped)
+    return max(area, 1 - area)
 
 
 def _in_words(row: pd.Series) -> str:

@@ -108,10 +108,10 @@ def verdicts(table: pd.DataFrame, published: pd.DataFrame) -> dict[str, pd.DataF
     ``over seeds``: the verdict of the study that decides it, from results/published, where that has this
     measure and this bound. ``this study``: a verdict from three seeds on, else on which side of the bound it is.
     """
-    known = {(row["hypothesis"], row["experiment"], row["bound"]): row for row in published.to_dict("records")}
+    known = {(row["hypothesis"], row["measure"], row["bound"]): row for row in published.to_dict("records")}
     rows = []
     for row in table.to_dict("records"):
-        decided = known.get((row["hypothesis"], row["experiment"], row["bound"]))
+        decided = known.get((row["hypothesis"], row["measure"], row["bound"]))
         rows.append(
             {
                 "hypothesis": row["hypothesis"], "claim": row["claim"],

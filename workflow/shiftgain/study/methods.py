@@ -5,10 +5,10 @@ from functools import cached_property
 
 from shiftgain.study.entries import baseline_entry, baseline_of, baseline_options, method_entry, method_options
 from shiftgain.study.jobs import Jobs
-from shiftgain.study.names import domain_of
+from shiftgain.study.names import PLAIN, domain_of
 
 # Functions of methods that advice chooses from; others are there to be compared with.
-ACTIONS = ("batchnorm", "remedy")
+ACTIONS = (PLAIN, "remedy")
 
 
 class Methods(Jobs):
@@ -42,7 +42,7 @@ class Methods(Jobs):
     def order(self) -> list[str]:
         """All actions of the study, the simpler first: a plain refresh, then in the order of the config."""
         met = {name for family in self.families for name in self.actions(family)}
-        return [name for name in dict.fromkeys(["batchnorm", "remedy", *self.config["methods"]]) if name in met]
+        return [name for name in dict.fromkeys([*ACTIONS, *self.config["methods"]]) if name in met]
 
     def _is_action(self, name: str) -> bool:
         entry = {} if baseline_of(name) in self.config["baselines"] else method_entry(self.config["methods"], name)

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from shiftgain.findings.correlations import roc_area
 from shiftgain.findings.measures.selection import STRUCTURE, Tables, abroad, per_seed, shifted, spearman
 from shiftgain.findings.pairs import near_half
 from shiftgain.study.names import DISTANCE, KEY, variant_of
@@ -33,22 +34,11 @@ def flip_told(tables: Tables) -> pd.Series:
     table = table[table["polarity"] != ""].merge(tables.distances, on=KEY)
 
     def best(rows: pd.DataFrame) -> float:
-        areas = rows.groupby(DISTANCE)[["value", "polarity"]].apply(_area)
+        by_place = rows.groupby(DISTANCE)[["value", "polarity"]]
+        areas = by_place.apply(lambda part: roc_area(part["value"], part["polarity"] == "flipped"))
         return np.maximum(areas, 1 - areas).max()
 
     return per_seed(table, best)
-
-
-def _area(rows: pd.DataFrame) -> float:
-    """P(value of a flipped pair > of a kept one) + P(equal) / 2: the area under the ROC curve; NaN without either.
-
-    Mann and Whitney 1947, from ranks.
-    """
-    flipped = rows["polarity"] == "flipped"
-    n, others = flipped.sum(), (~flipped).sum()
-    if not n or not others:
-        return np.nan
-    return (rows["value"].rank()[flipped].sum() - n * (n + 1) / 2) / (n * others)
 
 
 # H9, H10: structure and distances

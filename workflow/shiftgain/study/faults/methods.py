@@ -10,6 +10,15 @@ from shiftgain.study.lineage import registry, signatures
 GIVEN_ARGUMENTS = {"network", "domain", "tiles", "images", "source", "model", "options", "autocast"}
 # Tables use these for other things: methods source and target, and columns iou_NAME of tables/pairs.csv.
 TAKEN_NAMES = {"source", "target", "before", "after", "target_trained"}
+# Words that names of remedies are made of, from which the page says what one does -> what they say of its options.
+WORDS = {
+    "turned": {"polarity": "turned"},
+    "told": {"polarity": "told"},
+    "image": {"scope": "image"},
+    "shrunk": {"scope": "shrunk"},
+    "balanced": {"weights": "balanced"},
+}
+PLAIN_OPTIONS = {"scope": "domain", "weights": "plain", "polarity": "kept", "prior": 0}
 
 
 def method_faults(methods: dict[str, dict]) -> Iterator[str]:
@@ -25,6 +34,12 @@ def method_faults(methods: dict[str, dict]) -> Iterator[str]:
             compares = "source" in signatures("adaptation/methods", "METHODS")[entry["function"]].arguments
             if compares and "at_test" in entry:
                 yield f"{where}.at_test: not with function {entry['function']}; give 'scope: image'"
+            words = name.split("_")
+            if set(words) <= WORDS.keys():
+                said = {key: value for word in words for key, value in WORDS[word].items()}
+                if entry["function"] != "remedy" or PLAIN_OPTIONS | options != PLAIN_OPTIONS | said:
+                    told = ", ".join(f"{key}: {value}" for key, value in {"function": "remedy", **said}.items())
+                    yield f"{where}: the page reads this name as {{{told}}}; give the method another name"
         if {"images", "at_test"} <= entry.keys():
             yield f"{where}: give 'images' or 'at_test', not both"
 
