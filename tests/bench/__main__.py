@@ -2,7 +2,8 @@
 
 Writes results/bench.json: name -> value, unit, ratio to what, how far it is from the limit of what, and the commit and
 the machine that it is of; rows of other benches stay.
-`PYTHONPATH=workflow python -m tests.bench NAME ...` runs some of them, and alone those that take long: sections and slurm.
+`PYTHONPATH=workflow python -m tests.bench NAME ...` runs some of them; sections and slurm take long, and run in this
+way alone.
 """
 
 import json
