@@ -267,9 +267,10 @@ def verdicts(table: pd.DataFrame) -> list[list[str]]:
     rows = []
     for entry in table.itertuples():
         now = asked.get(entry.hypothesis)
-        same = now is not None and (now.measure, now.limit) == (entry.measure, entry.bound)
-        claim, experiment = (now.claim, now.experiment) if same else (entry.claim, entry.experiment)
-        verdict = entry.verdict if same else f"{entry.verdict}{EARLIER}"
+        if now is None or (now.measure, now.limit) != (entry.measure, entry.bound):
+            claim, experiment, verdict = entry.claim, entry.experiment, f"{entry.verdict}{EARLIER}"
+        else:
+            claim, experiment, verdict = now.claim, now.experiment, entry.verdict
         measured = interval(entry.value, entry.low, entry.high)
         rows.append([entry.hypothesis, claim, experiment, measured, entry.bound, verdict, entry.study])
     return rows

@@ -20,6 +20,13 @@ GROUPED = 4
 # Rows of the bench that are slopes, in the order of the page.
 BENT = [*(f"growth_{name}" for name in ("generate", "epoch", "statistics", "settling", "chain", "rehearse", "tables"))]
 BENT += ["graph", "noop"]
+# Ways to a faster step that the bench tries, row `road_NAME` -> in words.
+ROADS = {
+    "inductor": "the network compiled by TorchInductor",
+    "bfloat16": "autocast to bfloat16",
+    "grouped": "four networks as one, by grouped convolutions",
+    "onednn_graph": "a frozen trace under oneDNN Graph, which is for inference alone",
+}
 # Stages that a source takes for each family: adapt, evaluate, latents, distances, score.
 STAGES = 5
 
@@ -39,6 +46,7 @@ def scale() -> dict:
         "grids": grids,
         "rows": [[name, *(grid[name] for grid in grids)] for name in grids[0]],
         "slurm_jobs": ceil(families(SET) * SOURCES / GROUPED),
+        "roads": ROADS,
         "two": lambda row: f"{row['value']:.2g}",
         "rates": {k: sharing[f"jobs_{k}"]["jobs_per_minute"] for k in (1, 2, 4, 8)},
     }

@@ -22,6 +22,7 @@ from tests.bench.measure import ROOT
 from tests.bench.memory import bench_memory
 from tests.bench.page import bench_page
 from tests.bench.peers import bench_peers
+from tests.bench.roads import bench_roads
 from tests.bench.scheduling import bench_grain, bench_graph, bench_study
 from tests.bench.sections import bench_sections
 from tests.bench.slurm import bench_slurm
@@ -33,6 +34,7 @@ BENCHES = {
     "graph": bench_graph,
     "generate": bench_generate,
     "train": bench_train,
+    "roads": bench_roads,
     "adapt": bench_adapt,
     "grain": bench_grain,
     "memory": bench_memory,
