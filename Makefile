@@ -109,7 +109,7 @@ bench: .venv/developed  ## measure, and write results/bench.json (half an hour o
 	-$(INSTALL) --no-deps -r requirements-bench.txt
 	PYTHONPATH=$(CURDIR)/workflow $(BIN)/python -m tests.bench
 
-gpu: .venv/developed  ## measure what only a GPU can show, at most 12 minutes, and write results/gpu.json and its tables
+gpu: $(if $(filter .venv/bin,$(BIN)),.venv/developed)  ## measure what only a GPU can show, 12 minutes, to results/gpu.json (BIN=FOLDER of a python that has all it needs)
 	PYTHONPATH=$(CURDIR)/workflow $(BIN)/python -m tests.gpu
 
 faults: .venv/developed  ## put one-line faults into a copy, one after another, and count those that the tests catch (an hour)
