@@ -135,9 +135,13 @@ def published(name: str) -> pd.DataFrame:
 
 
 class RemedyRows(NamedTuple):
-    """``best``: the remedy with the highest mean IoU over all pairs; ``cells``: a row of text per group of pairs."""
+    """``best``: of ``candidates`` remedies that all pairs tried, that with the highest mean IoU over them.
+
+    ``cells``: a row of text per group of pairs.
+    """
 
     best: str
+    candidates: int
     cells: list[list[str]]
 
 
@@ -174,14 +178,17 @@ def kinds_of_objects(pairs: pd.DataFrame) -> pd.Series:
 def remedy_rows(gains: pd.DataFrame, groups: Callable[[pd.DataFrame], pd.Series]) -> RemedyRows:
     """Mean IoU by group: kept, refreshed, the remedy that is best throughout, the best of each pair, target labels.
 
-    Means over seeds, then over the pairs that tried a remedy. The best of each pair, by its labels, may be to keep it.
+    Means over seeds, then over the pairs that tried a remedy. The best of each pair, by its labels, may be to keep it,
+    or a plain refresh.
     """
-    named = yaml.safe_load((ROOT / "config.yaml").read_text())["methods"]
+    methods = yaml.safe_load((ROOT / "config.yaml").read_text())["methods"]
+    named = [name for name, entry in methods.items() if entry["function"] == "remedy"]
     after = gains.pivot_table(index=PAIR, columns="method", values="iou_after")
     after = after[after.columns.intersection(["batchnorm", *named])]
     tried = [name for name in after if name != "batchnorm"]
     after = after[after[tried].notna().any(axis=1)]
-    best = after[tried].dropna(axis=1).mean().idxmax()
+    throughout = after[tried].dropna(axis=1)
+    best = throughout.mean().idxmax()
     before = gains.groupby(PAIR)[["iou_before", "iou_target_trained"]].mean().loc[after.index]
     table = pd.DataFrame({"kept": before["iou_before"], "refreshed": after["batchnorm"], "best": after[best]})
     table["each"] = after.max(axis=1).clip(lower=before["iou_before"])
@@ -192,7 +199,7 @@ def remedy_rows(gains: pd.DataFrame, groups: Callable[[pd.DataFrame], pd.Series]
         trained = f" ({rows['labels'].count()})" if 0 < rows["labels"].count() < len(rows) else ""
         cells.append([name, str(len(rows)), *map(number, rows.mean())])
         cells[-1][-1] += trained
-    return RemedyRows(best, cells)
+    return RemedyRows(best, throughout.shape[1], cells)
 
 
 def home_rows(gains: pd.DataFrame) -> list[list[str]]:
@@ -329,9 +336,16 @@ def advised(table: pd.DataFrame) -> str:
 
 
 def errors(entry: pd.Series) -> list[str]:
-    """How well a predictor tells the gain: Spearman, R2, right signs, IoU lost, and how often its interval holds."""
+    """How well a predictor tells the gain: Spearman, R2, right signs, IoU lost, coverage and width of its interval.
+
+    The width is empty where the table is older than that column.
+    """
     forms = {"spearman": number, "r2": number, "sign_accuracy": share, "regret": fine}
-    return [*(measure(entry, name, form) for name, form in forms.items()), share(entry["coverage"])]
+    return [
+        *(measure(entry, name, form) for name, form in forms.items()),
+        share(entry["coverage"]),
+        number(entry.get("mean_width", nan), 2),
+    ]
 
 
 def predictors(table: pd.DataFrame) -> list[list[str]]:
@@ -366,8 +380,10 @@ def natural_rows() -> list[list[str]]:
     """
     table = followed(published("gains_natural.csv"), published("advice_natural.csv"))
     table = table[table["source"] != table["target"]]
-    groups = [*table.groupby("source"), ("all", table)]
-    return [[name if name == "all" else f"`{name}`", *followed_row(group)] for name, group in groups]
+    throughout = table.filter(regex="^iou_").drop(columns="iou_before").dropna(axis=1).mean().idxmax()
+    table = table.assign(throughout=table[throughout])
+    groups = [*table.groupby("source"), (f"all; throughout: `{throughout.removeprefix('iou_')}`", table)]
+    return [[f"`{name}`" if "`" not in name else name, *followed_row(group)] for name, group in groups]
 
 
 def followed(gains: pd.DataFrame, advice: pd.DataFrame) -> pd.DataFrame:
@@ -391,7 +407,7 @@ def followed_row(table: pd.DataFrame) -> list[str]:
     return [
         *[str(len(table)), " / ".join(str(decided.get(word, 0)) for word in ("act", KEEP, UNKNOWN))],
         *[right, share(inside.mean()), number(width, 2)],
-        *[number(table[column].mean()) for column in ("iou_before", "iou_batchnorm", "advised", "best")],
+        *[number(table[column].mean()) for column in ("iou_before", "iou_batchnorm", "throughout", "advised", "best")],
     ]
 
 

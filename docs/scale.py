@@ -47,7 +47,7 @@ def scale() -> dict:
         "rows": [[name, *(grid[name] for grid in grids)] for name in grids[0]],
         "slurm_jobs": ceil(families(SET) * SOURCES / GROUPED),
         "roads": ROADS,
-        "two": lambda row: f"{row['value']:.2g}",
+        "two": lambda row: f"{row['value']:,.0f}" if row["value"] >= 100 else f"{row['value']:.2g}",
         "rates": {k: sharing[f"jobs_{k}"]["jobs_per_minute"] for k in (1, 2, 4, 8)},
     }
 

@@ -5,6 +5,7 @@ import importlib
 import json
 import struct
 import sys
+from contextlib import nullcontext
 from copy import deepcopy
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from shiftgain.network import adopted, checkpoint, examination, handover, normal
 from shiftgain.network.inference import Inputs, of_images
 from shiftgain.network.tiles import Frame, Tiled, frame_of, halo, tiles_of, up
 from shiftgain.network.unet import UNet, to_input
+from shiftgain.study import descriptions
 from shiftgain.study.checks import study
 from shiftgain.study.descriptions import described
 from shiftgain.study.faults.schema import description_faults
@@ -686,3 +688,33 @@ def test_without_images_of_its_own_masks_are_made_and_nothing_else(tmp_path):
     images = discs(3, 24, 9)[0]
     network = checkpoint.load(tmp_path / "model.h5", CPU)
     np.testing.assert_allclose(said(network, images), said(adopted_at(tmp_path, None)[1], images))
+
+
+def test_which_output_of_a_softmax_are_the_objects_is_asked_where_nothing_says_it(tmp_path):
+    entry = {"architecture": {"callable": "UNet", "import_from": "x"}, "weights": "w.pt", "activation": "softmax"}
+    with pytest.raises(StudyError, match="softmax has an output for each class; give foreground"):
+        described("domains.home.network", entry, description_faults)
+
+
+@pytest.mark.parametrize(
+    ("names", "number"), [(["background", "nucleus"], 1), (["Cell", "BG"], 0), (["a", "b"], None), ([], None)]
+)
+def test_the_output_that_is_not_background_is_the_objects(names, number):
+    axes = ["batch", {"type": "channel", "channel_names": names}] if names else "bcyx"
+    assert descriptions._objects({"axes": axes}) == number
+
+
+@pytest.mark.parametrize(
+    ("data", "step", "refused"),
+    [
+        ({"type": "uint16"}, "scale_linear", True),
+        ({"type": "uint16"}, "zero_mean_unit_variance", False),
+        ({"type": "float32"}, "none", False),
+        ({}, "none", False),
+    ],
+)
+def test_a_network_of_other_grey_levels_is_refused(data, step, refused):
+    with (
+        pytest.raises(StudyError, match="inputs of type uint16, but images come as 8-bit") if refused else nullcontext()
+    ):
+        descriptions._check_range("n", {"data": data}, step)

@@ -93,7 +93,7 @@ def test_a_click_shows_all_of_a_pair(driver, path):
         assert words in text, words
     for words in (
         "Advice, without labels of the target: Adapt it: refresh its statistics. Expected IoU 0.30 as it is",
-        "0.80 with a plain refresh, mostly right. The difference is +0.50, and by rehearsal hardly outside +0.40 to",
+        "0.80 with a plain refresh, mostly right. The difference is +0.50, and hardly outside +0.40 to",
         "how much of the prediction stays as the unadapted network has it (for it)",
         "expected IoU",
         "encoder1",

@@ -177,6 +177,14 @@ def test_what_cannot_be_is_one_line(drawn, tmp_path, target, source, results, me
         advise.overlay(target, source, None, results)
 
 
+@pytest.mark.parametrize("role", ["TARGET", "SOURCE"])
+def test_results_do_not_lie_among_the_images(drawn, role):
+    """Masks that are written there would be read as truth, or as images."""
+    folders = {"TARGET": str(drawn / "away"), "SOURCE": str(drawn / "home")}
+    with pytest.raises(StudyError, match=rf"^RESULTS: .*/results lies in {role}, with whose images .*; move it$"):
+        advise.overlay(folders["TARGET"], folders["SOURCE"], None, str(Path(folders[role], "results")))
+
+
 def test_the_end_names_what_came_out(drawn, tmp_path):
     study = advise.overlay(str(drawn / "away"), str(drawn / "home"), None, str(tmp_path / "mine"))
     folder = tmp_path / "mine/segmented/away/home/advised"

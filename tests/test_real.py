@@ -219,7 +219,7 @@ class TestSixteenBits:
 
     def test_colour(self, tmp_path):
         raw = np.array([0, 0, 0, 65535, 0, 0]).astype(np.uint16).reshape(1, 1, 2, 3)
-        assert_same(images_of(spec_of(write_hdf5(tmp_path / "a.h5", images=raw))), [[[0, 76]]])
+        assert_same(images_of(spec_of(write_hdf5(tmp_path / "a.h5", images=raw), channel="rgb")), [[[0, 76]]])
 
     def test_a_window_without_use_or_sense_is_an_error(self, tmp_path, series):
         deep = write_hdf5(tmp_path / "deep.h5", images=pixels((2, 4, 4), np.uint16))

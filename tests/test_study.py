@@ -17,6 +17,7 @@ from shiftgain.prediction.predictors import PROTOCOLS
 from shiftgain.study import lineage
 from shiftgain.study.checks import study
 from shiftgain.study.faults.schema import SCHEMA
+from shiftgain.study.faults.segment import segment_faults
 from shiftgain.study.given import duplicate_keys
 from shiftgain.study.lineage import signatures
 from shiftgain.study.names import DomainName, domain_of, full_names, target_name, variant_of
@@ -617,3 +618,18 @@ def test_overlays_fit_the_schema(overlay, monkeypatch):
         if "no such file" not in str(error) and "does not exist" not in str(error):
             raise
         pytest.skip("the overlay names data that this machine does not have")
+
+
+@pytest.mark.parametrize(("methods", "asked", "faults"), [
+    (["balanced"], ["advised"], 1), (["batchnorm"], ["advised"], 0), (["balanced"], ["source"], 0),
+])  # fmt: skip
+def test_masks_as_advised_are_of_one_block(methods, asked, faults):
+    block = {"name": "a", "sources": ["home"], "targets": ["away"], "methods": ["batchnorm"]}
+    config = {
+        "domains": {"home": {"path": "h"}, "away": {"path": "a"}},
+        "methods": {"balanced": {}},
+        "pairs": [block, block | {"name": "b", "methods": methods}],
+        "segment": {"targets": ["away"], "methods": asked, "unknown": "expected"},
+    }
+    said = list(segment_faults(config))
+    assert len(said) == faults and all("'a' and 'b' both take 'home' to 'away'" in line for line in said)

@@ -48,6 +48,9 @@ def overlay(target: str, source: str | None, network: str | None, results: str) 
     where = str(Path(results).expanduser().resolve())
     if not RESULTS.fullmatch(where):
         raise StudyError(f"RESULTS: '{where}' has characters other than letters, digits, _ . / -; choose another place")
+    for name, path in (("TARGET", target), ("SOURCE", source)):
+        if path and Path(where).is_relative_to(Path(path).expanduser().resolve()):
+            raise StudyError(f"RESULTS: {where} lies in {name}, with whose images its masks would be read; move it")
     names = [name_of(path) for path in (source or str(network), target)]
     if names[0] == names[1]:
         names = [f"{name}_{role}" for name, role in zip(names, ("source", "target"), strict=True)]

@@ -344,7 +344,7 @@ def inside(share: float) -> float:
 def split_contrast(share: float) -> float:
     """phi(z) / (q (1 - q)) / sqrt(1 - phi(z)^2 / (q (1 - q))): :func:`contrast` of a Gaussian's uppermost ``share`` q.
 
-    At most 2.65, at one half: so much do two parts of one class of pixels differ.
+    From 2.4, near 0.1, over 2.65 at one half to 3 for the rarest: so much do two parts of one class of pixels differ.
     """
     normal = NormalDist()
     q = inside(share)

@@ -4,6 +4,7 @@ import importlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,15 @@ READ_BYTES = 2**24
 # Axes of an array that names none, by what its last sides are.
 UNNAMED_AXES = {2: "YX", 3: "IYX"}
 
+# Names of axes that are words, and types of axes in NGFF -> the letter.
+AXIS_WORDS = {
+    **dict.fromkeys(("channel", "channels", "wavelength"), "C"), **dict.fromkeys(("time", "frame"), "T"),
+    **dict.fromkeys(("depth", "plane", "slice"), "Z"), **dict.fromkeys(("height", "row", "rows"), "Y"),
+    **dict.fromkeys(("width", "column", "columns"), "X"), **dict.fromkeys(("image", "position"), "I"),
+}  # fmt: skip
+# "IMOD", in the header of files that it wrote.
+IMOD_STAMP = 1146047817
+
 Opening = Callable[[], AbstractContextManager[Any]]
 
 
@@ -35,7 +45,8 @@ def hdf5(file: Path, request: Request) -> Stack:
         dataset = handle[name]
         _check_filters(file, dataset)
         labels = [axis.label for axis in dataset.dims]
-        named = _vigra(dataset.attrs.get("axistags")) or ("".join(labels) if all(map(len, labels)) else None)
+        where = f"{file}: '{name}'"
+        named = _vigra(dataset.attrs.get("axistags")) or (_lettered(where, labels) if all(labels) else None)
         return _stack(file, name, dataset.shape, dataset.dtype, named, partial(_dataset, file, name), request)
 
 
@@ -59,9 +70,9 @@ def zarr(file: Path, request: Request) -> Stack:
             what = ", ".join(sorted(key for key, _ in node.members(max_depth=None))) or "nothing"
             role = "masks" if request.masks else "images"
             raise StudyError(f"{file}: no multiscale image (holds {what}); name the array by {request.key}.{role}")
-        named = "".join(axis if isinstance(axis, str) else axis["name"] for axis in scales[0].get("axes", ()))
         level = "/".join(filter(None, (name, scales[0]["datasets"][0]["path"])))
-        return _zarr_stack(file, level, root[level], named.upper() or None, request)
+        named = _lettered(f"{file}: '{level}'", scales[0].get("axes", ()))
+        return _zarr_stack(file, level, root[level], named or None, request)
 
 
 def has_labels(file: Path) -> bool:
@@ -77,7 +88,22 @@ def mrc(file: Path, request: Request) -> Stack:
     with naming(file), library.mmap(file, "r", permissive=True) as handle:
         if handle.data is None:
             raise StudyError(f"{file}: cannot be read as MRC; replace it by an intact file")
-        return _stack(file, "", handle.data.shape, handle.data.dtype, None, partial(_mrc, file), request)
+        dtype = handle.data.dtype
+        unsigned = dtype == np.int8 and _has_unsigned_bytes(file, handle.header)
+        opening = partial(_mrc, file, np.dtype(np.uint8 if unsigned else dtype))
+        stack = _stack(file, "", handle.data.shape, np.dtype(np.uint8 if unsigned else dtype), None, opening, request)
+        return replace(stack, notes=(*stack.notes, "bytes without sign, as the header says")) if unsigned else stack
+
+
+def _has_unsigned_bytes(file: Path, header) -> bool:
+    """Whether bytes of mode 0 count from 0: by the flag of IMOD, mrc_format.txt, else by the greatest value stated.
+
+    IMOD's header has its stamp at byte 152 and flags behind it, of which the first is set where bytes have a sign.
+    """
+    with file.open("rb") as raw:
+        raw.seek(152)
+        stamp, flags = np.frombuffer(raw.read(8), header.mode.dtype)
+    return not flags & 1 if stamp == IMOD_STAMP else bool(header.dmin >= 0 and header.dmax > np.iinfo(np.int8).max)
 
 
 @contextmanager
@@ -87,9 +113,9 @@ def _dataset(file: Path, name: str) -> Iterator[h5py.Dataset]:
 
 
 @contextmanager
-def _mrc(file: Path) -> Iterator[np.ndarray]:
+def _mrc(file: Path, dtype: np.dtype) -> Iterator[np.ndarray]:
     with _library("mrcfile", file).mmap(file, "r", permissive=True) as handle:
-        yield handle.data
+        yield handle.data.view(dtype) if handle.data.dtype == np.int8 else handle.data
 
 
 @contextmanager
@@ -101,8 +127,24 @@ def _zarr_array(file: Path, name: str) -> Iterator[Any]:
 def _zarr_stack(file: Path, name: str, array, named: str | None, request: Request) -> Stack:
     if named is None:
         labels = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS") or ()
-        named = "".join(labels).upper() if labels and all(label and len(label) == 1 for label in labels) else None
+        named = _lettered(f"{file}: '{name}'", labels) if labels and all(labels) else None
     return _stack(file, name, array.shape, np.dtype(array.dtype), named, partial(_zarr_array, file, name), request)
+
+
+def _lettered(where: str, axes_named: Sequence[str | dict]) -> str:
+    """The letter of each axis, by its name or by the type that NGFF gives it.
+
+    Errors: :class:`StudyError` for a word that says nothing of what the axis is.
+    """
+    letters = ""
+    for axis in axes_named:
+        name, kind = (axis, "") if isinstance(axis, str) else (axis["name"], axis.get("type", ""))
+        letter = name if len(name) == 1 else AXIS_WORDS.get(name.lower(), AXIS_WORDS.get(kind, ""))
+        if not letter:
+            known = ", ".join(AXIS_WORDS)
+            raise StudyError(f"{where} has an axis '{name}'; call it by a letter, such as z, t or c, or one of {known}")
+        letters += letter.upper()
+    return letters
 
 
 def _stack(
@@ -143,7 +185,10 @@ def stack_of(
     size = (*sides, 3) if coloured else tuple(sides)
     turn = [image_axes.index(axis) for axis in ("Y", "X", *image_axes.replace("Y", "").replace("X", ""))]
     read = partial(_arrays, file, opening, indices, turn)
-    return Stack(file, [size] * len(indices), np.dtype(dtype), read, notes=notes)
+    order = "".join(
+        axis for axis, side in zip(letters, shape, strict=True) if axis not in (*image_axes, "C") and side > 1
+    )
+    return Stack(file, [size] * len(indices), np.dtype(dtype), read, notes=notes, order=order)
 
 
 def _letters(where: str, shape: tuple[int, ...], named: str | None, request: Request) -> str:

@@ -10,6 +10,8 @@ from shiftgain.domains.stack import Request
 from shiftgain.files.errors import StudyError
 
 Index = tuple[int | slice, ...]
+# A last axis at most this long, and a quarter of the others, counts images that are stored as (H, W, n).
+NARROWEST = 32
 # A last axis at most this long is the samples of a pixel (grey, RGB, RGBA), where the other sides are four times it:
 # no image is so narrow.
 MOST_SAMPLES = 4
@@ -57,9 +59,10 @@ def check_channel(channels: int, request: Request) -> None:
         raise StudyError(f"config key {request.key}.channel: {request.channel} of {channels}; count from 0")
 
 
-def asked(where: str, channels: int, request: Request) -> str:
-    """The question which of several channels is meant."""
-    rgb = ", or `channel: rgb` for colours" if channels in (3, 4) else ""
+def asked(where: str, channels: int, request: Request, in_pages: bool = False) -> str:
+    """The question which of several channels is meant; ``in_pages``: each lies in a page of its own."""
+    rgb = ", or save them as one RGB page for colours" if in_pages else ", or `channel: rgb` for colours"
+    rgb = rgb if channels in (3, 4) else ""
     return (
         f"{where} has {channels} channels; give config key {request.key}.channel: one from 0 to {channels - 1}, "
         f"such as `channel: 0`, or `channel: all` if each is an image of its own{rgb}"
@@ -68,7 +71,8 @@ def asked(where: str, channels: int, request: Request) -> str:
 
 def check_sides(where: str, count: int, rows: int, columns: int) -> None:
     """Errors: :class:`StudyError` where the last axis looks like samples: (64, 64, 3) is one image, not 64."""
-    if columns <= MOST_SAMPLES and min(count, rows) >= 4 * MOST_SAMPLES:
+    narrow = columns <= NARROWEST and 4 * columns <= min(count, rows)
+    if (columns <= MOST_SAMPLES and min(count, rows) >= 4 * MOST_SAMPLES) or narrow:
         raise StudyError(
             f"{where} is ({count}, {rows}, {columns}), which would be {count} images of {rows} x {columns}; "
             f"store one colour image as (1, H, W, 3), and grey ones as (n, H, W)"

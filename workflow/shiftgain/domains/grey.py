@@ -19,6 +19,8 @@ BITS = (8, 10, 12, 14, 16, 20, 24, 32, 64)
 TAIL_SHARE = 0.001
 # A domain in fewer grey levels than this would be read as nearly blank.
 FEWEST_LEVELS = 8
+# Floats up to here are shares of white; a little above one is left by interpolation.
+UNIT = 1.01
 # Pixels of an image that are looked at: some sixty lie beyond each quantile of TAIL_SHARE.
 SAMPLED_PIXELS = 2**16
 
@@ -50,7 +52,7 @@ def windows(facts: dict[str, dict]) -> dict[str, tuple[Window | None, str]]:
     :data:`FEWEST_LEVELS`.
     """
     window_of: dict[str, tuple[Window | None, str]] = {}
-    shared: dict[str, list[str]] = {"i": [], "f": []}
+    shared: dict[str, list[str]] = {"i": [], "f": [], "unit": []}
     for name, fact in facts.items():
         if fact["dtype"] == "uint8":
             window_of[name] = None, "8 bits as stored"
@@ -60,10 +62,17 @@ def windows(facts: dict[str, dict]) -> dict[str, tuple[Window | None, str]]:
         elif fact["bits"] and fact["high"] < 2 ** fact["bits"]:
             window_of[name] = (0, 2 ** fact["bits"] - 1), f"{fact['bits']} bits by the metadata"
         else:
-            shared["f" if np.dtype(fact["dtype"]).kind == "f" else "i"].append(name)
-    for kind, names in shared.items():
+            is_float = np.dtype(fact["dtype"]).kind == "f"
+            in_unit = max(-fact["low"], fact["high"]) <= UNIT
+            shared[("unit" if in_unit else "f") if is_float else "i"].append(name)
+    if shared["i"] and shared["f"]:
+        # The same values, and so the same exposure, whatever type they are stored in.
+        shared["i"] += shared["f"]
+        shared["f"] = []
+    for group, names in shared.items():
         if not names:
             continue
+        kind = "i" if group == "i" else "f"
         window = _window(kind, [facts[name] for name in names])
         for name in names:
             _check_levels(name, facts[name], window, _window(kind, [facts[name]]), kind, names)
@@ -113,15 +122,16 @@ def _window(kind: str, facts: list[dict]) -> Window:
             return -side, side
         half = next(2 ** (bits - 1) for bits in BITS if size < 2 ** (bits - 1) or bits == BITS[-1])
         return -half, half - 1
-    if kind == "f" and high <= 1.01:
+    if kind == "f" and high <= UNIT:
         return 0.0, 1.0
     return 0, next(2**bits - 1 for bits in BITS if high < 2**bits or bits == BITS[-1])
 
 
 def _check_levels(name: str, fact: dict, window: Window, window_alone: Window, kind: str, names: list[str]) -> None:
     used = 255 * (fact["high"] - fact["low"]) / (window[1] - window[0])
-    if 0 < used < FEWEST_LEVELS and (kind == "f" or window_alone != window):
-        low, high = (f"{fact[side]:.4g}" for side in ("low", "high"))
+    far_from_black = fact["low"] > fact["high"] / 2
+    if 0 < used < FEWEST_LEVELS and (kind == "f" or window_alone != window or far_from_black):
+        low, high = (f"{fact[side]:.6g}" for side in ("low", "high"))
         others = f", as {', '.join(names)} need" if window_alone != window else ""
         raise StudyError(
             f"config key domains.{name}: its values, {low} to {high}, would be {math.ceil(used)} of 256 grey levels "

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path, PurePath
 from typing import NamedTuple
+from unicodedata import normalize
 
 from shiftgain.domains.readers import KINDS, WHOLE, reader_of
 from shiftgain.files.errors import StudyError
@@ -20,11 +21,25 @@ MASK_FOLDERS = {
     "groundtruth", "ground_truth",
 }  # fmt: skip
 MASK_WORD = re.compile(
-    r"[ _.-]+(cp[ _-])?(masks?|labels?|seg|segmentation|simple segmentation|gt|annotations?)$", re.IGNORECASE
+    r"[ _.-]+(cp[ _-])?(masks?|labels?|seg|segmentation|simple segmentation|gt|annotations?|anno|manual\d*)$",
+    re.IGNORECASE,
 )
+# A folder whose name holds such a word, such as train_masks or 01_GT, may hold masks: it is asked about.
+MASK_WORDS = MASK_FOLDERS | {"seg", "segs", "anno", "annos", "manual", "targets", "truth"}
 IMAGE_WORD = re.compile(r"[ _.-]+(images?|imgs?|im|raw|0000)$", re.IGNORECASE)
 # Written by systems, not by people.
-LITTER = {"thumbs.db", "desktop.ini", "__macosx"}
+LITTER = {
+    "thumbs.db",
+    "desktop.ini",
+    "__macosx",
+    "@eadir",
+    "@tmp",
+    "#recycle",
+    "#snapshot",
+    "$recycle.bin",
+    "lost+found",
+}
+LITTER |= {"system volume information"}
 
 Place = tuple[str, ...]
 
@@ -68,10 +83,12 @@ def layout(folder: Path, key: str, images: str | None = None, masks: str | None 
         elif role is None:
             passed_over.append((file, f"outside of {images or 'images'}/"))
         else:
-            files_by_role[role].append(_File(file, place, file.stem))
+            files_by_role[role].append(_File(file, place, stem_of(file)))
     image_files, labels = files_by_role["images"], files_by_role["masks"]
     if not labels:
         image_files, labels = _beside(image_files)
+        if not labels and images is None and masks is None:
+            _check_folders(image_files, folder, key)
     if not image_files:
         where = folder / images if images else folder / "images" if (folder / "images").is_dir() else folder
         names = ", ".join(sorted({file.name for file, _ in passed_over})[:4])
@@ -122,6 +139,27 @@ def _role(parts: Place, images: str | None, masks: str | None, in_folders: bool)
     if in_folders and (images is not None or not _said(parts, IMAGE_FOLDERS)):
         return None, place
     return "images", place
+
+
+def stem_of(file: Path) -> str:
+    """The name of a file without its suffix and the ``.ome`` that belongs to it; an accented letter is one."""
+    return normalize("NFC", re.sub(r"\.ome$", "", file.stem, flags=re.IGNORECASE))
+
+
+def _check_folders(files: list[_File], folder: Path, key: str) -> None:
+    """Errors: :class:`StudyError` where some of the images lie in a folder that is called like masks."""
+    called = [file for file in files if _is_called_masks(file.place)]
+    if called and len(called) < len(files):
+        own = called[0].path.relative_to(folder).parts[0]
+        other = next(file for file in files if not _is_called_masks(file.place)).path.relative_to(folder).parts
+        raise StudyError(
+            f"{folder}: {own} is called like masks; give config key {key}.images: {other[0] if other[1:] else '.'} and "
+            f"{key}.masks: {own}, or `images: .` alone if all of it are images"
+        )
+
+
+def _is_called_masks(place: Place) -> bool:
+    return any(word in MASK_WORDS for part in place for word in re.split(r"[ _.-]+", part.lower()))
 
 
 def _beside(files: list[_File]) -> tuple[list[_File], list[_File]]:

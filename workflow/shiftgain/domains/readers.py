@@ -48,6 +48,13 @@ def picture(file: Path, request: Request) -> Stack:
         if image.mode not in MODES:
             raise StudyError(f"{file}: a picture of mode {image.mode}; save it as grey or RGB")
         mode, dtype = MODES[image.mode]
+        if image.mode == "P" and not request.masks and request.channel is None and not _is_grey(image):
+            raise StudyError(
+                f"{file} has a palette; give config key {request.key}.channel: 0 to take the stored numbers, or rgb to "
+                "look colours up"
+            )
+        if image.mode == "P" and isinstance(request.channel, int) and not request.masks:
+            mode, request = "P", request._replace(channel=None)
         # Of a PNG, pillow would decode all pixels to find one.
         orientation = image.getexif().get(ORIENTATION, 1) if image.format in TURNING else 1
         sides = (image.width, image.height) if orientation in TURNED_ORIENTATIONS else (image.height, image.width)
@@ -57,11 +64,19 @@ def picture(file: Path, request: Request) -> Stack:
             "palette looked up": image.mode == "P",
             "turned as the EXIF orientation says": orientation not in (0, 1),
         }.items() if holds]  # fmt: skip
+    if mode == "P":
+        notes = ["palette: the stored value is the intensity"]
     coloured = mode.startswith("RGB")
     taken = request.channel if coloured and isinstance(request.channel, int) and not request.masks else None
     axes.check_channel(3 if coloured else 1, request._replace(channel=taken))
     shape = (*sides, 3) if coloured and taken is None else sides
     return Stack(file, [shape], np.dtype(dtype), partial(_picture, file, mode, taken), notes=tuple(notes))
+
+
+def _is_grey(image: Image.Image) -> bool:
+    """Whether the colours of a palette are shades of grey, which mean what they show."""
+    table = np.asarray(image.getpalette("RGB")).reshape(-1, 3)
+    return bool((table == table[:, :1]).all())
 
 
 def _picture(file: Path, mode: str, channel: int | None, numbers: Sequence[int]) -> Iterator[np.ndarray]:

@@ -38,6 +38,9 @@ from shiftgain.domains.stack import Stack
 from shiftgain.files.errors import StudyError
 
 BLOCK_BYTES = 2**24
+# Samples of two colours up to this part of the third's are dark: the images show one stain.
+LARGEST_OTHER_COLOUR = 0.05
+COLOURS = ("red", "green", "blue")
 # Images whose grey levels are looked at, spread over the series.
 SAMPLED_IMAGES = 64
 
@@ -74,11 +77,26 @@ def look(name: str, spec: dict) -> dict:
         passed_over.setdefault(why, []).append(file.name)
     facts = _description(series) | {"passed_over": passed_over, "notes": series.notes, "bits": series.bits}
     low = high = None
+    last = len(series.shapes) - 1
+    numbers = sorted({round(share * last) for share in np.linspace(0, 1, SAMPLED_IMAGES)})
+    if facts["coloured"] and spec["channels"] == 1 and spec.get("channel") is None:
+        _check_colours(name, spec, (series.images([number])[0] for number in numbers))
     if series.dtype != np.uint8:
-        last = len(series.shapes) - 1
-        numbers = sorted({round(share * last) for share in np.linspace(0, 1, SAMPLED_IMAGES)})
         low, high = grey.range_of(series.images([number])[0] for number in numbers)
     return facts | {"low": low, "high": high} | _look_at_masks(name, spec, series)
+
+
+def _check_colours(name: str, spec: dict, images: Iterator[np.ndarray]) -> None:
+    """Errors: :class:`StudyError` where all that a series shows is of one primary colour, as a stain is drawn."""
+    coloured = (image.reshape(-1, 3) for image in images if image.ndim == 3)
+    tops = np.max([np.quantile(pixels, 1 - grey.TAIL_SHARE, axis=0) for pixels in coloured] or [[1, 1, 1]], axis=0)
+    first, second = np.sort(tops)[:-3:-1]
+    if first > 0 and second <= LARGEST_OTHER_COLOUR * first:
+        number = int(np.argmax(tops))
+        raise StudyError(
+            f"{spec['path']}: its images are {COLOURS[number]} alone, of which grey is a dim shade; give config key "
+            f"{key_of(name)}.channel: {number} to take its levels, or rgb for the shade"
+        )
 
 
 def settled(specs: dict[str, dict], looks: dict[str, dict]) -> dict[str, dict]:

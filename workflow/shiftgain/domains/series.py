@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from shiftgain.domains import arrays
-from shiftgain.domains.layout import MASK_WORD, Layout, layout
+from shiftgain.domains.layout import IMAGE_WORD, MASK_WORD, Layout, layout, stem_of
 from shiftgain.domains.readers import READERS, WHOLE, read, reader_of
 from shiftgain.domains.stack import Request, Stack
 from shiftgain.files.errors import StudyError
@@ -110,10 +110,12 @@ def beside(path: Path, name: str) -> Path:
 
 
 def mask_files(path: Path) -> list[str]:
+    stems = {stem_of(path), IMAGE_WORD.sub("", stem_of(path))}
     return [
         file.name
         for file in sorted(path.parent.iterdir())
-        if file.suffix.lower() in READERS and file != path and MASK_WORD.sub("", file.stem) == path.stem
+        if file.suffix.lower() in READERS and file != path
+        if MASK_WORD.search(stem_of(file)) and MASK_WORD.sub("", stem_of(file)) in stems
     ]
 
 
@@ -133,6 +135,11 @@ def _check_masks(images: list[Stack], labels: list[Stack]) -> None:
         if len(label.shapes) != len(image.shapes):
             counts = f"{len(label.shapes)} masks, {image.file}: {len(image.shapes)} images"
             raise StudyError(f"{label.file}: {counts}; make them match")
+        if label.order != image.order and sorted(label.order) == sorted(image.order):
+            raise StudyError(
+                f"{label.file}: its masks lie along {label.order}, the images in {image.file} along {image.order}; "
+                "save them in one order of axes"
+            )
         for number, (shape, other) in enumerate(zip(label.shapes, image.shapes, strict=True)):
             if shape[:2] != other[:2]:
                 raise StudyError(

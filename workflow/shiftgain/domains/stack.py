@@ -33,7 +33,7 @@ class Stack:
 
     ``shapes``: (rows, columns) or (rows, columns, 3) of each; ``pages(numbers)`` gives their pixels as stored;
     ``bits``: those that the metadata say are used, where fewer than the type has; ``notes``: how it was read, where a
-    reader had a choice.
+    reader had a choice; ``order``: letters of the axes along which the images lie, the slowest first, as far as known.
     """
 
     file: Path
@@ -42,6 +42,7 @@ class Stack:
     pages: Callable[[Sequence[int]], Iterator[np.ndarray]]
     bits: int | None = None
     notes: tuple[str, ...] = ()
+    order: str = ""
 
 
 @contextmanager
@@ -58,6 +59,8 @@ def naming(file: Path) -> Iterator[None]:
 
 def _remedy(error: Exception, what: str) -> str:
     """What helps: a file that is not damaged needs no other in its place."""
+    if isinstance(error, FileNotFoundError):
+        return "where it is a link, it leads nowhere: correct it"
     if isinstance(error, PermissionError) or "errno = 13" in what:
         return "give yourself the permission to read it"
     if isinstance(error, OSError) and re.search(r"\block", what):

@@ -19,6 +19,7 @@ from shiftgain.files.errors import StudyError
 
 # Photometrics whose colours pillow turns into RGB, of 8 bits.
 PILLOW = {PHOTOMETRIC.SEPARATED, PHOTOMETRIC.YCBCR, PHOTOMETRIC.CIELAB}
+TAG_ORIENTATION = 274
 JPEG = {tifffile.COMPRESSION.OJPEG, tifffile.COMPRESSION.JPEG, tifffile.COMPRESSION.APERIO_JP2000_YCBC}
 
 
@@ -48,7 +49,7 @@ def tiff(file: Path, request: Request) -> Stack:
             raise StudyError(f"{file}: cut off after page {len(handle.pages)}; replace it by an intact file")
         planes: list[_Plane] = []
         notes: dict[str, None] = {}
-        bits = set()
+        bits, orders = set(), set()
         for series in handle.series:
             page = series.keyframe
             if page.is_reduced or (series.name or "").lower() in ("thumbnail", "label", "macro"):
@@ -57,6 +58,8 @@ def tiff(file: Path, request: Request) -> Stack:
             if len(series.levels) > 1:
                 notes[f"level 0 of {len(series.levels)} of a pyramid"] = None
             planes += _planes(file, handle, series, request, notes)
+            sides = zip(series.axes, series.shape, strict=True)
+            orders.add("".join(axis for axis, side in sides if axis not in "YXSC" and side > 1))
             bits.add(_bits(handle, page))
         images = (handle.imagej_metadata or {}).get("images", 1)
         if len(handle.pages) == len(planes) == 1 < images:
@@ -68,8 +71,9 @@ def tiff(file: Path, request: Request) -> Stack:
             if plane.dtype != planes[0].dtype:
                 raise StudyError(f"{file}: image {number} is {plane.dtype}, image 0 {planes[0].dtype}; convert one")
     used = bits.pop() if len(bits) == 1 else None
+    order = orders.pop() if len(orders) == 1 else ""
     shapes = [plane.shape for plane in planes]
-    return Stack(file, shapes, planes[0].dtype, partial(_pixels, file, planes), used, tuple(notes))
+    return Stack(file, shapes, planes[0].dtype, partial(_pixels, file, planes), used, tuple(notes), order)
 
 
 def _planes(file: Path, handle, series, request: Request, notes: dict[str, None]) -> Iterator[_Plane]:
@@ -77,6 +81,9 @@ def _planes(file: Path, handle, series, request: Request, notes: dict[str, None]
     if page.compression not in tifffile.TIFF.DECOMPRESSORS:
         codec = tifffile.COMPRESSION(page.compression).name
         raise StudyError(f"{file}: {codec} compression; save it without, or install imagecodecs")
+    turned = page.tags.valueof(TAG_ORIENTATION, 1)
+    if turned not in (0, 1):
+        raise StudyError(f"{file}: page {page.index} is stored turned (orientation {turned}); save it upright")
     if page.axes not in ("YX", "YXS", "SYX"):
         raise StudyError(f"{file}: page {page.index} is {page.axes} {page.shape}; save grey or RGB pages")
     where = f"{file}: page {page.index}"
@@ -96,6 +103,10 @@ def _planes(file: Path, handle, series, request: Request, notes: dict[str, None]
     sizes = (*outer, *page.shape)
     # Of axes that stand twice, all but the channel's only count images.
     letters = "".join("I" if axis not in "CYXS" else axis for axis in names) + inner
+    channels = int(np.prod([side for axis, side in zip(names, outer, strict=True) if axis == "C"]))
+    if channels > 1 and request.channel in (None, "rgb"):
+        # Colours in pages of their own are not put together: `channel: rgb` is not offered.
+        raise StudyError(axes.asked(str(file), channels, request, in_pages=True))
     image_axes, indices = axes.images_of(where if not outer else str(file), letters, sizes, request)
     if not outer and page.ndim == 2:
         axes.check_sides(str(file), 1, *page.shape)

@@ -226,7 +226,8 @@ def _constant_rule(rows: pd.DataFrame) -> str:
     words = {"always_adapt": "always a plain refresh", "never_adapt": "always to keep"}
     name = rules.index[0]
     rule = words.get(name, f"always method {name.removeprefix('always_')}")
-    return f", the best constant rule ({rule}) {rules.iloc[0]:.4f}"
+    untold = "" if any("told" in each.split("_") for each in rules.index) else ", none that tells polarity tried"
+    return f", the best constant rule ({rule}{untold}) {rules.iloc[0]:.4f}"
 
 
 def _single_number(rows: pd.DataFrame) -> str:

@@ -174,7 +174,7 @@ def _expected(row: dict) -> str:
     before, after = row["expected_before"], row["expected_after"]
     return (
         f"Expected IoU {before:.2f} as it is, {grade(before)}; {after:.2f} with {named(row['action'])}, "
-        f"{grade(after)}. The difference is {row['gain']:+.2f}, and by rehearsal hardly outside "
+        f"{grade(after)}. The difference is {row['gain']:+.2f}, and hardly outside "
         f"{row['gain_low']:+.2f} to {row['gain_high']:+.2f}."
     )
 

@@ -51,6 +51,10 @@ def described(key: str, entry: str | dict, faults: Callable[[dict], Iterable[str
             ) from error
         if lines := list(faults(entry)):
             raise StudyError(f"{path}: {lines[0].removeprefix('config key ')}")
+    if entry.get("activation") == "softmax" and "foreground" not in entry:
+        raise StudyError(
+            f"{key}: softmax has an output for each class; give foreground: the number of the objects' from 0"
+        )
     entry = DEFAULTS | entry
     architecture = dict(entry["architecture"])
     if ("source" in architecture) == ("import_from" in architecture):
@@ -90,7 +94,30 @@ def _of_bioimageio(key: str, held: dict) -> dict:
     after = [_step(step)["id"] for step in held["outputs"][0].get("postprocessing") or []]
     # Without a step after it, the output is what its user takes for probabilities.
     found["activation"] = next((name for name in after if name in ACTIVATIONS), "none")
+    if (class_of_objects := _objects(held["outputs"][0])) is not None:
+        found["foreground"] = class_of_objects
+    _check_range(key, held["inputs"][0], found["preprocessing"]["id"])
     return found | {name: own[name] for name in ("activation", "foreground", "cell", "halo") if name in own}
+
+
+def _objects(output: dict) -> int | None:
+    """The output of the objects where the names of the channels say it: the one that is not background."""
+    axes = output.get("axes") or []
+    lists = [axis["channel_names"] for axis in axes if isinstance(axis, dict) and "channel_names" in axis]
+    named: list = lists[0] if lists else []
+    others = [number for number, name in enumerate(named) if str(name).lower() not in ("background", "bg")]
+    return others[0] if len(others) == 1 else None
+
+
+def _check_range(key: str, given: dict, step: str) -> None:
+    """Errors: :class:`StudyError` where the network was made for other grey levels than images come in, 8 bits."""
+    data = given.get("data") or given.get("data_type") or {}
+    kind = data.get("type", "") if isinstance(data, dict) else data
+    if step != "zero_mean_unit_variance" and kind not in ("", "uint8", "float32", "float64", "float16"):
+        raise StudyError(
+            f"{key}: inputs of type {kind}, but images come as 8-bit grey levels, 0 to 255; describe the network "
+            "with a preprocessing for these"
+        )
 
 
 def _step(step: dict) -> dict:
