@@ -190,6 +190,19 @@ def test_a_fixed_point_sought_on_some_images_first_is_that_of_all(trained, monke
     assert remedies.Domain(trained, target.inputs)._sketch() is None
 
 
+def test_a_sketch_leaves_no_trace_of_the_order_of_the_images(trained, monkeypatch):
+    """Images of unlike exposure: which of them are sketched depends on their order, where it ends does not."""
+    images, masks = small_discs(40, 4)
+    images = grey(images * np.random.default_rng(0).uniform(0.3, 1, 40)[:, None, None])
+    monkeypatch.setattr(remedies, "SKETCH_PIXELS", 10 * SIZE * SIZE)
+    share, found = source(trained).share, []
+    for seed in range(3):
+        order = np.random.default_rng(seed).permutation(40)
+        target = Domain(images[order], masks[order])
+        found.append(remedies.Domain(trained, target.inputs).refreshed(share, "balanced").biased)
+    assert max(statistics.movement(found[0], other) for other in found[1:]) < 5 * statistics.SETTLED_MOVEMENT
+
+
 def test_turned_on_a_negative_is_plain_on_the_original(trained):
     images, masks = discs(6, SIZE, 3)
     plain = masks_of(trained, Domain(images, masks))

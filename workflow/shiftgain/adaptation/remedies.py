@@ -70,9 +70,9 @@ SMALLEST_STABILITY = 0.8
 # The fixed point of a domain is sought on so many pixels first, of no fewer images than these, and then on all.
 SKETCH_PIXELS = 2**20
 SKETCH_IMAGES = 8
-# Passes that follow where all images pass together: what is left to find is what those of the sketch do not share with
-# the rest. In tiles, a layer settles after those before it, whatever the start.
-SKETCHED_PASSES = 4
+# Passes that follow at most where all images pass together, so that nothing is left of which images were sketched: of
+# unlike exposure they are far from the rest. In tiles, a layer settles after those before it, whatever the start.
+SKETCHED_PASSES = 16
 
 Images = Iterable[Tile]
 
