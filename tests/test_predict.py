@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scripts.predict import frozen, gain_table, labelled, measure, predict
+from scripts.predict import frozen, gain_table, labelled, measure, of_pairs_asked, predict
 from shiftgain.files.commit import commit
 from shiftgain.findings.pairs import COLUMNS
 from shiftgain.prediction import forest, predictors
@@ -117,6 +117,20 @@ def test_a_frozen_forest_is_judged_on_the_pairs_asked_only(table, tmp_path):
     assert judged["iou"]["r2"] > 0.6 and np.isnan(judged["gain_iou"]["coverage"]), "no width, no interval"
     assert [row["outcome"] for row in measure(rows, runs["always_turned"], FROZEN, ORDER, FEWER)] == ["gain_iou"]
     assert not list(frozen(rows, None, NONE, ORDER, FEWER))
+
+
+@pytest.mark.parametrize(
+    ("asked", "pairs"),
+    [
+        ({"source": ["a"], "target": ["b", "c"]}, ["ab", "ac"]),
+        ({"target": ["b"]}, ["ab", "db"]),
+        ({"source": ["a"], "target": []}, []),
+    ],
+)
+def test_pairs_that_are_asked_about_have_both_domains_asked(asked, pairs):
+    table = pd.DataFrame([{"source": s, "target": t} for s in "ad" for t in "bce"])
+    rows = of_pairs_asked(table, asked)
+    assert list(rows["source"] + rows["target"]) == pairs
 
 
 def test_a_pair_is_labelled_by_its_own_rows():

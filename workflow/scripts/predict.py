@@ -69,8 +69,7 @@ def predict(
     with Parallel(threads, return_as="generator") as pool:
         for protocol in [*PROTOCOLS, *asked]:
             if protocol in asked:
-                among = [table[role].isin(chosen) for role, chosen in asked[protocol].items()]
-                rows = table[np.logical_and.reduce(among)].reset_index(drop=True)
+                rows = of_pairs_asked(table, asked[protocol])
                 # A study without such pairs makes a forest where there is none yet, or none that can be read.
                 known = forest.load(frozen_path, code) if frozen_path and len(rows) else None
                 runs = list(frozen(rows, known, rehearsals, order, options))
@@ -101,6 +100,12 @@ def counted(results: Iterable, what: str, total: int) -> list:
         logging.info("%s %d of %d", what, number, total)
         kept.append(result)
     return kept
+
+
+def of_pairs_asked(table: pd.DataFrame, asked: dict[str, list[str]]) -> pd.DataFrame:
+    """The rows of which ``source`` and ``target`` are each among those ``asked``; all where a key is missing."""
+    among = [table[role].isin(chosen) for role, chosen in asked.items()]
+    return table[np.logical_and.reduce(among)].reset_index(drop=True)
 
 
 def labelled(pairs: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
@@ -160,7 +165,7 @@ def in_folds(
         for out, seen in held
     )
     parts = counted(fitted, f"{', '.join(columns)} held out, fold", len(held))
-    asked = np.logical_or.reduce([out for out, _ in held])
+    asked = np.logical_and.reduce([out for out, _ in held])
     runs = []
     for key in parts[0]:
         predicted, half = np.full((2, len(table)), np.nan)
