@@ -104,7 +104,7 @@ def counted(results: Iterable, what: str, total: int) -> list:
 
 def of_pairs_asked(table: pd.DataFrame, asked: dict[str, list[str]]) -> pd.DataFrame:
     """The rows of which ``source`` and ``target`` are each among those ``asked``; all where a key is missing."""
-    among = [table[role].isin(chosen) for role, chosen in asked.items()]
+    among = [table[role].isin(chosen).to_numpy() for role, chosen in asked.items()]
     return table[np.logical_and.reduce(among)].reset_index(drop=True)
 
 
@@ -165,7 +165,7 @@ def in_folds(
         for out, seen in held
     )
     parts = counted(fitted, f"{', '.join(columns)} held out, fold", len(held))
-    asked = np.logical_and.reduce([out for out, _ in held])
+    asked = np.logical_or.reduce([out for out, _ in held])
     runs = []
     for key in parts[0]:
         predicted, half = np.full((2, len(table)), np.nan)
