@@ -223,6 +223,7 @@ def load_weights(module: nn.Module, path: Path) -> None:
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
+    """Tensors by name: a header of JSON and their bytes, too little to ask for the package safetensors."""
     content = path.read_bytes()
     (length,) = struct.unpack("<Q", content[:8])
     state = {}

@@ -1,5 +1,7 @@
 """Networks on disk: named tensors in a checksummed HDF5 file, so that loading one executes nothing.
 
+HDF5 and not safetensors, since it has a checksum for each chunk, and holds the states of all targets in one file.
+
 But one: an adopted network needs its architecture, which is code that the config names.
 """
 

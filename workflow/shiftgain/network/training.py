@@ -89,7 +89,10 @@ def segmentation_loss(logits: Tensor, masks: Tensor) -> Tensor:
 
 
 def learning_rate(progress: float, peak: float) -> float:
-    """Linear warm-up over the first tenth of training, then a cosine to zero; ``progress`` in [0, 1]."""
+    """Linear warm-up over the first tenth of training, then a cosine to zero; ``progress`` in [0, 1].
+
+    A function of progress and not torch's OneCycleLR, whose state a training that goes on would have to restore.
+    """
     if progress < WARM_UP:
         return peak * (progress + HEAD_START) / (WARM_UP + HEAD_START)
     return peak * 0.5 * (1 + math.cos(math.pi * (progress - WARM_UP) / (1 - WARM_UP)))

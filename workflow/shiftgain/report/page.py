@@ -1,4 +1,7 @@
-"""What the page says: tables in HTML, sentences, cards, and pictures as text."""
+"""What the page says: tables in HTML, sentences, cards, and pictures as text.
+
+A template of our own and not Quarto, which is a program of hundreds of megabytes: the page is one file without requests.
+"""
 
 import base64
 import gzip

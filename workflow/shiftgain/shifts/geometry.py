@@ -4,6 +4,9 @@ Images are interpolated by cubic splines: linear interpolation, an average of ne
 standard deviation of white noise and so be a blur too (cubic takes an eighth). Masks take the nearest pixel. What comes
 from beyond the border is mirrored there. The affine maps leave the centre of the image in place.
 
+Thin over SciPy and pillow and not a library's: what a level means, rounding, and that level 0 is the image itself are
+what the study measures with.
+
 For arguments and results see :class:`shiftgain.shifts.transforms.Transform`. SciPy is imported where it is used: it is
 slow to import, and Snakemake reads the registry at each start.
 """

@@ -4,6 +4,9 @@ Grey levels have a full range of 1 (0 is black, 1 is white), whatever the bits t
 computed in floating point, clipped, and rounded once, halves upwards: ties to even would map neighbouring
 grey levels onto one when a brightness falls between two of them.
 
+Thin over SciPy and pillow and not a library's: what a level means, rounding, and that level 0 is the image itself are
+what the study measures with.
+
 For arguments and results see :class:`shiftgain.shifts.transforms.Transform`. SciPy is imported where it is used: it is
 slow to import, and Snakemake reads the registry at each start.
 """
