@@ -1,7 +1,7 @@
 """The U-Net with batch norm (Ronneberger, Fischer, Brox 2015, MICCAI, doi:10.1007/978-3-319-24574-4_28).
 
-Written here, since latents are read before and after each ReLU of blocks found by name; networks of libraries come in as
-adopted ones.
+Written here, since latents are read before and after each ReLU of blocks found by name; networks of libraries come in
+as adopted ones.
 """
 
 import torch

@@ -1,6 +1,6 @@
 """What the page says: tables in HTML, sentences, cards, and pictures as text.
 
-A template of our own and not Quarto, which is a program of hundreds of megabytes: the page is one file without requests.
+A template of our own and not Quarto, a program of hundreds of megabytes: the page is one file without requests.
 """
 
 import base64
