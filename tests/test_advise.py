@@ -147,6 +147,12 @@ def test_no_gain_lies_beyond_one():
     assert pd.isna(found["images_to_label"]), "nothing was rehearsed"
 
 
+def test_the_scores_that_moved_it_most_are_named_whichever_way_they_moved_it():
+    moved = pd.Series({"a": 0.1, "b": -0.5, "c": 0.2, "d": -0.05})
+    named = advice._drivers(pd.Series(1.0, moved.index), moved)
+    assert named == "b = 1.00 (-0.50); c = 1.00 (+0.20); a = 1.00 (+0.10)"
+
+
 def test_drivers_sum_to_the_expectation():
     table = scored((LOW, HIGH, MIDDLE))
     moved = TREE.drivers(TREE.rows(table))
