@@ -162,3 +162,11 @@ def test_integers_far_from_black_in_few_grey_levels_are_asked_about(low, high):
     with pytest.raises(StudyError, match=rf"of 256 grey levels under the window .*give `window: \[{low}, "):
         grey.windows({"a": fact("uint16", low, high)})
     assert grey.windows({"dark": fact("uint16", 0, 62)})["dark"][0] == (0, 255)
+
+
+def test_the_range_of_a_domain_is_that_of_all_its_images(tmp_path):
+    """A first image in the dark says nothing of the others."""
+    deep = IMAGES.astype(np.uint16) * 16
+    deep[0] = 7
+    found = looked_at(save(tmp_path / "a.tif", deep))
+    assert found["low"] == 7 and found["high"] > 3000

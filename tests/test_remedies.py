@@ -373,8 +373,8 @@ def test_contrast_of_the_parts_of_a_gaussian(share):
 
 
 def test_stability_by_hand():
-    parts = [torch.tensor([[[0.95, 0.92, 0.5, 0.05]]]), torch.tensor([[[0.2, 0.99]]])]
-    assert stability(parts) == 3 / 5, "over all parts of an image"
+    parts = [torch.tensor([[[0.95, 0.92, 0.7, 0.5, 0.05]]]), torch.tensor([[[0.2, 0.99]]])]
+    assert stability(parts) == 3 / 6, "over all parts of an image"
     assert stability([torch.full((1, 2, 2), 0.05)]) == 0, "nothing may be foreground"
 
 
