@@ -51,7 +51,7 @@ crate: .venv/installed  ## write a finished study as a Workflow Run RO-Crate int
 test: .venv/developed  ## run every test, a file to a worker
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $$(($(CORES) + 1)) --dist loadfile --no-loadscope-reorder
 
-slurm: .venv/developed  ## test the Slurm profile on a node of its own, a killed head, a drained node (8 minutes; as root, with apt: installs it)
+slurm: .venv/developed  ## test the Slurm profile on a node of its own, a killed head, a drained node (minutes; as root, with apt: installs it)
 	command -v slurmctld > /dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 		apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client munge; }
 	DISTURB=1 $(BIN)/python -m pytest tests/test_slurm.py

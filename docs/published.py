@@ -382,8 +382,9 @@ def natural_rows() -> list[list[str]]:
     table = table[table["source"] != table["target"]]
     throughout = table.filter(regex="^iou_").drop(columns="iou_before").dropna(axis=1).mean().idxmax()
     table = table.assign(throughout=table[throughout])
-    groups = [*table.groupby("source"), (f"all; throughout: `{throughout.removeprefix('iou_')}`", table)]
-    return [[f"`{name}`" if "`" not in name else name, *followed_row(group)] for name, group in groups]
+    groups = [(f"`{name}`", group) for name, group in table.groupby("source")]
+    groups.append((f"all; throughout: `{throughout.removeprefix('iou_')}`", table))
+    return [[words, *followed_row(group)] for words, group in groups]
 
 
 def followed(gains: pd.DataFrame, advice: pd.DataFrame) -> pd.DataFrame:

@@ -6,17 +6,16 @@ from math import ceil
 import yaml
 
 from docs.published import PUBLISHED, ROOT
+from shiftgain.study.costs import CHAIN
 
 # The large grid: all ordered pairs of a hundred different means, under so many transforms, for so many sources.
 DOMAINS, TRANSFORMS, SOURCES = 100 * 99, 15, 5
 # What the page advises to set for it; the defaults are those of config.yaml.
-SET = {
+SETTINGS = {
     "adapt": {"domains_per_job": 200, "transforms_per_job": 5},
     "generate": {"images": {"train": 512, "validation": 64, "adapt": 24, "test": 32}},
     "latents": {"layers": ["bottleneck"], "rows": 128},
 }
-# Families of a Slurm job, by the profile of Slurm.
-GROUPED = 4
 # Rows of the bench that are slopes, in the order of the page.
 BENT = [*(f"growth_{name}" for name in ("generate", "epoch", "statistics", "settling", "chain", "rehearse", "tables"))]
 BENT += ["graph", "noop"]
@@ -27,8 +26,6 @@ ROADS = {
     "grouped": "four networks as one, by grouped convolutions",
     "onednn_graph": "a frozen trace under oneDNN Graph, which is for inference alone",
 }
-# Stages that a source takes for each family: adapt, evaluate, latents, distances, score.
-STAGES = 5
 
 
 def scale() -> dict:
@@ -37,15 +34,15 @@ def scale() -> dict:
     sharing = json.loads((PUBLISHED / "gpu.json").read_text())["parts"]["sharing"]["rows"]
     default = yaml.safe_load((ROOT / "config.yaml").read_text())
     costs = {name: row["value"] for name, row in bench.items()}
-    grids = [large_grid(costs, default, config) for config in (default, default | SET)]
+    profile = yaml.safe_load((ROOT / "workflow/profiles/slurm/config.yaml").read_text())
+    grids = [large_grid(costs, default, config) for config in (default, default | SETTINGS)]
     return {
         "bench": bench,
-        "made": sorted({f"commit {row['commit'][:7]}, {row['machine']}" for row in bench.values() if "commit" in row}),
+        "made": sorted({f"commit {row['commit'][:7]}, {row['machine']}" for row in bench.values()}),
         "bends": [f"{bench[f'{name}_slope']['ratio']:.2f}" for name in BENT],
-        "overlay": yaml.safe_dump(SET, default_flow_style=None, sort_keys=False),
-        "grids": grids,
+        "overlay": yaml.safe_dump(SETTINGS, default_flow_style=None, sort_keys=False),
         "rows": [[name, *(grid[name] for grid in grids)] for name in grids[0]],
-        "slurm_jobs": ceil(families(SET) * SOURCES / GROUPED),
+        "slurm_jobs": ceil(families(SETTINGS) * SOURCES / profile["group-components"]["cells"]),
         "roads": ROADS,
         "two": lambda row: f"{row['value']:,.0f}" if row["value"] >= 100 else f"{row['value']:.2g}",
         "rates": {k: sharing[f"jobs_{k}"]["jobs_per_minute"] for k in (1, 2, 4, 8)},
@@ -60,7 +57,7 @@ def families(config: dict) -> int:
 
 def large_grid(costs: dict[str, float], default: dict, config: dict) -> dict[str, str]:
     """What the large grid takes under ``config``, in words -> in numbers; ``costs`` are of ``default``."""
-    jobs = families(config) * (1 + STAGES * SOURCES)
+    jobs = families(config) * (1 + len(CHAIN) * SOURCES)
     targets = DOMAINS * TRANSFORMS
     images = sum(config["generate"]["images"][name] for name in ("adapt", "test"))
     share = images / sum(default["generate"]["images"][name] for name in ("adapt", "test"))

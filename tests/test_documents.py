@@ -199,7 +199,9 @@ def test_what_a_large_grid_costs_follows_from_the_slopes_by_hand():
     default = yaml.safe_load((ROOT / "config.yaml").read_text())
     # Channels 8 and 64, 512 rows: 2 (4 (512 * 8 + 8 * 8) + 64 + 4 (512 * 64 + 64 * 64) + 512) bytes.
     assert scale.latents_kib(default) == pytest.approx(329_344 / 1024)
-    plain, wide = (list(scale.large_grid(costs, default, config).values()) for config in (default, default | scale.SET))
+    plain, wide = (
+        list(scale.large_grid(costs, default, config).values()) for config in (default, default | scale.SETTINGS)
+    )
     # 99 * 3 and 50 * 3 families of 26 jobs; 148,500 targets, of 5 sources 742,500.
     assert plain[:4] == ["297", "7,722", "15 s", "15 s"] and wide[:4] == ["150", "3,900", "8 s", "8 s"]
     assert plain[4:7] == ["0 h", "4.3 h", "0.4 h"]

@@ -29,17 +29,9 @@ MASK_WORDS = MASK_FOLDERS | {"seg", "segs", "anno", "annos", "manual", "targets"
 IMAGE_WORD = re.compile(r"[ _.-]+(images?|imgs?|im|raw|0000)$", re.IGNORECASE)
 # Written by systems, not by people.
 LITTER = {
-    "thumbs.db",
-    "desktop.ini",
-    "__macosx",
-    "@eadir",
-    "@tmp",
-    "#recycle",
-    "#snapshot",
-    "$recycle.bin",
-    "lost+found",
-}
-LITTER |= {"system volume information"}
+    "thumbs.db", "desktop.ini", "__macosx", "@eadir", "@tmp", "#recycle", "#snapshot", "$recycle.bin", "lost+found",
+    "system volume information",
+}  # fmt: skip
 
 Place = tuple[str, ...]
 

@@ -39,17 +39,8 @@ class Hypothesis:
 
 
 COLUMNS = [
-    "hypothesis",
-    "claim",
-    "verdict",
-    "experiment",
-    "figure",
-    "measure",
-    "value",
-    "low",
-    "high",
-    "bound",
-    "seeds",
+    *["hypothesis", "claim", "verdict", "experiment", "figure", "measure"],
+    *["value", "low", "high", "bound", "seeds"],
 ]
 
 
