@@ -53,7 +53,7 @@ def described(key: str, entry: str | dict, faults: Callable[[dict], Iterable[str
             raise StudyError(f"{path}: {lines[0].removeprefix('config key ')}")
     if entry.get("activation") == "softmax" and "foreground" not in entry:
         raise StudyError(
-            f"{key}: softmax has an output for each class; give foreground, the number of the one of the objects, from 0"
+            f"{key}: softmax has an output for each class; give foreground, the number of that of the objects, from 0"
         )
     entry = DEFAULTS | entry
     architecture = dict(entry["architecture"])
